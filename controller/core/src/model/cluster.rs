@@ -1,0 +1,68 @@
+//! What is known of the cluster at one instant: the input of every decision.
+
+use super::{NodeName, NodePoolName, ProviderId, Settings};
+use crate::api::{NodeClaim, NodePool};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{Namespace, Node, Pod},
+    policy::v1::PodDisruptionBudget,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The cluster at `now`. Objects are shared, so a snapshot is cheap to make and to fork.
+#[derive(Clone, Debug)]
+pub struct ClusterSnapshot {
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// Every NodePool, whatever its state.
+    pub node_pools: BTreeMap<NodePoolName, Arc<NodePool>>,
+    /// Machines: every NodeClaim with its Node, and every Node without a NodeClaim. Sorted by name.
+    pub nodes: Vec<StateNode>,
+    /// Pods that wait for a node (`PodScheduled` is False with reason `Unschedulable`, and so on: spec core 2.3).
+    pub pending: Vec<Arc<Pod>>,
+    /// Every DaemonSet.
+    pub daemon_sets: Vec<Arc<DaemonSet>>,
+    /// Every PodDisruptionBudget.
+    pub pod_disruption_budgets: Vec<Arc<PodDisruptionBudget>>,
+    /// Every Namespace.
+    pub namespaces: Vec<Arc<Namespace>>,
+    /// How to decide.
+    pub settings: Settings,
+}
+
+/// One machine: a NodeClaim, a Node, or (once registered) both (spec core 2.1). At least one of the two is present.
+#[derive(Clone, Debug, Default)]
+pub struct StateNode {
+    /// The Node object, once it exists.
+    pub node: Option<Arc<Node>>,
+    /// The NodeClaim object; none for machines that the controller does not manage.
+    pub node_claim: Option<Arc<NodeClaim>>,
+    /// Pods bound to the node that are not terminal. Sorted by namespace and name.
+    pub pods: Vec<Arc<Pod>>,
+    /// Whether a disruption command or a deletion has claimed it (spec core 2.1, MarkedForDeletion).
+    pub marked_for_deletion: bool,
+    /// Until when it is nominated for a pending pod and must not be disrupted.
+    pub nominated_until: Option<Timestamp>,
+}
+
+impl StateNode {
+    /// The Node's name if there is one, else the NodeClaim's.
+    pub fn name(&self) -> &str {
+        let node = self.node.as_ref().and_then(|node| node.metadata.name.as_deref());
+        let claim = self.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref());
+        node.or(claim).unwrap_or_default()
+    }
+
+    /// The name of the Node object, if it exists.
+    pub fn node_name(&self) -> Option<NodeName> {
+        self.node.as_ref().and_then(|node| node.metadata.name.as_deref()).map(NodeName::from)
+    }
+
+    /// The machine's id in its cloud, from the NodeClaim's status or the Node's spec.
+    pub fn provider_id(&self) -> Option<ProviderId> {
+        let claim = self.node_claim.as_ref().and_then(|claim| claim.status.as_ref()?.provider_id.as_deref());
+        let node = self.node.as_ref().and_then(|node| node.spec.as_ref()?.provider_id.as_deref());
+        claim.or(node).filter(|id| !id.is_empty()).map(ProviderId::from)
+    }
+}

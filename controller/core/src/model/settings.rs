@@ -1,0 +1,76 @@
+//! How to decide: what the command line says, as plain values.
+
+use std::time::Duration;
+
+/// Options of the deciders (spec core 7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How to treat preferred terms and `ScheduleAnyway` spreads.
+    pub preference_policy: PreferencePolicy,
+    /// What to do when `minValues` cannot be met.
+    pub min_values_policy: MinValuesPolicy,
+    /// How many instance types a NodeClaim may name at most.
+    pub max_instance_types: usize,
+    /// Batching closes after this long without a new pod.
+    pub batch_idle_duration: Duration,
+    /// Batching closes at the latest after this long.
+    pub batch_max_duration: Duration,
+    /// What is switched on.
+    pub feature_gates: FeatureGates,
+}
+
+impl Settings {
+    /// How long a node stays nominated for the pods planned onto it: twice the longest batch, at least 10 s.
+    pub fn nomination_window(&self) -> Duration {
+        (self.batch_max_duration * 2).max(Duration::from_secs(10))
+    }
+}
+
+impl Default for Settings {
+    /// The reference's defaults.
+    fn default() -> Self {
+        Self {
+            preference_policy: PreferencePolicy::Respect,
+            min_values_policy: MinValuesPolicy::Strict,
+            max_instance_types: 600,
+            batch_idle_duration: Duration::from_secs(1),
+            batch_max_duration: Duration::from_secs(10),
+            feature_gates: FeatureGates::default(),
+        }
+    }
+}
+
+/// Whether preferences are tried before they are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum PreferencePolicy {
+    /// Preferences are treated as required and relaxed one by one.
+    Respect,
+    /// Preferences are not looked at.
+    Ignore,
+}
+
+/// What to do when `minValues` cannot be met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum MinValuesPolicy {
+    /// The claim is not made.
+    Strict,
+    /// The value is lowered to what is possible, and the claim says so.
+    BestEffort,
+}
+
+/// Features that can be switched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureGates {
+    /// Use capacity reservations.
+    pub reserved_capacity: bool,
+    /// Let consolidation replace a spot node by a cheaper spot node.
+    pub spot_to_spot_consolidation: bool,
+    /// Replace nodes whose conditions say that they are broken.
+    pub node_repair: bool,
+}
+
+impl Default for FeatureGates {
+    fn default() -> Self {
+        Self { reserved_capacity: true, spot_to_spot_consolidation: false, node_repair: false }
+    }
+}
