@@ -34,7 +34,13 @@ impl UnavailableOfferings {
     }
 
     /// Until when the offering is thought to be out of capacity; none if it may be tried at `now`.
-    pub fn until(&self, capacity_type: CapacityType, instance_type: &str, zone: &str, now: Timestamp) -> Option<Timestamp> {
+    pub fn until(
+        &self,
+        capacity_type: CapacityType,
+        instance_type: &str,
+        zone: &str,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let key = (capacity_type, instance_type.to_owned(), zone.to_owned());
         self.until.get(&key).copied().filter(|until| *until > now)
     }
@@ -46,6 +52,8 @@ impl UnavailableOfferings {
 
     /// What is remembered, in order.
     pub fn iter(&self) -> impl Iterator<Item = (CapacityType, &str, &str, Timestamp)> {
-        self.until.iter().map(|((capacity_type, name, zone), until)| (*capacity_type, name.as_str(), zone.as_str(), *until))
+        self.until
+            .iter()
+            .map(|((capacity_type, name, zone), until)| (*capacity_type, name.as_str(), zone.as_str(), *until))
     }
 }

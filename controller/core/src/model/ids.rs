@@ -7,7 +7,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $type:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
+        #[serde(from = "String", into = "String")]
         pub struct $type(Arc<str>);
 
         impl $type {
@@ -20,6 +20,12 @@ macro_rules! name {
         impl<T: AsRef<str>> From<T> for $type {
             fn from(text: T) -> Self {
                 Self(Arc::from(text.as_ref()))
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> Self {
+                name.as_str().to_owned()
             }
         }
 

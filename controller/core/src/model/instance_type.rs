@@ -1,6 +1,6 @@
 //! Machines that can be bought.
 
-use super::{Price, Requirements, Resources};
+use super::{HUGE_PAGES_PREFIX, MEMORY, Price, Requirements, Resources};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -53,6 +53,45 @@ pub struct InstanceType {
     pub overhead: Overhead,
 }
 
+impl InstanceType {
+    /// What pods can use: capacity less overhead; every huge page is taken from memory besides (spec core 2.14).
+    pub fn allocatable(&self) -> Resources {
+        let mut allocatable = self.capacity.minus(&self.overhead.total());
+        let huge: i64 =
+            self.capacity.iter().filter(|(name, _)| name.starts_with(HUGE_PAGES_PREFIX)).map(|(_, bytes)| bytes).sum();
+        if huge > 0 {
+            allocatable.set(MEMORY, (allocatable.get(MEMORY) - huge).max(0));
+        }
+        allocatable
+    }
+
+    /// The cheapest available offering that `requirements` allow; of equally cheap ones the first by capacity type and zone.
+    pub fn cheapest(&self, requirements: &Requirements) -> Option<&Offering> {
+        let allowed = self
+            .offerings
+            .iter()
+            .filter(|offering| offering.available && requirements.intersects(&offering.requirements));
+        allowed.min_by(|a, b| (a.price, a.capacity_type, &a.zone).cmp(&(b.price, b.capacity_type, &b.zone)))
+    }
+
+    /// What a machine of this type costs if launched under `requirements`: the cheapest reserved offering, without one the
+    /// cheapest spot, else the cheapest on-demand one (spec core 2.15).
+    pub fn launch_offering(&self, requirements: &Requirements) -> Option<&Offering> {
+        let allowed = self
+            .offerings
+            .iter()
+            .filter(|offering| offering.available && requirements.intersects(&offering.requirements));
+        allowed.min_by(|a, b| (a.capacity_type, a.price, &a.zone).cmp(&(b.capacity_type, b.price, &b.zone)))
+    }
+}
+
+impl Overhead {
+    /// All of it together.
+    pub fn total(&self) -> Resources {
+        self.kube_reserved.plus(&self.system_reserved).plus(&self.eviction_threshold)
+    }
+}
+
 /// What of a machine's capacity pods cannot use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overhead {
@@ -81,4 +120,58 @@ pub struct Offering {
     pub reservation_id: Option<String>,
     /// How many more machines the reservation holds.
     pub reservation_capacity: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CapacityType, InstanceType, Offering, Overhead, Price, Requirements, Resources};
+    use crate::model::{Operator, Requirement};
+
+    fn offering(zone: &str, capacity_type: CapacityType, dollars: &str) -> Offering {
+        let requirements = [
+            Requirement::new("topology.kubernetes.io/zone", Operator::In, [zone]),
+            Requirement::new("karpenter.sh/capacity-type", Operator::In, [capacity_type.as_str()]),
+        ];
+        Offering {
+            zone: zone.to_owned(),
+            capacity_type,
+            price: dollars.parse().unwrap(),
+            available: true,
+            requirements: Requirements::from_iter(requirements),
+            reservation_id: None,
+            reservation_capacity: 0,
+        }
+    }
+
+    fn instance_type() -> InstanceType {
+        InstanceType {
+            name: "m5.large".to_owned(),
+            requirements: Requirements::new(),
+            offerings: vec![
+                offering("a", CapacityType::OnDemand, "0.096"),
+                offering("a", CapacityType::Spot, "0.2"),
+                offering("b", CapacityType::Spot, "0.3"),
+            ],
+            capacity: Resources::from_iter([("cpu", 2000), ("memory", 8 << 30), ("hugepages-2Mi", 1 << 30)]),
+            overhead: Overhead {
+                kube_reserved: Resources::from_iter([("cpu", 70), ("memory", 1 << 30)]),
+                eviction_threshold: Resources::from_iter([("memory", 1 << 20)]),
+                ..Overhead::default()
+            },
+        }
+    }
+
+    #[test]
+    fn overhead_and_huge_pages_are_not_for_pods() {
+        assert_eq!(instance_type().allocatable().to_string(), "cpu: 1930m, memory: 6143Mi, hugepages-2Mi: 1Gi");
+    }
+
+    #[test]
+    fn the_cheapest_is_not_what_is_launched_first() {
+        let (any, kind) = (Requirements::new(), instance_type());
+        assert_eq!(kind.cheapest(&any).map(|offering| offering.price), Some(Price::from_nanos(96_000_000)));
+        assert_eq!(kind.launch_offering(&any).map(|offering| offering.price), Some(Price::from_nanos(200_000_000)));
+        let zone_b = Requirements::from_iter([Requirement::new("topology.kubernetes.io/zone", Operator::In, ["b"])]);
+        assert_eq!(kind.cheapest(&zone_b).map(|offering| offering.zone.as_str()), Some("b"));
+    }
 }

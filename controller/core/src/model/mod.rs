@@ -4,7 +4,10 @@ mod catalog;
 mod cluster;
 mod ids;
 mod instance_type;
+mod node;
+mod pod;
 mod price;
+mod quantity;
 mod requirement;
 mod requirements;
 mod resources;
@@ -16,10 +19,20 @@ pub use catalog::{Catalog, UnavailableOfferings};
 pub use cluster::{ClusterSnapshot, StateNode};
 pub use ids::{NodeClaimName, NodeName, NodePoolName, PodKey, ProviderId};
 pub use instance_type::{CapacityType, InstanceType, Offering, Overhead};
-pub use price::Price;
-pub use requirement::{Operator, Requirement};
-pub use requirements::{Incompatible, Requirements};
-pub use resources::Resources;
+pub use pod::{
+    HostPort, host_ports, is_active, is_daemon_pod, is_gated, is_provisionable, is_reschedulable, is_static_pod,
+    is_terminal, is_terminating, pod_requests, pod_spec,
+};
+pub use price::{InvalidPrice, Price};
+pub use quantity::{InvalidQuantity, Rounding, parse_quantity};
+pub use requirement::{Operator, Requirement, parse_operator};
+pub use requirements::{Incompatible, Requirements, WellKnownLabels};
+pub use resources::{
+    CPU, EPHEMERAL_STORAGE, HUGE_PAGES_PREFIX, InvalidResource, MEMORY, NODES, PODS, Resources, quantity_text,
+};
 pub use settings::{FeatureGates, MinValuesPolicy, PreferencePolicy, Settings};
-pub use taints::{ephemeral_taint, tolerates, tolerates_all};
-pub use why_not::WhyNot;
+pub use taints::{
+    NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, ephemeral_taint, first_untolerated, taint_text, tolerates,
+    tolerates_all,
+};
+pub use why_not::{Shortfall, WhyNot};

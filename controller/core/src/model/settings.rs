@@ -1,6 +1,6 @@
 //! How to decide: what the command line says, as plain values.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Options of the deciders (spec core 7).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub struct Settings {
     pub preference_policy: PreferencePolicy,
     /// What to do when `minValues` cannot be met.
     pub min_values_policy: MinValuesPolicy,
+    /// Label keys that a provider defines on its instance types besides [`crate::api::labels::WELL_KNOWN`].
+    pub well_known_labels: BTreeSet<String>,
     /// How many instance types a NodeClaim may name at most.
     pub max_instance_types: usize,
     /// Batching closes after this long without a new pod.
@@ -32,6 +34,7 @@ impl Default for Settings {
         Self {
             preference_policy: PreferencePolicy::Respect,
             min_values_policy: MinValuesPolicy::Strict,
+            well_known_labels: BTreeSet::new(),
             max_instance_types: 600,
             batch_idle_duration: Duration::from_secs(1),
             batch_max_duration: Duration::from_secs(10),
