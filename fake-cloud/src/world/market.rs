@@ -1,0 +1,33 @@
+//! How a machine is bought.
+
+use serde::{Deserialize, Serialize};
+
+/// The market a machine is bought on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Market {
+    /// At the list price, until given back.
+    #[default]
+    OnDemand,
+    /// At the spot price, until reclaimed.
+    Spot,
+}
+
+impl Market {
+    /// Both, in order.
+    pub const ALL: [Self; 2] = [Self::OnDemand, Self::Spot];
+
+    /// `on-demand` or `spot`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OnDemand => "on-demand",
+            Self::Spot => "spot",
+        }
+    }
+}
+
+impl std::fmt::Display for Market {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
