@@ -1,5 +1,7 @@
 //! A running instance and its user data become a Node, as that kubelet would register it.
 
+pub mod quantity;
+
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
