@@ -1,0 +1,227 @@
+//! What a request asks for: its path and query as values (API concepts: "Resource URIs").
+
+use super::{
+    status::ApiError,
+    store::{FieldSelector, Filter, LabelSelector},
+    table::IncludeObject,
+};
+
+/// A path below a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ResourcePath {
+    pub(crate) group: String,
+    pub(crate) version: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) plural: String,
+    pub(crate) name: Option<String>,
+    pub(crate) subresource: Option<String>,
+}
+
+impl ResourcePath {
+    /// Reads `/api/v1/…` and `/apis/GROUP/VERSION/…`; `None` for every other path and for the discovery documents.
+    pub(crate) fn parse(path: &str) -> Option<Self> {
+        let segments: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(percent_decoded).collect();
+        let (group, rest) = match segments.split_first()? {
+            (first, rest) if first == "api" => (String::new(), rest),
+            (first, rest) if first == "apis" => (rest.first()?.clone(), rest.get(1..)?),
+            _ => return None,
+        };
+        let (version, rest) = rest.split_first()?;
+        Self { group, version: version.clone(), ..Self::default() }.below(rest)
+    }
+
+    fn below(self, rest: &[String]) -> Option<Self> {
+        let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+        match rest.as_slice() {
+            ["namespaces", name, subresource @ ("status" | "finalize")] => Some(self.named("namespaces", name, Some(subresource))),
+            ["namespaces", namespace, plural, tail @ ..] => {
+                let namespace = Some((*namespace).to_owned());
+                Self { namespace, ..self }.tail(plural, tail)
+            }
+            [plural, tail @ ..] => self.tail(plural, tail),
+            [] => None,
+        }
+    }
+
+    fn tail(self, plural: &str, tail: &[&str]) -> Option<Self> {
+        match tail {
+            [] => Some(Self { plural: plural.into(), ..self }),
+            [name] => Some(self.named(plural, name, None)),
+            [name, subresource] => Some(self.named(plural, name, Some(subresource))),
+            // The proxies' paths go on after the subresource.
+            [name, subresource @ "proxy", ..] => Some(self.named(plural, name, Some(subresource))),
+            _ => None,
+        }
+    }
+
+    fn named(self, plural: &str, name: &str, subresource: Option<&str>) -> Self {
+        let subresource = subresource.map(str::to_owned);
+        Self { plural: plural.into(), name: Some(name.into()), subresource, ..self }
+    }
+}
+
+/// A path segment without its `%xx`; malformed escapes stay as they are.
+fn percent_decoded(segment: &str) -> String {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = (*first == b'%').then(|| tail.get(..2)).flatten();
+        let code = escaped.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// How unknown and duplicate fields are treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    #[default]
+    Warn,
+    Strict,
+}
+
+/// The query's parameters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Query {
+    pub(crate) watch: bool,
+    pub(crate) limit: usize,
+    pub(crate) continue_token: Option<String>,
+    pub(crate) resource_version: Option<String>,
+    pub(crate) resource_version_match: Option<String>,
+    pub(crate) labels: LabelSelector,
+    pub(crate) fields: FieldSelector,
+    pub(crate) timeout_seconds: Option<u64>,
+    pub(crate) allow_bookmarks: bool,
+    pub(crate) send_initial_events: Option<bool>,
+    pub(crate) dry_run: bool,
+    pub(crate) field_validation: FieldValidation,
+    pub(crate) field_manager: Option<String>,
+    pub(crate) force: bool,
+    pub(crate) grace_seconds: Option<i64>,
+    pub(crate) propagation: Option<String>,
+    pub(crate) orphan_dependents: Option<bool>,
+    pub(crate) include_object: IncludeObject,
+}
+
+impl Query {
+    /// Reads a query text.
+    ///
+    /// # Errors
+    /// 400 that names the parameter.
+    pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
+        let pairs: Vec<(String, String)> =
+            serde_urlencoded::from_str(text).map_err(|error| ApiError::bad_request(format!("unable to read the query: {error}")))?;
+        let mut query = Self::default();
+        for (key, value) in pairs {
+            query.read(&key, value)?;
+        }
+        Ok(query)
+    }
+
+    fn read(&mut self, key: &str, value: String) -> Result<(), ApiError> {
+        match key {
+            "watch" => self.watch = truth(&value),
+            "limit" => self.limit = number(key, &value)?,
+            "continue" if !value.is_empty() => self.continue_token = Some(value),
+            "resourceVersion" if !value.is_empty() => self.resource_version = Some(value),
+            "resourceVersionMatch" if !value.is_empty() => self.resource_version_match = Some(value),
+            "labelSelector" => self.labels = LabelSelector::parse(&value).map_err(ApiError::bad_request)?,
+            "fieldSelector" => self.fields = FieldSelector::parse(&value).map_err(ApiError::bad_request)?,
+            "timeoutSeconds" => self.timeout_seconds = Some(number(key, &value)?),
+            "allowWatchBookmarks" => self.allow_bookmarks = truth(&value),
+            "sendInitialEvents" => self.send_initial_events = Some(truth(&value)),
+            "dryRun" => self.dry_run = dry_run(&value)?,
+            "fieldValidation" => self.field_validation = field_validation(&value)?,
+            "fieldManager" => self.field_manager = Some(value),
+            "force" => self.force = truth(&value),
+            "gracePeriodSeconds" => self.grace_seconds = Some(number(key, &value)?),
+            "propagationPolicy" => self.propagation = Some(value),
+            "orphanDependents" => self.orphan_dependents = Some(truth(&value)),
+            "includeObject" => self.include_object = include_object(&value)?,
+            // Unknown parameters are ignored, as the API server ignores them.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The objects selected in `namespace`, or in `name` alone.
+    pub(crate) fn filter(&self, path: &ResourcePath) -> Filter {
+        Filter { namespace: path.namespace.clone(), labels: self.labels.clone(), fields: self.fields.clone() }
+    }
+}
+
+/// As Go's conversion reads booleans in queries: everything but these is true.
+fn truth(value: &str) -> bool {
+    !["false", "0", "False", "FALSE", "f", "F"].contains(&value)
+}
+
+fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, ApiError>
+where
+    T::Err: std::fmt::Display,
+{
+    value.parse().map_err(|error| ApiError::bad_request(format!("`{key}` must be a whole number, not `{value}`: {error}")))
+}
+
+fn dry_run(value: &str) -> Result<bool, ApiError> {
+    match value {
+        "" => Ok(false),
+        "All" => Ok(true),
+        other => Err(ApiError::bad_request(format!("`dryRun` must be `All`, not `{other}`"))),
+    }
+}
+
+fn field_validation(value: &str) -> Result<FieldValidation, ApiError> {
+    match value {
+        "Ignore" => Ok(FieldValidation::Ignore),
+        "Warn" | "" => Ok(FieldValidation::Warn),
+        "Strict" => Ok(FieldValidation::Strict),
+        other => Err(ApiError::bad_request(format!("`fieldValidation` must be `Ignore`, `Warn` or `Strict`, not `{other}`"))),
+    }
+}
+
+fn include_object(value: &str) -> Result<IncludeObject, ApiError> {
+    match value {
+        "None" => Ok(IncludeObject::None),
+        "Metadata" | "" => Ok(IncludeObject::Metadata),
+        "Object" => Ok(IncludeObject::Object),
+        other => Err(ApiError::bad_request(format!("`includeObject` must be `None`, `Metadata` or `Object`, not `{other}`"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Query, ResourcePath};
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("/api/v1/pods", "|v1|-|pods|-|-")]
+    #[case("/api/v1/namespaces", "|v1|-|namespaces|-|-")]
+    #[case("/api/v1/namespaces/default", "|v1|-|namespaces|default|-")]
+    #[case("/api/v1/namespaces/default/status", "|v1|-|namespaces|default|status")]
+    #[case("/api/v1/namespaces/default/pods/a/eviction", "|v1|default|pods|a|eviction")]
+    #[case("/apis/apps/v1/namespaces/x/deployments", "apps|v1|x|deployments|-|-")]
+    #[case("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "rbac.authorization.k8s.io|v1|-|clusterroles|system:node|-")]
+    fn paths(#[case] path: &str, #[case] expected: &str) {
+        let found = ResourcePath::parse(path).unwrap();
+        let shown = |part: &Option<String>| part.clone().unwrap_or_else(|| "-".into());
+        let parts = [found.group.clone(), found.version.clone(), shown(&found.namespace), found.plural.clone(), shown(&found.name), shown(&found.subresource)];
+        assert_eq!(parts.join("|"), expected);
+    }
+
+    #[rstest]
+    #[case("/api")]
+    #[case("/apis/apps/v1")]
+    #[case("/healthz")]
+    fn other_paths(#[case] path: &str) {
+        assert_eq!(ResourcePath::parse(path), None);
+    }
+
+    #[test]
+    fn bad_parameters_are_named() {
+        assert!(Query::parse("limit=many").unwrap_err().message.contains("`limit`"));
+        assert!(Query::parse("dryRun=some").unwrap_err().message.contains("`dryRun`"));
+        assert!(Query::parse("watch=1&limit=5&unknown=x").unwrap().watch);
+    }
+}

@@ -1,0 +1,69 @@
+//! Binding a pod to a node (`pods/binding`).
+
+use crate::apiserver::{
+    state::{Call, State},
+    status::{ApiError, plain_success},
+    store::{GroupResource, Object, lifecycle::time_text},
+    value::{at, items, members_mut, set, text, text_or_empty},
+    verbs::{Answer, update::existing},
+};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// Binds the pod in the path to the node in the body.
+pub(crate) fn bind(state: &mut State, call: &Call, binding: &Value) -> Result<Answer, ApiError> {
+    let pod = existing(state, call)?;
+    let node = text_or_empty(binding, &["target", "name"]);
+    check_target(call, binding, node)?;
+    check_pod(&pod, binding, node)?;
+    if !call.query.dry_run {
+        state.put(&call.resource.storage, bound(pod.value(), binding, node, call.now), call.now);
+    }
+    Ok(Answer::value(StatusCode::CREATED, plain_success(StatusCode::CREATED)))
+}
+
+fn check_target(call: &Call, binding: &Value, node: &str) -> Result<(), ApiError> {
+    let kind = text_or_empty(binding, &["target", "kind"]);
+    let problem = match (node, kind) {
+        ("", _) => crate::apiserver::field_error::FieldError::required("target.name", ""),
+        (_, "" | "Node") => return Ok(()),
+        (_, other) => crate::apiserver::field_error::FieldError::not_supported("target.kind", other, &["Node", ""]),
+    };
+    Err(ApiError::invalid("", "Binding", call.path.name.as_deref().unwrap_or_default(), &[problem]))
+}
+
+fn check_pod(pod: &Object, binding: &Value, node: &str) -> Result<(), ApiError> {
+    let resource = GroupResource::new("", "pods/binding");
+    let name = pod.name();
+    let refused = |why: &str| Err(ApiError::conflict(&resource, name, why));
+    let uid = text_or_empty(binding, &["metadata", "uid"]);
+    if !uid.is_empty() && uid != pod.uid() {
+        return refused(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", pod.uid()));
+    }
+    if pod.is_terminating() {
+        return refused(&format!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    match text_or_empty(pod.value(), &["spec", "nodeName"]) {
+        "" => {}
+        bound if bound == node => return refused(&format!("pod {name} is already assigned to node \"{bound}\"")),
+        bound => return refused(&format!("pod {name} is already assigned to node \"{bound}\"")),
+    }
+    if items(pod.value(), &["spec", "schedulingGates"]).is_empty() { Ok(()) } else { refused(&format!("pod {name} has non-empty .spec.schedulingGates")) }
+}
+
+fn bound(pod: &Value, binding: &Value, node: &str, now: Timestamp) -> Value {
+    let mut pod = pod.clone();
+    set(&mut pod, &["spec"], "nodeName", node);
+    for key in ["annotations", "labels"] {
+        let given = at(binding, &["metadata", key]).and_then(Value::as_object);
+        if let Some(given) = given {
+            members_mut(&mut pod, &["metadata", key]).extend(given.clone());
+        }
+    }
+    let mut conditions = items(&pod, &["status", "conditions"]).to_vec();
+    conditions.retain(|condition| text(condition, &["type"]) != Some("PodScheduled"));
+    conditions.push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time_text(now)}));
+    set(&mut pod, &["status"], "conditions", conditions);
+    pod
+}

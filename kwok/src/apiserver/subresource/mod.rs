@@ -1,0 +1,76 @@
+//! What can be asked of an object below its own path.
+//!
+//! - `status` (here), [`scale`], [`binding`], [`eviction`], [`token`]
+//! - [`reviews`] — questions that are answered and not stored
+
+pub(crate) mod binding;
+pub(crate) mod eviction;
+pub(crate) mod reviews;
+pub(crate) mod scale;
+pub(crate) mod token;
+
+use super::{
+    negotiation::read_object,
+    patch,
+    state::{Call, State},
+    status::ApiError,
+    verbs::{
+        Answer, AnswerBody, read,
+        update::{self, Part, existing},
+    },
+};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+
+/// Answers a request to a subresource.
+pub(crate) fn dispatch(
+    state: &mut State,
+    call: &Call,
+    name: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Answer, ApiError> {
+    let resource = &call.resource;
+    let is_builtin = resource.builtin().is_some();
+    let part = match (name, resource.kind.as_str()) {
+        ("status", _) if resource.status => Part::Status,
+        ("scale", _) if resource.scale.is_some() => return scale::dispatch(state, call, method, headers, body),
+        ("binding", "Pod") if is_builtin => return post(method, || binding::bind(state, call, &read_object(headers, body)?)),
+        ("eviction", "Pod") if is_builtin => return post(method, || eviction::evict(state, call, &read_object(headers, body)?)),
+        ("log", "Pod") if is_builtin => return log(state, call, method),
+        ("exec" | "attach" | "portforward" | "proxy", "Pod") | ("proxy", "Node" | "Service") if is_builtin => return no_containers(name),
+        ("ephemeralcontainers", "Pod") if is_builtin => Part::EphemeralContainers,
+        ("resize", "Pod") if is_builtin => Part::Resize,
+        ("finalize", "Namespace") if is_builtin => Part::Finalize,
+        ("token", "ServiceAccount") if is_builtin => return post(method, || token::request(state, call, read_object(headers, body)?)),
+        _ => return Err(ApiError::no_such_path()),
+    };
+    change(state, call, part, method, headers, body)
+}
+
+fn change(state: &mut State, call: &Call, part: Part, method: &Method, headers: &HeaderMap, body: &Bytes) -> Result<Answer, ApiError> {
+    match method.as_str() {
+        "GET" => read::get(state, call),
+        "PUT" => update::replace(state, call, part, read_object(headers, body)?),
+        "PATCH" => update::patch(state, call, part, &patch::read(headers, body, &call.resource)?),
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+fn post(method: &Method, answer: impl FnOnce() -> Result<Answer, ApiError>) -> Result<Answer, ApiError> {
+    if method == Method::POST { answer() } else { Err(ApiError::method_not_allowed()) }
+}
+
+/// Fake containers write nothing.
+fn log(state: &State, call: &Call, method: &Method) -> Result<Answer, ApiError> {
+    if method != Method::GET {
+        return Err(ApiError::method_not_allowed());
+    }
+    existing(state, call)?;
+    Ok(Answer { code: StatusCode::OK, body: AnswerBody::Text(Bytes::new()), warnings: Vec::new() })
+}
+
+fn no_containers(name: &str) -> Result<Answer, ApiError> {
+    Err(ApiError::not_implemented(format!("`{name}` needs a real container: the nodes of this control plane are fake")))
+}

@@ -1,0 +1,27 @@
+//! Tokens of service accounts (`serviceaccounts/token`): enough to be carried around, not to be trusted.
+
+use crate::apiserver::{
+    state::{Call, State},
+    status::ApiError,
+    store::lifecycle::time_text,
+    value::{integer, set},
+    verbs::{Answer, update::existing},
+};
+use http::StatusCode;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+/// How long a token is said to last unless the request says so.
+const DEFAULT_SECONDS: i64 = 3600;
+
+/// Answers a token request.
+pub(crate) fn request(state: &mut State, call: &Call, mut request: Value) -> Result<Answer, ApiError> {
+    let account = existing(state, call)?;
+    let seconds = integer(&request, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
+    let nth = state.store.nth("token", account.uid().to_owned()).to_string();
+    let token = state.seed.stream(&["token", account.uid(), &nth]).hex(64);
+    set(&mut request, &["spec"], "expirationSeconds", seconds);
+    let expires = time_text(call.now + SignedDuration::from_secs(seconds));
+    set(&mut request, &[], "status", json!({"token": token, "expirationTimestamp": expires}));
+    Ok(Answer::value(StatusCode::CREATED, request))
+}

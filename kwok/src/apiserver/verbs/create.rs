@@ -1,0 +1,85 @@
+//! Create.
+
+use super::{Answer, check_namespace, check_type, decode, fill_in, validate};
+use crate::apiserver::{
+    builtin,
+    registry::{ResourceType, custom},
+    state::{Call, State, namespaces},
+    status::ApiError,
+    store::{Object, ObjectName, lifecycle},
+    subresource::reviews,
+    value::{members_mut, set, text, text_or_empty},
+};
+use http::StatusCode;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Creates the object in the body.
+pub(crate) fn create(state: &mut State, call: &Call, mut body: Value) -> Result<Answer, ApiError> {
+    check_type(&call.resource, &mut body)?;
+    check_namespace(call, &mut body)?;
+    let (object, warnings) = decode(call, body)?;
+    if call.resource.is_virtual() {
+        return Ok(Answer::value(StatusCode::CREATED, reviews::answer(&call.resource, object)));
+    }
+    let object = prepare(state, call, object)?;
+    let created = if call.query.dry_run { Arc::new(Object::new(object, 0)) } else { state.put(&call.resource.storage, object, call.now) };
+    Ok(Answer::object(StatusCode::CREATED, created).with_warnings(warnings))
+}
+
+/// Everything between the decoded body and the store.
+pub(crate) fn prepare(state: &mut State, call: &Call, mut object: Value) -> Result<Value, ApiError> {
+    let resource = &call.resource;
+    let namespace = text_or_empty(&object, &["metadata", "namespace"]).to_owned();
+    if !text_or_empty(&object, &["metadata", "resourceVersion"]).is_empty() {
+        return Err(ApiError::internal("resourceVersion should not be set on objects to be created"));
+    }
+    give_name(state, call, &mut object, &namespace);
+    let name = ObjectName::new(&namespace, text_or_empty(&object, &["metadata", "name"]));
+    check_namespace_accepts(state, resource, &name)?;
+    if state.store.get(&resource.storage, &name).is_some() {
+        return Err(ApiError::already_exists(&resource.group_resource(), &name.name));
+    }
+    let uid = state.new_uid(&resource.storage, &name);
+    lifecycle::prepare_create(&mut object, &uid, call.now, resource.generation);
+    clear_status(resource, &mut object);
+    fill_in(resource, &mut object);
+    builtin::prepare_create(resource, &mut object, state);
+    if resource.kind == "CustomResourceDefinition" {
+        custom::default_definition(&mut object);
+        lifecycle::set_finalizer(&mut object, custom::CLEANUP, true);
+    }
+    validate(resource, &object, None)?;
+    Ok(object)
+}
+
+fn give_name(state: &mut State, call: &Call, object: &mut Value, namespace: &str) {
+    let prefix = text_or_empty(object, &["metadata", "generateName"]).to_owned();
+    if text_or_empty(object, &["metadata", "name"]).is_empty() && !prefix.is_empty() {
+        let name = state.new_name(&call.resource.storage, namespace, &prefix);
+        set(object, &["metadata"], "name", name);
+    }
+}
+
+/// A namespace must exist and not be going away (the `NamespaceLifecycle` admission plugin).
+fn check_namespace_accepts(state: &State, resource: &ResourceType, name: &ObjectName) -> Result<(), ApiError> {
+    if !resource.namespaced {
+        return Ok(());
+    }
+    let namespace = state.store.get(&namespaces(), &ObjectName::new("", &name.namespace));
+    match namespace {
+        None => Err(ApiError::not_found(&namespaces(), &name.namespace)),
+        Some(namespace) if namespace.is_terminating() => {
+            let why = format!("unable to create new content in namespace {} because it is being terminated", name.namespace);
+            Err(ApiError::forbidden(&resource.group_resource(), &name.name, &why))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Status is not the creator's to write, except of Nodes: the kubelet registers them with it.
+fn clear_status(resource: &ResourceType, object: &mut Value) {
+    if resource.status && resource.kind != "Node" && text(object, &["kind"]).is_some() {
+        members_mut(object, &[]).remove("status");
+    }
+}

@@ -1,0 +1,162 @@
+//! The verbs, each a function of the state and a call.
+//!
+//! - [`read`] — get and list
+//! - [`watch`] — the stream of events
+//! - [`create`], [`update`] (PUT and PATCH), [`delete`]
+
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod read;
+pub(crate) mod update;
+pub(crate) mod watch;
+
+use super::{
+    builtin, convert,
+    field_error::FieldError,
+    negotiation::{judge_unknown, unknown_fields},
+    registry::{Origin, ResourceType},
+    state::Call,
+    status::ApiError,
+    store::Object,
+    value::{set, text, text_or_empty},
+};
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What a request is answered with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: StatusCode,
+    pub(crate) body: AnswerBody,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum AnswerBody {
+    /// A stored object of the call's resource.
+    Object(Arc<Object>),
+    /// A list of stored objects and the list's metadata.
+    List(Vec<Arc<Object>>, Value),
+    /// Any other object.
+    Value(Value),
+    /// Text, not JSON.
+    Text(Bytes),
+}
+
+impl Answer {
+    /// An answer with an object of the resource.
+    pub(crate) fn object(code: StatusCode, object: Arc<Object>) -> Self {
+        Self { code, body: AnswerBody::Object(object), warnings: Vec::new() }
+    }
+
+    /// An answer with another object.
+    pub(crate) fn value(code: StatusCode, value: Value) -> Self {
+        Self { code, body: AnswerBody::Value(value), warnings: Vec::new() }
+    }
+
+    /// The same answer with warnings for the user.
+    pub(crate) fn with_warnings(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
+    }
+}
+
+/// Checks `apiVersion` and `kind`, filling them in where they are missing.
+pub(crate) fn check_type(resource: &ResourceType, object: &mut Value) -> Result<(), ApiError> {
+    let expected = resource.api_version();
+    for (key, expected, what) in [("apiVersion", expected.as_str(), "API version"), ("kind", resource.kind.as_str(), "kind")] {
+        match text_or_empty(object, &[key]) {
+            "" => set(object, &[], key, expected),
+            found if found == expected => {}
+            found => {
+                let message = format!("the {what} in the data ({found}) does not match the expected {what} ({expected})");
+                return Err(ApiError::bad_request(message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the body's namespace is the path's, filling it in where it is missing.
+pub(crate) fn check_namespace(call: &Call, object: &mut Value) -> Result<(), ApiError> {
+    let Some(namespace) = call.path.namespace.as_deref().filter(|_| call.resource.namespaced) else {
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("namespace");
+        }
+        return Ok(());
+    };
+    match text_or_empty(object, &["metadata", "namespace"]) {
+        "" => set(object, &["metadata"], "namespace", namespace),
+        found if found == namespace => {}
+        found => {
+            let message = format!("the namespace of the provided object does not match the namespace sent on the request: `{found}` instead of `{namespace}`");
+            return Err(ApiError::bad_request(message));
+        }
+    }
+    Ok(())
+}
+
+/// Reads an object as its kind: unknown fields fall away (or are refused, or warned of), wrong types are refused.
+pub(crate) fn decode(call: &Call, object: Value) -> Result<(Value, Vec<String>), ApiError> {
+    let resource = &call.resource;
+    let (mut known, unknown) = match &resource.origin {
+        Origin::BuiltIn(kind) => {
+            let mut given = object;
+            builtin::normalize(&mut given);
+            let known = (kind.decode)(&given).map_err(|error| not_handled(resource, &error.message))?;
+            let unknown = unknown_fields(&given, &known);
+            (known, unknown)
+        }
+        Origin::Custom(version) => {
+            let mut known = object;
+            let unknown = version.schema.prune(&mut known);
+            (known, unknown)
+        }
+    };
+    let warnings = judge_unknown(&unknown, call.query.field_validation, &resource.kind, &resource.version)?;
+    convert::stored(resource, &mut known);
+    Ok((known, warnings))
+}
+
+fn not_handled(resource: &ResourceType, why: &str) -> ApiError {
+    let ResourceType { kind, version, .. } = resource;
+    ApiError::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+}
+
+/// Fills in the kind's defaults.
+pub(crate) fn fill_in(resource: &ResourceType, object: &mut Value) {
+    match &resource.origin {
+        Origin::BuiltIn(kind) => builtin::fill_in(kind, object),
+        Origin::Custom(version) => version.schema.default(object),
+    }
+}
+
+/// Checks the kind's rules.
+pub(crate) fn validate(resource: &ResourceType, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+    let mut errors = builtin::validate_metadata(resource, object, old);
+    errors.extend(match &resource.origin {
+        Origin::BuiltIn(kind) => builtin::validate(kind, object, old),
+        Origin::Custom(version) => version.schema.validate(object, old),
+    });
+    if errors.is_empty() { Ok(()) } else { Err(invalid(resource, object, &errors)) }
+}
+
+/// The 422 for an object.
+pub(crate) fn invalid(resource: &ResourceType, object: &Value, errors: &[FieldError]) -> ApiError {
+    let name = text(object, &["metadata", "name"]).unwrap_or_default();
+    ApiError::invalid(&resource.group, &resource.kind, name, errors)
+}
+
+/// The metadata of a list.
+pub(crate) fn list_metadata(revision: u64, continue_token: Option<String>, remaining: Option<usize>) -> Value {
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if let Some(token) = continue_token {
+        metadata["continue"] = token.into();
+    }
+    if let Some(remaining) = remaining {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    metadata
+}

@@ -1,0 +1,116 @@
+//! Get and list.
+
+use super::{Answer, AnswerBody, list_metadata};
+use crate::apiserver::{
+    registry::ResourceType,
+    request::Query,
+    state::{Call, State},
+    status::ApiError,
+    store::{ObjectName, PageRequest},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+/// Answers one object.
+pub(crate) fn get(state: &State, call: &Call) -> Result<Answer, ApiError> {
+    let name = call.object_name();
+    let object = state.store.get(&call.resource.storage, &name);
+    let object = object.ok_or_else(|| ApiError::not_found(&call.resource.group_resource(), &name.name))?;
+    Ok(Answer::object(StatusCode::OK, object.clone()))
+}
+
+/// Where the next page begins, as clients carry it around.
+#[derive(Debug, Serialize, Deserialize)]
+struct Continue {
+    v: String,
+    rv: u64,
+    namespace: String,
+    name: String,
+}
+
+/// Answers a list, or one page of it.
+pub(crate) fn list(state: &State, call: &Call) -> Result<Answer, ApiError> {
+    check_field_selector(&call.resource, &call.query)?;
+    let filter = call.query.filter(&call.path);
+    let request = page_request(&call.query, state.store.revision())?;
+    let page = state.store.list(&call.resource.storage, &filter, &request).map_err(|_| too_old_list(&call.query))?;
+    let token = page.last.map(|last| encode(page.revision, &last));
+    let metadata = list_metadata(page.revision, token, page.remaining);
+    Ok(Answer { code: StatusCode::OK, body: AnswerBody::List(page.objects, metadata), warnings: Vec::new() })
+}
+
+/// Fields that every selector may name; definitions may add to them.
+const COMMON_FIELDS: [&str; 2] = ["metadata.name", "metadata.namespace"];
+
+fn builtin_fields(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "Pod" => &["spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName"],
+        "Node" => &["spec.unschedulable"],
+        "Namespace" => &["status.phase"],
+        "Secret" => &["type"],
+        "Event" => &[
+            "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
+            "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type",
+            "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid", "reportingController",
+        ],
+        "ReplicaSet" | "ReplicationController" => &["status.replicas"],
+        "Job" => &["status.successful"],
+        _ => &[],
+    }
+}
+
+/// Refuses selectors on fields that the resource does not select by.
+pub(crate) fn check_field_selector(resource: &ResourceType, query: &Query) -> Result<(), ApiError> {
+    let custom = resource.custom().map(|version| version.selectable_fields.as_slice()).unwrap_or_default();
+    for field in query.fields.fields() {
+        let known = COMMON_FIELDS.contains(&field.as_str()) || builtin_fields(&resource.kind).contains(&field.as_str()) || custom.contains(&field);
+        if !known {
+            return Err(ApiError::bad_request(format!("field label not supported: {field}")));
+        }
+    }
+    Ok(())
+}
+
+fn page_request(query: &Query, now: u64) -> Result<PageRequest, ApiError> {
+    let limit = query.limit;
+    if let Some(token) = &query.continue_token {
+        let (revision, after) = decode(token)?;
+        return Ok(PageRequest { limit, after: Some(after), revision: Some(revision) });
+    }
+    let asked = query.resource_version.as_deref().map(parse_version).transpose()?;
+    match asked {
+        Some(version) if version > now => Err(ApiError::too_large_version(version, now)),
+        Some(version) if query.resource_version_match.as_deref() == Some("Exact") => {
+            Ok(PageRequest { limit, after: None, revision: Some(version) })
+        }
+        _ => Ok(PageRequest { limit, ..PageRequest::default() }),
+    }
+}
+
+/// Reads a resource version.
+pub(crate) fn parse_version(text: &str) -> Result<u64, ApiError> {
+    text.parse().map_err(|_| ApiError::bad_request(format!("Invalid value: \"{text}\": a resource version is a whole number")))
+}
+
+fn too_old_list(query: &Query) -> ApiError {
+    if query.continue_token.is_some() {
+        return ApiError::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+        );
+    }
+    let asked = query.resource_version.as_deref().unwrap_or_default();
+    ApiError::expired(format!("The resourceVersion for the provided list is too old: {asked}"))
+}
+
+fn encode(revision: u64, last: &ObjectName) -> String {
+    let token = Continue { v: "meta.k8s.io/v1".into(), rv: revision, namespace: last.namespace.clone(), name: last.name.clone() };
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("text and a number can always be written"))
+}
+
+fn decode(token: &str) -> Result<(u64, ObjectName), ApiError> {
+    let invalid = || ApiError::bad_request("continue key is not valid: it must be the `metadata.continue` of the list before");
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
+    let token: Continue = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
+    Ok((token.rv, ObjectName { namespace: token.namespace, name: token.name }))
+}

@@ -1,0 +1,164 @@
+//! Update and patch: a change of an existing object, of all of it or of the part that a subresource shows.
+
+use super::{Answer, check_namespace, check_type, decode, fill_in, validate};
+use crate::apiserver::{
+    builtin, convert,
+    patch::{self, Patch},
+    registry::{ResourceType, custom},
+    state::{Call, State},
+    status::ApiError,
+    store::{Object, lifecycle},
+    value::{carry_over, members_mut, set, text_or_empty},
+};
+use http::StatusCode;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The part of an object that a request may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Main,
+    Status,
+    /// A pod's `spec.ephemeralContainers`.
+    EphemeralContainers,
+    /// A pod's resources (`pods/resize`).
+    Resize,
+    /// A namespace's `spec.finalizers`.
+    Finalize,
+}
+
+/// Replaces the object, or its part, by the one in the body.
+pub(crate) fn replace(state: &mut State, call: &Call, part: Part, mut body: Value) -> Result<Answer, ApiError> {
+    check_type(&call.resource, &mut body)?;
+    check_namespace(call, &mut body)?;
+    let old = existing(state, call)?;
+    check_name(call, &body)?;
+    require_version(&call.resource, &body)?;
+    write(state, call, part, &old, body)
+}
+
+/// Changes the object, or its part, as the patch says. A server-side apply creates what does not exist.
+pub(crate) fn patch(state: &mut State, call: &Call, part: Part, patch: &Patch) -> Result<Answer, ApiError> {
+    let old = match existing(state, call) {
+        Err(error) if matches!(patch, Patch::Apply(_)) && error.code == StatusCode::NOT_FOUND && part == Part::Main => {
+            return apply_new(state, call, patch);
+        }
+        found => found?,
+    };
+    let shown = convert::shown(&call.resource, &old);
+    let mut body = patch::apply(&call.resource, &shown, patch, call)?;
+    check_type(&call.resource, &mut body)?;
+    check_name(call, &body)?;
+    write(state, call, part, &old, body)
+}
+
+fn apply_new(state: &mut State, call: &Call, patch: &Patch) -> Result<Answer, ApiError> {
+    let Patch::Apply(given) = patch else { return Err(ApiError::method_not_allowed()) };
+    let mut body = patch::server_side_apply::create(&call.resource, given, call)?;
+    set(&mut body, &["metadata"], "name", call.object_name().name);
+    super::create::create(state, call, body)
+}
+
+/// The object that the path names.
+pub(crate) fn existing(state: &State, call: &Call) -> Result<Arc<Object>, ApiError> {
+    let name = call.object_name();
+    let found = state.store.get(&call.resource.storage, &name);
+    found.cloned().ok_or_else(|| ApiError::not_found(&call.resource.group_resource(), &name.name))
+}
+
+fn check_name(call: &Call, body: &Value) -> Result<(), ApiError> {
+    let expected = call.object_name().name;
+    match text_or_empty(body, &["metadata", "name"]) {
+        found if found == expected => Ok(()),
+        "" => Err(ApiError::bad_request("the name of the object must be given in `metadata.name` and match the name on the URL")),
+        found => Err(ApiError::bad_request(format!("the name of the object ({found}) does not match the name on the URL ({expected})"))),
+    }
+}
+
+/// Custom resources may only be replaced by who has read them.
+fn require_version(resource: &ResourceType, body: &Value) -> Result<(), ApiError> {
+    if resource.custom().is_none() || !text_or_empty(body, &["metadata", "resourceVersion"]).is_empty() {
+        return Ok(());
+    }
+    let error = crate::apiserver::field_error::FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+    Err(super::invalid(resource, body, &[error]))
+}
+
+/// The common end of replace and patch: preconditions, rules, the store.
+pub(crate) fn write(state: &mut State, call: &Call, part: Part, old: &Arc<Object>, body: Value) -> Result<Answer, ApiError> {
+    let resource = &call.resource;
+    check_preconditions(call, old, &body)?;
+    let (given, warnings) = decode(call, body)?;
+    let mut new = merged(resource, part, given, old.value());
+    lifecycle::prepare_update(&mut new, old.value(), resource.generation);
+    fill_in(resource, &mut new);
+    if resource.kind == "CustomResourceDefinition" {
+        custom::default_definition(&mut new);
+    }
+    builtin::prepare_update(resource, &mut new, old.value(), part);
+    validate(resource, &new, Some(old.value()))?;
+    let written = store(state, call, new, old);
+    Ok(Answer::object(StatusCode::OK, written).with_warnings(warnings))
+}
+
+fn check_preconditions(call: &Call, old: &Object, body: &Value) -> Result<(), ApiError> {
+    let resource = call.resource.group_resource();
+    let uid = text_or_empty(body, &["metadata", "uid"]);
+    if !uid.is_empty() && uid != old.uid() {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
+        return Err(ApiError::conflict(&resource, old.name(), &why));
+    }
+    let version = text_or_empty(body, &["metadata", "resourceVersion"]);
+    if !version.is_empty() && version != "0" && version != old.revision().to_string() {
+        return Err(ApiError::modified(&resource, old.name()));
+    }
+    Ok(())
+}
+
+/// The new object, with everything that the request may not change taken from the old one.
+fn merged(resource: &ResourceType, part: Part, mut given: Value, old: &Value) -> Value {
+    match part {
+        Part::Main => {
+            if resource.status {
+                carry_over(&mut given, old, &[], "status");
+            }
+            given
+        }
+        Part::Status => status_only(resource, &given, old),
+        Part::EphemeralContainers => with_member(old, &given, &["spec"], "ephemeralContainers"),
+        Part::Resize => builtin::resized(old, &given),
+        Part::Finalize => with_member(old, &given, &["spec"], "finalizers"),
+    }
+}
+
+fn with_member(old: &Value, given: &Value, path: &[&str], key: &str) -> Value {
+    let mut new = old.clone();
+    carry_over(&mut new, given, path, key);
+    new
+}
+
+/// Status updates of Nodes and Pods may change labels and annotations too; of other kinds only the status.
+fn status_only(resource: &ResourceType, given: &Value, old: &Value) -> Value {
+    let mut new = with_member(old, given, &[], "status");
+    if resource.builtin().is_some_and(|kind| ["Node", "Pod"].contains(&kind.kind)) {
+        for key in ["labels", "annotations"] {
+            carry_over(&mut new, given, &["metadata"], key);
+        }
+    }
+    new
+}
+
+/// Writes unless nothing changed; removes what has nothing left to wait for.
+fn store(state: &mut State, call: &Call, mut new: Value, old: &Arc<Object>) -> Arc<Object> {
+    if lifecycle::is_same(&new, old.value()) {
+        return Arc::clone(old);
+    }
+    members_mut(&mut new, &["metadata"]).remove("resourceVersion");
+    if call.query.dry_run {
+        return Arc::new(Object::new(new, old.revision()));
+    }
+    if lifecycle::is_finished(&new) {
+        return state.remove(&call.resource.storage, new);
+    }
+    state.put(&call.resource.storage, new, call.now)
+}

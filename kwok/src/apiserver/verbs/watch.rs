@@ -1,0 +1,158 @@
+//! Watch: where to begin, and what each event looks like to one watcher. The stream itself is in `stream.rs`.
+
+use super::read::{check_field_selector, parse_version};
+use crate::apiserver::{
+    convert,
+    negotiation::Form,
+    state::{Call, State},
+    status::ApiError,
+    store::{Event, EventKind, Filter, Object, PageRequest, bookmark_line, event_line, serialized},
+    table,
+};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// How long a watch lasts that does not say so itself (the API server's least: `--min-request-timeout`).
+const DEFAULT_TIMEOUT_SECONDS: u64 = 1800;
+
+/// How many events are taken from the store at a time.
+const BATCH: usize = 500;
+
+/// One watcher's wishes, and how far it has come.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    pub(crate) call: Call,
+    filter: Filter,
+    form: Form,
+    cursor: u64,
+    pub(crate) bookmarks: bool,
+    pub(crate) timeout: Duration,
+}
+
+/// What a watcher is sent next.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) lines: Vec<Bytes>,
+    /// Nothing more can follow.
+    pub(crate) is_last: bool,
+}
+
+impl Watch {
+    /// Reads the wishes, and what is sent before the first event.
+    pub(crate) fn begin(state: &State, call: Call, form: Form) -> Result<(Self, Vec<Bytes>), ApiError> {
+        check_field_selector(&call.resource, &call.query)?;
+        check_initial_events(&call)?;
+        let version = call.query.resource_version.as_deref().map(parse_version).transpose()?.unwrap_or(0);
+        let initial = call.query.send_initial_events.unwrap_or(version == 0);
+        let filter = call.query.filter(&call.path);
+        let timeout = Duration::from_secs(call.query.timeout_seconds.filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_TIMEOUT_SECONDS));
+        let bookmarks = call.query.allow_bookmarks;
+        let cursor = if initial || version == 0 { state.store.revision() } else { version };
+        let watch = Self { call, filter, form, cursor, bookmarks, timeout };
+        let lines = if initial { watch.initial_lines(state)? } else { Vec::new() };
+        Ok((watch, lines))
+    }
+
+    fn initial_lines(&self, state: &State) -> Result<Vec<Bytes>, ApiError> {
+        let page = state.store.list(&self.call.resource.storage, &self.filter, &PageRequest::default());
+        let objects = page.map_err(|_| ApiError::expired("The resourceVersion for the provided watch is too old."))?.objects;
+        let mut lines: Vec<Bytes> = objects.iter().map(|object| self.line(EventKind::Added, object, self.call.now)).collect();
+        if self.call.query.send_initial_events == Some(true) && self.bookmarks {
+            lines.push(self.bookmark(true));
+        }
+        Ok(lines)
+    }
+
+    /// A line that says how far the watcher has come.
+    pub(crate) fn bookmark(&self, initial_events_end: bool) -> Bytes {
+        let resource = &self.call.resource;
+        match self.form {
+            Form::PartialMetadata => bookmark_line("meta.k8s.io/v1", "PartialObjectMetadata", self.cursor, initial_events_end),
+            Form::Plain | Form::Table | Form::AggregatedDiscovery => {
+                bookmark_line(&resource.api_version(), &resource.kind, self.cursor, initial_events_end)
+            }
+        }
+    }
+
+    /// The next events, and moves on behind them.
+    pub(crate) fn next(&mut self, state: &State, now: Timestamp) -> Batch {
+        let revision = state.store.revision();
+        let Ok(events) = state.store.events_after(&self.call.resource.storage, self.cursor) else {
+            return Batch { lines: vec![gone(self.cursor, revision)], is_last: true };
+        };
+        let mut lines = Vec::new();
+        let mut taken = 0;
+        let mut last = self.cursor;
+        for event in events.take(BATCH) {
+            taken += 1;
+            last = event.revision();
+            lines.extend(self.event(event, now));
+        }
+        self.cursor = if taken == BATCH { last } else { revision.max(self.cursor) };
+        Batch { lines, is_last: false }
+    }
+
+    /// Whether events may be waiting although the last batch gave nothing to send.
+    pub(crate) fn is_behind(&self, state: &State) -> bool {
+        self.cursor < state.store.revision()
+    }
+
+    /// The event as this watcher sees it: an object that begins to match is added, one that ceases to is deleted.
+    fn event(&self, event: &Event, now: Timestamp) -> Option<Bytes> {
+        let matches = |object: &Arc<Object>| self.filter.matches(object.value());
+        let before = event.previous.as_ref().is_some_and(matches);
+        let after = event.kind != EventKind::Deleted && matches(&event.object);
+        let kind = match (before, after) {
+            (false, false) => return None,
+            (false, true) => EventKind::Added,
+            (true, true) => EventKind::Modified,
+            (true, false) => EventKind::Deleted,
+        };
+        if kind == event.kind && self.form == Form::Plain && self.call.resource.is_stored_form() {
+            return Some(event.line());
+        }
+        match (&event.previous, kind == EventKind::Deleted && event.kind != EventKind::Deleted) {
+            (Some(previous), true) => {
+                let last_seen = Arc::new(Object::new(previous.value().clone(), event.revision()));
+                Some(self.line(kind, &last_seen, now))
+            }
+            _ => Some(self.line(kind, &event.object, now)),
+        }
+    }
+
+    fn line(&self, kind: EventKind, object: &Arc<Object>, now: Timestamp) -> Bytes {
+        let resource = &self.call.resource;
+        match self.form {
+            Form::Plain | Form::AggregatedDiscovery if resource.is_stored_form() => event_line(kind.as_str(), &object.json()),
+            Form::Plain | Form::AggregatedDiscovery => event_line(kind.as_str(), &serialized(&convert::shown(resource, object))),
+            Form::PartialMetadata => event_line(kind.as_str(), &serialized(&table::partial_metadata(object.value()))),
+            Form::Table => {
+                let metadata = json!({"resourceVersion": object.revision().to_string()});
+                let objects = std::slice::from_ref(object);
+                let table = table::render(resource, objects, &metadata, self.call.query.include_object, now);
+                event_line(kind.as_str(), &serialized(&table))
+            }
+        }
+    }
+}
+
+fn check_initial_events(call: &Call) -> Result<(), ApiError> {
+    let matching = call.query.resource_version_match.as_deref();
+    match (call.query.send_initial_events, matching) {
+        (Some(_), Some("NotOlderThan")) | (None, None) => Ok(()),
+        (Some(_), _) => Err(ApiError::unprocessable(
+            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        )),
+        (None, Some(_)) => Err(ApiError::unprocessable(
+            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        )),
+    }
+}
+
+/// The last event of a watcher that came too late.
+fn gone(cursor: u64, revision: u64) -> Bytes {
+    let status: Value = ApiError::expired(format!("too old resource version: {cursor} ({revision})")).to_value();
+    event_line("ERROR", &serialized(&status))
+}
