@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(nanos, [96_000_000, 3_000_000_000, 100_000_000, 2_154_727_000]);
         assert_eq!(serde_json::to_string(&prices).unwrap(), "[0.096,3.0,0.1,2.154727]");
         assert!(serde_json::from_str::<Price>("-0.1").is_err());
-        assert!(serde_json::from_str::<Price>("1e300").is_ok_and(|price| price == Price::MAX));
+        assert!(serde_json::from_str::<Price>("1e300").is_err());
     }
 
     #[test]

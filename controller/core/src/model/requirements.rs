@@ -10,6 +10,8 @@ use std::{
 };
 use thiserror::Error;
 
+/// Keys that are shorter than this are not looked for inside others.
+const MIN_TYPO_KEY: usize = 3;
 /// Keys that are longer than this are not compared letter by letter for typing errors.
 const MAX_TYPO_KEY: usize = 128;
 
@@ -275,10 +277,9 @@ impl fmt::Display for Requirements {
 /// Whether someone who wrote `key` may have meant `known`.
 fn looks_like(key: &str, known: &str) -> bool {
     let name = |key: &'_ str| key.rsplit('/').next().unwrap_or_default().to_owned();
-    if key.is_empty() {
-        return false;
-    }
-    known.contains(key) || name(known) == name(key) || edit_distance(key, known) <= known.len() / 10
+    // A letter or two occur in many keys without anyone having meant those.
+    (key.len() >= MIN_TYPO_KEY && known.contains(key))
+        || name(known) == name(key) || edit_distance(key, known) <= known.len() / 10
 }
 
 /// How many letters must be changed, added or left out; large where a key is too long to look at.

@@ -64,6 +64,12 @@ pub enum WhyNot {
     /// No instance type will do.
     #[error(transparent)]
     NoInstanceType(#[from] Shortfall),
+    /// The pool cannot launch anything at present.
+    #[error("is not ready: {message}")]
+    PoolNotReady {
+        /// What its `Ready` condition says.
+        message: String,
+    },
     /// The pool offers no instance type at all.
     #[error("NodePool requirements filtered out all compatible available instance types")]
     NoTypes,
@@ -124,6 +130,7 @@ impl WhyNot {
             Self::Incompatible(Incompatible::Disjoint { .. }) => "incompatible-requirements",
             Self::Incompatible(Incompatible::Contradiction { .. }) => "contradictory-requirements",
             Self::NoInstanceType(shortfall) => shortfall.code(),
+            Self::PoolNotReady { .. } => "pool-not-ready",
             Self::NoTypes => "no-instance-types",
             Self::MinValues { .. } => "min-values",
             Self::NodeLimit => "node-limit",
@@ -137,7 +144,7 @@ impl WhyNot {
     /// How far a pod came before this stopped it; the further, the nearer the miss.
     fn progress(&self) -> u8 {
         match self {
-            Self::NoNodePools | Self::NoTypes => 0,
+            Self::NoNodePools | Self::NoTypes | Self::PoolNotReady { .. } => 0,
             Self::Taint { .. } => 1,
             Self::Incompatible(_) => 2,
             Self::NoInstanceType(_) => 3,

@@ -1,0 +1,91 @@
+//! Resources as arrays: each name that any machine has is a position.
+
+use crate::model::{PODS, Resources};
+use std::collections::BTreeSet;
+
+/// The resource names that machines have, in a fixed order.
+#[derive(Clone, Debug)]
+pub(super) struct Dimensions(Vec<String>);
+
+impl Dimensions {
+    /// The names of all of `machines`.
+    pub(super) fn of<'a>(machines: impl Iterator<Item = &'a Resources>) -> Self {
+        let mut names: BTreeSet<String> = machines.flat_map(Resources::iter).map(|(name, _)| name.to_owned()).collect();
+        names.insert(PODS.to_owned());
+        Self(names.into_iter().collect())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn name(&self, index: usize) -> &str {
+        &self.0[index]
+    }
+
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
+        self.0.binary_search_by(|own| own.as_str().cmp(name)).ok()
+    }
+
+    /// `resources` as an array; names that no machine has are left out.
+    pub(super) fn array(&self, resources: &Resources) -> Vec<i64> {
+        let mut array = vec![0; self.len()];
+        for (name, amount) in resources.iter() {
+            if let Some(index) = self.position(name) {
+                array[index] = amount;
+            }
+        }
+        array
+    }
+
+    /// `requests` as an array; none if some resource is asked for that no machine has.
+    pub(super) fn requests(&self, requests: &Resources) -> Option<Vec<i64>> {
+        let known = requests.iter().all(|(name, amount)| amount <= 0 || self.position(name).is_some());
+        known.then(|| self.array(requests))
+    }
+}
+
+/// How many times `request` fits into `free`, at most `most`; none at all where something free is below zero.
+pub(super) fn times_that_fit(request: &[i64], free: &[i64], most: u32) -> u32 {
+    let mut times = i64::from(most);
+    for (asked, there) in request.iter().zip(free) {
+        if *there < 0 {
+            return 0;
+        }
+        if *asked > 0 {
+            times = times.min(there / asked);
+        }
+    }
+    u32::try_from(times).unwrap_or(0)
+}
+
+/// Takes `times` times `request` from `free`.
+pub(super) fn take(request: &[i64], free: &mut [i64], times: u32) {
+    for (asked, there) in request.iter().zip(free) {
+        *there = there.saturating_sub(asked.saturating_mul(i64::from(times)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dimensions, take, times_that_fit};
+    use crate::model::Resources;
+
+    #[test]
+    fn what_no_machine_has_cannot_be_asked_for() {
+        let machine = Resources::from_iter([("cpu", 4000), ("memory", 100)]);
+        let dimensions = Dimensions::of([machine.clone()].iter());
+        assert_eq!(dimensions.array(&machine), [4000, 100, 0]);
+        assert_eq!(dimensions.requests(&Resources::from_iter([("cpu", 1), ("gpu", 0)])), Some(vec![1, 0, 0]));
+        assert_eq!(dimensions.requests(&Resources::from_iter([("gpu", 1)])), None);
+    }
+
+    #[test]
+    fn the_scarcest_resource_decides() {
+        assert_eq!(times_that_fit(&[2, 3, 0], &[10, 10, 0], 9), 3);
+        assert_eq!(times_that_fit(&[2, 3, 0], &[10, 10, -1], 9), 0);
+        let mut free = vec![10, 10, 0];
+        take(&[2, 3, 0], &mut free, 3);
+        assert_eq!(free, [4, 1, 0]);
+    }
+}
