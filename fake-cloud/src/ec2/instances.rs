@@ -1,0 +1,266 @@
+//! Instances: describe, run, terminate, start, stop, reboot, status.
+
+use super::{
+    Answer, Call, error::Refusal, filter, instance_xml, launch_settings, launch_templates::template_reference,
+    page::Page, query::Params, tags::returned_true, xml::Xml,
+};
+use crate::world::{
+    CloudError, Filter, Filterable, Instance, InstanceState, ResourceKind, RunRequest, StateChange, Tags, passes,
+};
+use std::{borrow::Cow, collections::BTreeSet, ops::RangeInclusive};
+
+/// The sizes of pages of instances.
+const SIZES: RangeInclusive<u32> = 5..=1000;
+/// EC2's limit on ids of one request.
+const IDS_MAX: usize = 1_000;
+
+/// `DescribeInstances`: by ids (all of which must exist) or in pages, both with filters.
+pub(crate) fn describe_instances(call: &Call<'_>, mut params: Params) -> Answer {
+    let selection = Selection::take::<Instance>(&mut params, call, true)?;
+    params.boolean("IncludeManagedResources")?;
+    params.finish()?;
+    let (instances, next) = selection.cut(call, |instance, filters| passes(instance, filters))?;
+    let mut xml = Xml::new();
+    instance_xml::write_reservations(&mut xml, call, &instances);
+    xml.optional("nextToken", next);
+    Ok(xml)
+}
+
+/// `DescribeInstanceStatus`: of running instances, or with `IncludeAllInstances` of all.
+pub(crate) fn describe_instance_status(call: &Call<'_>, mut params: Params) -> Answer {
+    let selection = Selection::take::<Status<'_>>(&mut params, call, false)?;
+    let all = params.boolean("IncludeAllInstances")?.unwrap_or(false);
+    params.boolean("IncludeManagedResources")?;
+    params.finish()?;
+    let shown = |instance: &Instance, filters: &[Filter]| {
+        (all || instance.state == InstanceState::Running) && passes(&Status(instance), filters)
+    };
+    let (instances, next) = selection.cut(call, shown)?;
+    let mut xml = Xml::new();
+    xml.items("instanceStatusSet", instances, |xml, instance| write_status(xml, &Status(instance)));
+    xml.optional("nextToken", next);
+    Ok(xml)
+}
+
+/// Which instances a describing call is about.
+struct Selection {
+    ids: BTreeSet<String>,
+    filters: Vec<Filter>,
+    page: Page,
+}
+
+impl Selection {
+    fn take<T: Filterable>(params: &mut Params, call: &Call<'_>, tagged: bool) -> Result<Self, Refusal> {
+        let ids = params.texts("InstanceId")?;
+        if !ids.is_empty() && params.has("MaxResults") {
+            return Err(Refusal::combination("instancesSet", "maxResults"));
+        }
+        check_ids(&ids)?;
+        let filters = filter::take::<T>(params, tagged)?;
+        let page = Page::take(params, call.action, &SIZES)?;
+        Ok(Self { ids: ids.into_iter().collect(), filters, page })
+    }
+
+    /// The page, reservation by reservation: the instances of one launch stay together.
+    fn cut<'c>(
+        &self,
+        call: &'c Call<'_>,
+        shown: impl Fn(&Instance, &[Filter]) -> bool,
+    ) -> Result<(Vec<&'c Instance>, Option<String>), Refusal> {
+        let chosen: Vec<&Instance> =
+            if self.ids.is_empty() { call.world.instances().collect() } else { find(call, &self.ids)? };
+        let mut chosen: Vec<_> = chosen.into_iter().filter(|instance| shown(instance, &self.filters)).collect();
+        chosen.sort_by(|one, other| place(one).cmp(&place(other)));
+        self.page.cut(chosen, |instance| {
+            let (reservation, index, id) = place(instance);
+            format!("{reservation} {index:010} {id}")
+        })
+    }
+}
+
+fn place(instance: &Instance) -> (&str, u32, &str) {
+    (&instance.reservation_id, instance.launch_index, &instance.id)
+}
+
+fn find<'c>(call: &'c Call<'_>, ids: &BTreeSet<String>) -> Result<Vec<&'c Instance>, Refusal> {
+    let unknown: Vec<&str> = ids.iter().map(String::as_str).filter(|id| call.world.instance(id).is_err()).collect();
+    match unknown.as_slice() {
+        [] => Ok(ids.iter().filter_map(|id| call.world.instance(id).ok()).collect()),
+        [id] => Err(CloudError::NotFound { kind: ResourceKind::Instance, id: (*id).to_owned() }.into()),
+        many => {
+            let text = format!("The instance IDs '{}' do not exist", many.join(", "));
+            Err(Refusal::bad("InvalidInstanceID.NotFound", text))
+        }
+    }
+}
+
+fn check_ids(ids: &[String]) -> Result<(), Refusal> {
+    if ids.len() > IDS_MAX {
+        let text = format!("The request names {} instances; the limit is {IDS_MAX}", ids.len());
+        return Err(Refusal::bad("InvalidParameterValue", text));
+    }
+    let well_formed = |id: &&String| {
+        let digits = id.strip_prefix("i-").unwrap_or_default();
+        matches!(digits.len(), 8 | 17) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    match ids.iter().find(|id| !well_formed(id)) {
+        Some(id) => Err(CloudError::MalformedId { kind: ResourceKind::Instance, id: id.clone() }.into()),
+        None => Ok(()),
+    }
+}
+
+/// `RunInstances`, from a template, from parameters, or both.
+pub(crate) fn run_instances(call: &mut Call<'_>, mut params: Params) -> Answer {
+    let count = |count: Option<u32>, name| count.ok_or_else(|| Refusal::missing_parameter(name));
+    let mut template = params.part("LaunchTemplate");
+    let template = if template.is_empty() {
+        None
+    } else {
+        let reference = template_reference(&mut template)?;
+        let version = template.text("Version");
+        template.no_more()?;
+        Some((reference, version))
+    };
+    let request = RunRequest {
+        token: params.text("ClientToken"),
+        dry_run: params.dry_run()?,
+        template,
+        min: count(params.number("MinCount")?, "MinCount")?,
+        max: count(params.number("MaxCount")?, "MaxCount")?,
+        settings: launch_settings::take(&mut params)?,
+    };
+    params.no_more()?;
+    let ids = call.world.run_instances(&request)?;
+    call.touched.extend(ids.iter().cloned());
+    let instances: Vec<&Instance> = ids.iter().filter_map(|id| call.world.instance(id).ok()).collect();
+    let mut xml = Xml::new();
+    instance_xml::write_reservation(&mut xml, call, &instances);
+    Ok(xml)
+}
+
+/// `TerminateInstances`: all of them or, if one does not exist, none.
+pub(crate) fn terminate_instances(call: &mut Call<'_>, mut params: Params) -> Answer {
+    params.boolean("Force")?;
+    params.boolean("SkipOsShutdown")?;
+    let ids = take_ids(call, params)?;
+    let changes = call.world.terminate(&ids)?;
+    Ok(write_changes(&changes))
+}
+
+/// `StartInstances`.
+pub(crate) fn start_instances(call: &mut Call<'_>, params: Params) -> Answer {
+    let ids = take_ids(call, params)?;
+    let changes = call.world.start(&ids)?;
+    Ok(write_changes(&changes))
+}
+
+/// `StopInstances`.
+pub(crate) fn stop_instances(call: &mut Call<'_>, mut params: Params) -> Answer {
+    params.boolean("Force")?;
+    params.boolean("SkipOsShutdown")?;
+    params.one_of("Hibernate", &[("false", ())])?;
+    let ids = take_ids(call, params)?;
+    let changes = call.world.stop(&ids)?;
+    Ok(write_changes(&changes))
+}
+
+/// `RebootInstances`: machines that exist stay what they are.
+pub(crate) fn reboot_instances(call: &mut Call<'_>, params: Params) -> Answer {
+    take_ids(call, params)?;
+    Ok(returned_true())
+}
+
+/// Takes and checks the ids of a call that changes instances, and ends the reading: what exists is known before a dry run
+/// is answered.
+fn take_ids(call: &mut Call<'_>, mut params: Params) -> Result<Vec<String>, Refusal> {
+    let ids = params.texts("InstanceId")?;
+    if ids.is_empty() {
+        return Err(Refusal::missing_parameter("InstanceId"));
+    }
+    check_ids(&ids)?;
+    find(call, &ids.iter().cloned().collect())?;
+    params.finish()?;
+    call.touched.extend(ids.iter().cloned());
+    Ok(ids)
+}
+
+fn write_changes(changes: &[StateChange]) -> Xml {
+    let mut xml = Xml::new();
+    xml.items("instancesSet", changes, |xml, change| {
+        xml.text("instanceId", &change.instance_id);
+        instance_xml::write_state(xml, "currentState", change.current);
+        instance_xml::write_state(xml, "previousState", change.previous);
+    });
+    xml
+}
+
+/// How an instance does. Machines of the world are well while they run.
+struct Status<'i>(&'i Instance);
+
+impl Status<'_> {
+    fn word(&self) -> &'static str {
+        if self.0.state == InstanceState::Running { "ok" } else { "not-applicable" }
+    }
+}
+
+fn write_status(xml: &mut Xml, status: &Status<'_>) {
+    let instance = status.0;
+    xml.text("instanceId", &instance.id);
+    xml.text("availabilityZone", instance.zone.name);
+    xml.text("availabilityZoneId", instance.zone.id);
+    instance_xml::write_state(xml, "instanceState", instance.state);
+    for name in ["instanceStatus", "systemStatus", "attachedEbsStatus"] {
+        xml.node(name, |xml| {
+            xml.text("status", status.word());
+            if instance.state == InstanceState::Running {
+                xml.items("details", ["reachability"], |xml, name| {
+                    xml.text("name", name);
+                    xml.text("status", "passed");
+                });
+            }
+        });
+    }
+}
+
+impl Filterable for Status<'_> {
+    const NAMES: &'static [&'static str] = &[
+        "attached-ebs-status.status",
+        "availability-zone",
+        "availability-zone-id",
+        "event.code",
+        "event.description",
+        "event.instance-event-id",
+        "event.not-after",
+        "event.not-before",
+        "event.not-before-deadline",
+        "instance-state-code",
+        "instance-state-name",
+        "instance-status.reachability",
+        "instance-status.status",
+        "operator.managed",
+        "operator.principal",
+        "system-status.reachability",
+        "system-status.status",
+    ];
+
+    fn values(&self, name: &str) -> Vec<Cow<'_, str>> {
+        let running = self.0.state == InstanceState::Running;
+        match name {
+            "availability-zone" => vec![self.0.zone.name.into()],
+            "availability-zone-id" => vec![self.0.zone.id.into()],
+            "instance-state-code" => vec![self.0.state.code().to_string().into()],
+            "instance-state-name" => vec![self.0.state.as_str().into()],
+            "attached-ebs-status.status" | "instance-status.status" | "system-status.status" => {
+                vec![self.word().into()]
+            }
+            "instance-status.reachability" | "system-status.reachability" if running => vec!["passed".into()],
+            "operator.managed" => vec!["false".into()],
+            // The world schedules no events.
+            _ => Vec::new(),
+        }
+    }
+
+    fn tags(&self) -> Option<&Tags> {
+        None
+    }
+}

@@ -1,0 +1,613 @@
+#!/usr/bin/env python3
+"""Calls every AWS operation that the fake cloud serves with an unmodified boto3, and checks what comes back.
+
+    python boto3_conformance.py http://127.0.0.1:PORT [--kubernetes 1.35]
+
+One line per check; the last line is `N passed, N failed`, and the exit code is 1 if any failed. Three kinds of check:
+
+- behaviour: what is created is found again, pages add up, errors have AWS's codes and statuses;
+- contract: a parsed answer contains the members that node autoscalers read (the table CONTRACT);
+- spelling: every element of an XML answer, and every key of a JSON one, is a member of botocore's model of the operation.
+"""
+
+import argparse
+import datetime
+import json
+import sys
+import time
+import uuid
+import xml.etree.ElementTree as ElementTree
+
+import boto3
+import botocore.config
+import botocore.exceptions
+
+# What a caller that manages nodes reads from each answer. `[]` steps into every element of a list, and a leading `?` says
+# that some element has it (a GPU is not in every machine); without it, all elements must.
+CONTRACT = {
+    "DescribeInstanceTypes": [
+        "InstanceTypes[].InstanceType", "InstanceTypes[].BareMetal", "?InstanceTypes[].Hypervisor",
+        "InstanceTypes[].SupportedUsageClasses", "InstanceTypes[].ProcessorInfo.SupportedArchitectures",
+        "?InstanceTypes[].ProcessorInfo.Manufacturer", "?InstanceTypes[].ProcessorInfo.SustainedClockSpeedInGhz",
+        "?InstanceTypes[].ProcessorInfo.SupportedFeatures", "InstanceTypes[].VCpuInfo.DefaultVCpus",
+        "InstanceTypes[].MemoryInfo.SizeInMiB", "?InstanceTypes[].InstanceStorageInfo.TotalSizeInGB",
+        "?InstanceTypes[].InstanceStorageInfo.NvmeSupport", "InstanceTypes[].EbsInfo.EbsOptimizedSupport",
+        "?InstanceTypes[].EbsInfo.EbsOptimizedInfo.MaximumBandwidthInMbps",
+        "InstanceTypes[].NetworkInfo.NetworkCards[].NetworkCardIndex",
+        "InstanceTypes[].NetworkInfo.NetworkCards[].MaximumNetworkInterfaces",
+        "InstanceTypes[].NetworkInfo.DefaultNetworkCardIndex", "InstanceTypes[].NetworkInfo.Ipv4AddressesPerInterface",
+        "?InstanceTypes[].NetworkInfo.EfaInfo.MaximumEfaInterfaces",
+        "InstanceTypes[].NetworkInfo.EncryptionInTransitSupported", "InstanceTypes[].NetworkInfo.EnaSupport",
+        "?InstanceTypes[].GpuInfo.Gpus[].Name", "?InstanceTypes[].GpuInfo.Gpus[].Manufacturer",
+        "?InstanceTypes[].GpuInfo.Gpus[].Count", "?InstanceTypes[].GpuInfo.Gpus[].MemoryInfo.SizeInMiB",
+        "?InstanceTypes[].NeuronInfo.NeuronDevices[].Name", "?InstanceTypes[].NeuronInfo.NeuronDevices[].Count",
+        "?InstanceTypes[].NeuronInfo.NeuronDevices[].CoreInfo.Count", "InstanceTypes[].NitroEnclavesSupport",
+        "InstanceTypes[].PlacementGroupInfo.SupportedStrategies",
+    ],
+    "DescribeInstanceTypeOfferings": ["InstanceTypeOfferings[].InstanceType", "InstanceTypeOfferings[].Location"],
+    "DescribeAvailabilityZones": ["AvailabilityZones[].ZoneName", "AvailabilityZones[].ZoneId", "AvailabilityZones[].State"],
+    "DescribeRegions": ["Regions[].RegionName", "Regions[].Endpoint"],
+    "DescribeSpotPriceHistory": [
+        "SpotPriceHistory[].SpotPrice", "SpotPriceHistory[].Timestamp", "SpotPriceHistory[].InstanceType",
+        "SpotPriceHistory[].AvailabilityZone",
+    ],
+    "DescribeSubnets": [
+        "Subnets[].SubnetId", "Subnets[].AvailabilityZone", "Subnets[].AvailabilityZoneId",
+        "Subnets[].AvailableIpAddressCount",
+    ],
+    "DescribeSecurityGroups": ["SecurityGroups[].GroupId", "SecurityGroups[].GroupName"],
+    "DescribeVpcs": ["Vpcs[].VpcId", "Vpcs[].CidrBlock"],
+    "DescribeImages": [
+        "Images[].ImageId", "Images[].Name", "Images[].Architecture", "Images[].CreationDate",
+    ],
+    "DescribeCapacityReservations": ["CapacityReservations"],
+    "DescribePlacementGroups": ["PlacementGroups"],
+    "DescribeInstanceStatus": [
+        "InstanceStatuses[].InstanceId", "InstanceStatuses[].InstanceStatus.Status",
+        "InstanceStatuses[].SystemStatus.Status",
+    ],
+    "DescribeLaunchTemplates": ["LaunchTemplates[].LaunchTemplateId", "LaunchTemplates[].LaunchTemplateName"],
+    "DescribeLaunchTemplateVersions": [
+        "LaunchTemplateVersions[].VersionNumber", "LaunchTemplateVersions[].LaunchTemplateData.ImageId",
+    ],
+    "CreateLaunchTemplate": ["LaunchTemplate.LaunchTemplateId", "LaunchTemplate.LaunchTemplateName"],
+    "CreateFleet": [
+        "FleetId", "Errors", "Instances[].InstanceIds", "Instances[].InstanceType", "Instances[].Lifecycle",
+        "Instances[].LaunchTemplateAndOverrides.Overrides.ImageId",
+        "Instances[].LaunchTemplateAndOverrides.Overrides.AvailabilityZone",
+        "Instances[].LaunchTemplateAndOverrides.Overrides.SubnetId",
+    ],
+    "DescribeInstances": [
+        "Reservations[].Instances[].InstanceId", "Reservations[].Instances[].State.Name",
+        "Reservations[].Instances[].State.Code", "Reservations[].Instances[].ImageId",
+        "Reservations[].Instances[].InstanceType", "Reservations[].Instances[].LaunchTime",
+        "Reservations[].Instances[].Placement.AvailabilityZone", "Reservations[].Instances[].Placement.AvailabilityZoneId",
+        "Reservations[].Instances[].Placement.Tenancy", "?Reservations[].Instances[].SubnetId",
+        "?Reservations[].Instances[].SecurityGroups[].GroupId", "?Reservations[].Instances[].Tags[].Key",
+        "?Reservations[].Instances[].SpotInstanceRequestId", "?Reservations[].Instances[].InstanceLifecycle",
+        "Reservations[].Instances[].CapacityReservationSpecification.CapacityReservationPreference",
+        "?Reservations[].Instances[].NetworkInterfaces[].InterfaceType",
+    ],
+    "TerminateInstances": [
+        "TerminatingInstances[].InstanceId", "TerminatingInstances[].CurrentState.Name",
+        "TerminatingInstances[].PreviousState.Name",
+    ],
+    "GetParameter": ["Parameter.Name", "Parameter.Value", "Parameter.Type", "Parameter.Version"],
+    "GetParameters": ["Parameters[].Name", "Parameters[].Value", "InvalidParameters"],
+    "GetProducts": ["FormatVersion", "PriceList"],
+    "GetCallerIdentity": ["UserId", "Account", "Arn"],
+    "DescribeCluster": [
+        "cluster.name", "cluster.endpoint", "cluster.version", "cluster.arn",
+        "cluster.kubernetesNetworkConfig.serviceIpv4Cidr",
+    ],
+}
+
+MISSPELT = []  # (operation, path) of answer elements that botocore's model does not have
+SERVED = {}  # operation -> parsed answers
+passed, failed = 0, 0
+
+
+def check(name, truth, detail=""):
+    """One line of the report."""
+    global passed, failed
+    if truth:
+        passed += 1
+        print(f"ok    {name}", flush=True)
+    else:
+        failed += 1
+        print(f"FAIL  {name}{': ' + str(detail) if detail != '' else ''}", flush=True)
+    return truth
+
+
+def section(function, *args):
+    """Runs a group of checks; an exception fails the group and not the run."""
+    try:
+        return function(*args)
+    except Exception as error:  # noqa: BLE001 - any surprise is a failed check
+        check(function.__name__, False, f"{type(error).__name__}: {error}")
+        return None
+
+
+def refused(name, code, status, call, /, **params):
+    """Checks that a call is refused with this code and status, and returns the message."""
+    try:
+        call(**params)
+    except botocore.exceptions.ClientError as error:
+        got = (error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"])
+        check(f"{name} -> {code} {status}", got == (code, status), f"{got} {error.response['Error']['Message']}")
+        return error.response["Error"]["Message"]
+    check(f"{name} -> {code} {status}", False, "the call succeeded")
+    return ""
+
+
+# --- spelling -------------------------------------------------------------------------------------------------------
+
+
+def walk_xml(operation, shape, element, path):
+    """Reports the elements below `element` that `shape` does not have."""
+    if shape.type_name == "structure":
+        members = {member.serialization.get("name", name): member for name, member in shape.members.items()}
+        for child in element:
+            tag = child.tag.split("}")[-1]
+            if tag in members:
+                walk_xml(operation, members[tag], child, f"{path}.{tag}")
+            elif not (path == operation and tag in ("requestId", "ResponseMetadata")):
+                MISSPELT.append((operation, f"{path}.{tag}"))
+    elif shape.type_name == "list":
+        item = shape.member.serialization.get("name", "member")
+        for child in element:
+            tag = child.tag.split("}")[-1]
+            if tag == item:
+                walk_xml(operation, shape.member, child, f"{path}[]")
+            else:
+                MISSPELT.append((operation, f"{path}.{tag}"))
+
+
+def walk_json(operation, shape, value, path):
+    """Reports the keys of `value` that `shape` does not have."""
+    if shape.type_name == "structure" and isinstance(value, dict):
+        members = {member.serialization.get("name", name): member for name, member in shape.members.items()}
+        for key, child in value.items():
+            if key in members:
+                walk_json(operation, members[key], child, f"{path}.{key}")
+            else:
+                MISSPELT.append((operation, f"{path}.{key}"))
+    elif shape.type_name == "list" and isinstance(value, list):
+        for child in value:
+            walk_json(operation, shape.member, child, f"{path}[]")
+
+
+def before_parse(operation_model, response_dict, **_):
+    """Compares the raw answer with the model; runs before botocore parses it."""
+    shape = operation_model.output_shape
+    if shape is None or response_dict["status_code"] >= 300 or not response_dict["body"]:
+        return
+    name = operation_model.name
+    if operation_model.metadata["protocol"] in ("ec2", "query"):
+        root = ElementTree.fromstring(response_dict["body"])
+        if "resultWrapper" in shape.serialization:
+            wrapped = root.find("{*}" + shape.serialization["resultWrapper"])
+            root = root if wrapped is None else wrapped
+        walk_xml(name, shape, root, name)
+    else:
+        walk_json(name, shape, json.loads(response_dict["body"]), name)
+
+
+def after_call(model, parsed, http_response, **_):
+    """Keeps parsed answers for the contract check."""
+    if http_response.status_code < 300:
+        SERVED.setdefault(model.name, []).append(parsed)
+
+
+def values_at(value, steps):
+    """All values (or missing markers, None) at a path such as ["Subnets[]", "SubnetId"]."""
+    if not steps:
+        return [value]
+    step, rest = steps[0], steps[1:]
+    inner = value.get(step.removesuffix("[]")) if isinstance(value, dict) else None
+    if inner is None:
+        return [None]
+    if step.endswith("[]"):
+        return [found for element in inner for found in values_at(element, rest)]
+    return values_at(inner, rest)
+
+
+def contract_checks():
+    """Every operation of the table was called, and its answers have what the table says."""
+    for operation, paths in CONTRACT.items():
+        answers = SERVED.get(operation, [])
+        if not check(f"contract {operation} was answered", bool(answers)):
+            continue
+        for path in paths:
+            some = path.startswith("?")
+            found = [value for answer in answers for value in values_at(answer, path.removeprefix("?").split("."))]
+            truth = any(v is not None for v in found) if some else bool(found) and all(v is not None for v in found)
+            missing = sum(value is None for value in found)
+            if not truth:
+                check(f"contract {operation} {path}", False, f"missing in {missing} of {len(found)}")
+        check(f"contract {operation}: {len(paths)} members looked at", True)
+    for operation in sorted(SERVED):
+        wrong = sorted({path for name, path in MISSPELT if name == operation})
+        check(f"spelling {operation}", not wrong, wrong[:5])
+
+
+# --- behaviour ------------------------------------------------------------------------------------------------------
+
+
+def catalogue(ec2):
+    """Instance types and where they are offered."""
+    pages = list(ec2.get_paginator("describe_instance_types").paginate(
+        Filters=[{"Name": "supported-virtualization-type", "Values": ["hvm"]},
+                 {"Name": "processor-info.supported-architecture", "Values": ["x86_64", "arm64"]}],
+        PaginationConfig={"PageSize": 100}))
+    types = {t["InstanceType"]: t for page in pages for t in page["InstanceTypes"]}
+    check("DescribeInstanceTypes pages of at most 100", all(len(page["InstanceTypes"]) <= 100 for page in pages))
+    check("DescribeInstanceTypes serves more than 1000 types, each once",
+          len(types) > 1000 and sum(len(page["InstanceTypes"]) for page in pages) == len(types), len(types))
+    m5 = types["m5.large"]
+    check("m5.large has 2 vCPU and 8 GiB",
+          (m5["VCpuInfo"]["DefaultVCpus"], m5["MemoryInfo"]["SizeInMiB"]) == (2, 8192))
+    check("m5.large takes 3 interfaces of 10 addresses",
+          (m5["NetworkInfo"]["MaximumNetworkInterfaces"], m5["NetworkInfo"]["Ipv4AddressesPerInterface"]) == (3, 10))
+    p5 = types["p5.48xlarge"]
+    check("p5.48xlarge has 8 H100 and 32 EFA",
+          (p5["GpuInfo"]["Gpus"][0]["Name"], p5["GpuInfo"]["Gpus"][0]["Count"],
+           p5["NetworkInfo"]["EfaInfo"]["MaximumEfaInterfaces"]) == ("H100", 8, 32), p5.get("GpuInfo"))
+    named = ec2.describe_instance_types(InstanceTypes=["m5.large", "c5.xlarge"])["InstanceTypes"]
+    check("DescribeInstanceTypes by name", sorted(t["InstanceType"] for t in named) == ["c5.xlarge", "m5.large"])
+    wild = ec2.describe_instance_types(Filters=[{"Name": "instance-type", "Values": ["p5.*"]}])["InstanceTypes"]
+    check("DescribeInstanceTypes by wildcard", "p5.48xlarge" in [t["InstanceType"] for t in wild], len(wild))
+    refused("DescribeInstanceTypes dry run", "DryRunOperation", 412, ec2.describe_instance_types, DryRun=True)
+    refused("unknown type", "InvalidInstanceType", 400, ec2.describe_instance_types, InstanceTypes=["zz9.large"])
+    refused("unknown filter", "InvalidParameterValue", 400, ec2.describe_instance_types,
+            Filters=[{"Name": "colour", "Values": ["red"]}])
+    refused("page of 3 types", "InvalidParameterValue", 400, ec2.describe_instance_types, MaxResults=3)
+    refused("foreign token", "InvalidNextToken", 400, ec2.describe_instance_types, NextToken="bm9uc2Vuc2U", MaxResults=5)
+
+    offers = list(ec2.get_paginator("describe_instance_type_offerings").paginate(
+        LocationType="availability-zone", PaginationConfig={"PageSize": 1000}))
+    pairs = [(o["InstanceType"], o["Location"]) for page in offers for o in page["InstanceTypeOfferings"]]
+    check("DescribeInstanceTypeOfferings pages, each pair once",
+          len(offers) > 1 and len(set(pairs)) == len(pairs), f"{len(offers)} pages, {len(pairs)} pairs")
+    every = {t["InstanceType"] for page in ec2.get_paginator("describe_instance_types").paginate()
+             for t in page["InstanceTypes"]}
+    check("exactly the offered types are described", {t for t, _ in pairs} == every, {t for t, _ in pairs} ^ every)
+    by_region = ec2.describe_instance_type_offerings(
+        Filters=[{"Name": "instance-type", "Values": ["m5.large"]}])["InstanceTypeOfferings"]
+    check("offerings default to the region",
+          [(o["LocationType"], o["Location"]) for o in by_region] == [("region", ec2.meta.region_name)], by_region)
+    return pairs
+
+
+def network(ec2):
+    """Regions, zones, networks."""
+    regions = [r["RegionName"] for r in ec2.describe_regions()["Regions"]]
+    check("DescribeRegions knows this region", ec2.meta.region_name in regions, regions)
+    zones = ec2.describe_availability_zones()["AvailabilityZones"]
+    check("DescribeAvailabilityZones are of this region",
+          zones and all(z["RegionName"] == ec2.meta.region_name for z in zones), zones[:1])
+    refused("unknown zone", "InvalidParameterValue", 400, ec2.describe_availability_zones, ZoneNames=["mars-east-1a"])
+
+    subnets = [s for page in ec2.get_paginator("describe_subnets").paginate(PaginationConfig={"PageSize": 5})
+               for s in page["Subnets"]]
+    zone_ids = {z["ZoneName"]: z["ZoneId"] for z in zones}
+    check("subnets are in known zones",
+          subnets and all(zone_ids.get(s["AvailabilityZone"]) == s["AvailabilityZoneId"] for s in subnets))
+    one = ec2.describe_subnets(SubnetIds=[subnets[0]["SubnetId"]])["Subnets"]
+    check("DescribeSubnets by id", [s["SubnetId"] for s in one] == [subnets[0]["SubnetId"]])
+    refused("unknown subnet", "InvalidSubnetID.NotFound", 400, ec2.describe_subnets, SubnetIds=["subnet-00000000000000000"])
+    tag = subnets[0]["Tags"][0]
+    tagged = ec2.describe_subnets(Filters=[{"Name": f"tag:{tag['Key']}", "Values": [tag["Value"]]}])["Subnets"]
+    check("DescribeSubnets by tag", subnets[0]["SubnetId"] in [s["SubnetId"] for s in tagged])
+    nothing = ec2.describe_subnets(Filters=[{"Name": "tag-key", "Values": ["no-such-key"]}])["Subnets"]
+    check("DescribeSubnets by an absent tag is empty", nothing == [])
+
+    groups = ec2.describe_security_groups()["SecurityGroups"]
+    by_name = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [groups[0]["GroupName"]]}])
+    check("DescribeSecurityGroups by name", groups[0]["GroupId"] in [g["GroupId"] for g in by_name["SecurityGroups"]])
+    refused("unknown group", "InvalidGroup.NotFound", 400, ec2.describe_security_groups, GroupIds=["sg-00000000000000000"])
+    vpcs = [v["VpcId"] for v in ec2.describe_vpcs()["Vpcs"]]
+    check("subnets belong to known VPCs", {s["VpcId"] for s in subnets} <= set(vpcs), vpcs)
+    refused("unknown VPC", "InvalidVpcID.NotFound", 400, ec2.describe_vpcs, VpcIds=["vpc-00000000000000000"])
+    check("DescribePlacementGroups is empty", ec2.describe_placement_groups()["PlacementGroups"] == [])
+    refused("unknown placement group", "InvalidPlacementGroup.Unknown", 400, ec2.describe_placement_groups,
+            GroupNames=["none"])
+    check("DescribeCapacityReservations is empty", ec2.describe_capacity_reservations(
+        Filters=[{"Name": "state", "Values": ["active"]}], MaxResults=1000)["CapacityReservations"] == [])
+    refused("unknown reservation", "InvalidCapacityReservationId.NotFound", 400, ec2.describe_capacity_reservations,
+            CapacityReservationIds=["cr-00000000000000000"])
+    return subnets, groups
+
+
+def images(ec2, ssm, version):
+    """AMI aliases and the images that they name."""
+    base = f"/aws/service/eks/optimized-ami/{version}/amazon-linux-2023"
+    names = [f"{base}/{arch}/standard/recommended/image_id" for arch in ("x86_64", "arm64")]
+    amd64 = ssm.get_parameter(Name=names[0])["Parameter"]["Value"]
+    many = ssm.get_parameters(Names=[*names, "/no/such/name"])
+    check("GetParameters finds two and names the third",
+          (len(many["Parameters"]), many["InvalidParameters"]) == (2, ["/no/such/name"]), many)
+    refused("unknown parameter", "ParameterNotFound", 400, ssm.get_parameter, Name="/no/such/name")
+    refused("too many names", "ValidationException", 400, ssm.get_parameters, Names=[f"/n/{i}" for i in range(11)])
+    ids = [parameter["Value"] for parameter in many["Parameters"]]
+    found = ec2.describe_images(Filters=[{"Name": "image-id", "Values": ids}, {"Name": "state", "Values": ["available"]}],
+                                IncludeDeprecated=True, MaxResults=1000)["Images"]
+    check("DescribeImages finds what the aliases name", sorted(i["ImageId"] for i in found) == sorted(ids), found)
+    check("their architectures differ", sorted(i["Architecture"] for i in found) == ["arm64", "x86_64"])
+    amazon = ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "architecture", "Values": ["arm64"]}])["Images"]
+    check("DescribeImages by owner and architecture", amazon and {i["Architecture"] for i in amazon} == {"arm64"})
+    check("DescribeImages of self is a list", isinstance(ec2.describe_images(Owners=["self"])["Images"], list))
+    refused("unknown image", "InvalidAMIID.NotFound", 400, ec2.describe_images, ImageIds=["ami-00000000000000000"])
+    refused("malformed image", "InvalidAMIID.Malformed", 400, ec2.describe_images, ImageIds=["image-1"])
+    return amd64
+
+
+def prices(ec2, pricing):
+    """Spot history and the price list."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    pages = list(ec2.get_paginator("describe_spot_price_history").paginate(
+        ProductDescriptions=["Linux/UNIX", "Linux/UNIX (Amazon VPC)"], StartTime=now,
+        PaginationConfig={"PageSize": 2000}))
+    rows = [row for page in pages for row in page["SpotPriceHistory"]]
+    keys = {(row["InstanceType"], row["AvailabilityZone"]) for row in rows}
+    check("DescribeSpotPriceHistory from now has one row per pool", rows and len(keys) == len(rows), len(rows))
+    check("spot prices are positive decimals", all(float(row["SpotPrice"]) > 0 for row in rows))
+    check("spot rows are not from the future", all(row["Timestamp"] <= now for row in rows))
+    one = ec2.describe_spot_price_history(InstanceTypes=["m5.large"], StartTime=now)["SpotPriceHistory"]
+    check("DescribeSpotPriceHistory by type", one and {row["InstanceType"] for row in one} == {"m5.large"})
+
+    def products(tenancy, family):
+        terms = {"regionCode": ec2.meta.region_name, "serviceCode": "AmazonEC2", "preInstalledSw": "NA",
+                 "operatingSystem": "Linux", "capacitystatus": "Used", "marketoption": "OnDemand",
+                 "tenancy": tenancy, "productFamily": family}
+        filters = [{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in terms.items()]
+        pages = list(pricing.get_paginator("get_products").paginate(
+            ServiceCode="AmazonEC2", Filters=filters, PaginationConfig={"PageSize": 100}))
+        check(f"GetProducts {tenancy} pages of at most 100", all(len(page["PriceList"]) <= 100 for page in pages))
+        found = {}
+        for text in (text for page in pages for text in page["PriceList"]):
+            item = json.loads(text)
+            [term] = item["terms"]["OnDemand"].values()
+            [dimension] = term["priceDimensions"].values()
+            found[item["product"]["attributes"]["instanceType"]] = float(dimension["pricePerUnit"]["USD"])
+        return found
+
+    shared, metal = products("Shared", "Compute Instance"), products("Dedicated", "Compute Instance (bare metal)")
+    check("GetProducts prices m5.large", 0.05 < shared.get("m5.large", 0) < 0.2, shared.get("m5.large"))
+    check("GetProducts prices bare metal", metal and all("metal" in name for name in metal), list(metal)[:3])
+    refused("unknown service", "InvalidParameterException", 400, pricing.get_products, ServiceCode="AmazonTea")
+    return shared
+
+
+TAGS = [{"Key": "karpenter.k8s.aws/ec2nodeclass", "Value": "default"}, {"Key": "karpenter.sh/nodepool", "Value": "default"}]
+
+
+def template_data(image, groups):
+    """Launch template data as a node autoscaler sends it."""
+    return {
+        "ImageId": image, "UserData": "IyEvYmluL3NoCg==", "Monitoring": {"Enabled": False},
+        "IamInstanceProfile": {"Name": "conformance"},
+        "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {
+            "VolumeSize": 20, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}}],
+        "NetworkInterfaces": [{"DeviceIndex": 0, "Groups": [groups[0]["GroupId"]]}],
+        "MetadataOptions": {"HttpEndpoint": "enabled", "HttpProtocolIpv6": "disabled", "HttpPutResponseHopLimit": 1,
+                            "HttpTokens": "required", "InstanceMetadataTags": "disabled"},
+        "Placement": {"Tenancy": "default"}, "EnclaveOptions": {"Enabled": False},
+        "CapacityReservationSpecification": {"CapacityReservationPreference": "none"},
+        "TagSpecifications": [{"ResourceType": "network-interface", "Tags": TAGS}],
+    }
+
+
+def launch_templates(ec2, image, groups):
+    """A launch template's life."""
+    name = f"karpenter.k8s.aws/{uuid.uuid4().int % 2**63}"
+    data, token = template_data(image, groups), str(uuid.uuid4())
+    tags = [{"ResourceType": "launch-template", "Tags": [*TAGS, {"Key": "eks:eks-cluster-name", "Value": "conformance"}]}]
+    create = {"LaunchTemplateName": name, "LaunchTemplateData": data, "TagSpecifications": tags, "ClientToken": token}
+    refused("CreateLaunchTemplate dry run", "DryRunOperation", 412, ec2.create_launch_template, DryRun=True, **create)
+    first = ec2.create_launch_template(**create)["LaunchTemplate"]
+    again = ec2.create_launch_template(**create)["LaunchTemplate"]
+    check("the same token gives the same template", first["LaunchTemplateId"] == again["LaunchTemplateId"])
+    other = {**create, "LaunchTemplateName": name + "x"}
+    refused("the same token for another template", "IdempotentParameterMismatch", 400, ec2.create_launch_template, **other)
+    refused("a second template of the name", "InvalidLaunchTemplateName.AlreadyExistsException", 400,
+            ec2.create_launch_template, **{**create, "ClientToken": str(uuid.uuid4())})
+    refused("a malformed name", "InvalidLaunchTemplateName.MalformedException", 400, ec2.create_launch_template,
+            LaunchTemplateName="a b c", LaunchTemplateData=data)
+    named = ec2.describe_launch_templates(LaunchTemplateNames=[name])["LaunchTemplates"]
+    check("DescribeLaunchTemplates by name", [t["LaunchTemplateId"] for t in named] == [first["LaunchTemplateId"]])
+    tagged = [t for page in ec2.get_paginator("describe_launch_templates").paginate(
+        Filters=[{"Name": "tag:eks:eks-cluster-name", "Values": ["conformance"]}], PaginationConfig={"PageSize": 200})
+        for t in page["LaunchTemplates"]]
+    check("DescribeLaunchTemplates by tag", first["LaunchTemplateId"] in [t["LaunchTemplateId"] for t in tagged])
+    [version] = ec2.describe_launch_template_versions(LaunchTemplateName=name, Versions=["$Latest"])["LaunchTemplateVersions"]
+    got = version["LaunchTemplateData"]
+    for key, value in data.items():
+        check(f"DescribeLaunchTemplateVersions gives back {key}", got.get(key) == value, got.get(key))
+    refused("unknown template name", "InvalidLaunchTemplateName.NotFoundException", 400, ec2.describe_launch_templates,
+            LaunchTemplateNames=["no-such-template"])
+    refused("unknown template id", "InvalidLaunchTemplateId.NotFound", 400, ec2.delete_launch_template,
+            LaunchTemplateId="lt-00000000000000000")
+    return first
+
+
+def fleets(ec2, template, subnets, image, pairs):
+    """CreateFleet of type instant."""
+    overrides, seen = [], set()
+    for subnet in subnets:
+        zone = subnet["AvailabilityZone"]
+        if zone in seen:
+            continue
+        seen.add(zone)
+        overrides += [{"InstanceType": kind, "SubnetId": subnet["SubnetId"], "ImageId": image, "AvailabilityZone": zone,
+                       "Priority": 1.92e-08} for kind in ("m5.large", "c5.large", "r5.large") if (kind, zone) in pairs]
+
+    def fleet(market, count, **more):
+        specification = {"LaunchTemplateName": template["LaunchTemplateName"], "Version": "$Latest"}
+        options = ({"SpotOptions": {"AllocationStrategy": "price-capacity-optimized"}} if market == "spot"
+                   else {"OnDemandOptions": {"AllocationStrategy": "lowest-price"}})
+        return {"Type": "instant", "ClientToken": str(uuid.uuid4()), **options,
+                "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": specification, "Overrides": overrides}],
+                "TargetCapacitySpecification": {"TotalTargetCapacity": count, "DefaultTargetCapacityType": market},
+                "TagSpecifications": [{"ResourceType": kind, "Tags": TAGS} for kind in ("instance", "volume", "fleet")],
+                **more}
+
+    refused("CreateFleet dry run", "DryRunOperation", 412, ec2.create_fleet, **fleet("on-demand", 1, DryRun=True))
+    request = fleet("on-demand", 2)
+    answer = ec2.create_fleet(**request)
+    ids = [i for part in answer["Instances"] for i in part["InstanceIds"]]
+    check("CreateFleet launches two on-demand machines", len(ids) == 2 and answer["Errors"] == [], answer["Errors"])
+    again = ec2.create_fleet(**request)
+    check("the same token launches nothing more",
+          (again["FleetId"], [i for part in again["Instances"] for i in part["InstanceIds"]]) == (answer["FleetId"], ids))
+    changed = {**request, "TargetCapacitySpecification": {"TotalTargetCapacity": 3, "DefaultTargetCapacityType": "on-demand"}}
+    refused("the same token for another fleet", "IdempotentParameterMismatch", 400, ec2.create_fleet, **changed)
+    spot = ec2.create_fleet(**fleet("spot", 1))
+    check("CreateFleet launches a spot machine", [p["Lifecycle"] for p in spot["Instances"]] == ["spot"], spot.get("Errors"))
+    ids += [i for part in spot["Instances"] for i in part["InstanceIds"]]
+    for part in answer["Instances"] + spot["Instances"]:
+        echoed = part["LaunchTemplateAndOverrides"]["Overrides"]
+        check("CreateFleet echoes the override it used", any(
+            all(echoed.get(key) == override[key] for key in ("InstanceType", "SubnetId", "AvailabilityZone", "ImageId"))
+            for override in overrides), echoed)
+    unknown = fleet("spot", 1)
+    unknown["LaunchTemplateConfigs"] = [{**unknown["LaunchTemplateConfigs"][0], "LaunchTemplateSpecification": {
+        "LaunchTemplateName": "no-such-template", "Version": "$Latest"}}]
+    refused("CreateFleet without its template", "InvalidLaunchTemplateName.NotFoundException", 400, ec2.create_fleet, **unknown)
+    return ids
+
+
+def described(ec2, **query):
+    """The instances of all pages."""
+    pages = ec2.get_paginator("describe_instances").paginate(**query)
+    return [i for page in pages for reservation in page["Reservations"] for i in reservation["Instances"]]
+
+
+def instances(ec2, template, subnets, ids, image):
+    """An instance's life."""
+    found = described(ec2, InstanceIds=ids)
+    check("DescribeInstances by id", sorted(i["InstanceId"] for i in found) == sorted(ids))
+    check("spot machines say so",
+          sorted((i.get("InstanceLifecycle", ""), "SpotInstanceRequestId" in i) for i in found)
+          == [("", False), ("", False), ("spot", True)])
+    check("instances carry the fleet's tags", all(
+        {t["Key"]: t["Value"] for t in i["Tags"]}.get("karpenter.sh/nodepool") == "default" for i in found))
+    live = ["pending", "running", "stopping", "stopped", "shutting-down"]
+    listed = described(ec2, Filters=[
+        {"Name": "tag-key", "Values": ["karpenter.sh/nodepool"]}, {"Name": "tag:karpenter.k8s.aws/ec2nodeclass", "Values": ["*"]},
+        {"Name": "instance-state-name", "Values": live}], PaginationConfig={"PageSize": 5})
+    check("DescribeInstances by tag and state, in pages", set(ids) <= {i["InstanceId"] for i in listed})
+    lifecycle = described(ec2, Filters=[{"Name": "instance-lifecycle", "Values": ["spot"]},
+                                        {"Name": "instance-id", "Values": ids}])
+    check("DescribeInstances by lifecycle", len(lifecycle) == 1, len(lifecycle))
+    refused("ids with a page size", "InvalidParameterCombination", 400, ec2.describe_instances, InstanceIds=ids, MaxResults=5)
+    refused("unknown instance", "InvalidInstanceID.NotFound", 400, ec2.describe_instances,
+            InstanceIds=[ids[0], "i-00000000000000000"])
+    refused("malformed instance", "InvalidInstanceID.Malformed", 400, ec2.describe_instances, InstanceIds=["machine-1"])
+
+    ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+    check("the instance_running waiter ends", True)
+    statuses = ec2.describe_instance_status(InstanceIds=ids)["InstanceStatuses"]
+    check("DescribeInstanceStatus knows them", sorted(s["InstanceId"] for s in statuses) == sorted(ids))
+    impaired = ec2.describe_instance_status(Filters=[{"Name": "instance-status.status", "Values": ["impaired"]}])
+    check("none is impaired", impaired["InstanceStatuses"] == [])
+
+    ec2.create_tags(Resources=ids[:2], Tags=[{"Key": "Name", "Value": "node-1"}, {"Key": "spare", "Value": ""}])
+    named = described(ec2, Filters=[{"Name": "tag:Name", "Values": ["node-?"]}, {"Name": "instance-id", "Values": ids}])
+    check("CreateTags shows in DescribeInstances", sorted(i["InstanceId"] for i in named) == sorted(ids[:2]))
+    tags = [t for page in ec2.get_paginator("describe_tags").paginate(
+        Filters=[{"Name": "resource-id", "Values": ids[:1]}], PaginationConfig={"PageSize": 5}) for t in page["Tags"]]
+    check("DescribeTags lists them", {"Name", "spare", "karpenter.sh/nodepool"} <= {t["Key"] for t in tags}, tags)
+    ec2.delete_tags(Resources=ids[:1], Tags=[{"Key": "spare"}])
+    left = ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": ids[:1]}, {"Name": "key", "Values": ["spare"]}])
+    check("DeleteTags takes one away", left["Tags"] == [])
+    refused("a reserved tag", "InvalidParameterValue", 400, ec2.create_tags, Resources=ids[:1],
+            Tags=[{"Key": "aws:mine", "Value": "x"}])
+    refused("tags for nobody", "InvalidInstanceID.NotFound", 400, ec2.create_tags, Resources=["i-00000000000000000"],
+            Tags=[{"Key": "a", "Value": "b"}])
+
+    run = {"LaunchTemplate": {"LaunchTemplateName": template["LaunchTemplateName"], "Version": "$Latest"},
+           "InstanceType": "m5.large", "MinCount": 1, "MaxCount": 1, "ClientToken": str(uuid.uuid4()),
+           "NetworkInterfaces": [{"DeviceIndex": 0, "SubnetId": subnets[0]["SubnetId"]}],
+           "TagSpecifications": [{"ResourceType": "instance", "Tags": TAGS}]}
+    refused("RunInstances dry run", "DryRunOperation", 412, ec2.run_instances, DryRun=True, **run)
+    refused("RunInstances dry run without an image", "InvalidAMIID.NotFound", 400, ec2.run_instances, DryRun=True,
+            ImageId="ami-00000000000000000", InstanceType="m5.large", MinCount=1, MaxCount=1)
+    [machine] = ec2.run_instances(**run)["Instances"]
+    check("RunInstances launches one", (machine["InstanceType"], machine["State"]["Name"]) == ("m5.large", "pending"), machine)
+    again = ec2.run_instances(**run)["Instances"]
+    check("the same token runs nothing more", [i["InstanceId"] for i in again] == [machine["InstanceId"]])
+    ids = [*ids, machine["InstanceId"]]
+
+    refused("TerminateInstances dry run", "DryRunOperation", 412, ec2.terminate_instances, InstanceIds=ids, DryRun=True)
+    refused("terminating nobody", "InvalidInstanceID.NotFound", 400, ec2.terminate_instances, InstanceIds=["i-00000000000000000"])
+    ended = ec2.terminate_instances(InstanceIds=ids)["TerminatingInstances"]
+    check("TerminateInstances answers for each", sorted(i["InstanceId"] for i in ended) == sorted(ids))
+    check("they are shutting down", {i["CurrentState"]["Name"] for i in ended} <= {"shutting-down", "terminated"}, ended)
+    ec2.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 240})
+    check("the instance_terminated waiter ends", True)
+    twice = ec2.terminate_instances(InstanceIds=ids[:1])["TerminatingInstances"]
+    check("terminating again succeeds", twice[0]["CurrentState"]["Name"] == "terminated", twice)
+    left = described(ec2, InstanceIds=ids, Filters=[{"Name": "instance-state-name", "Values": live}])
+    check("no live instance is left", left == [])
+
+
+def identity(sts, eks, name):
+    """The small doors."""
+    caller = sts.get_caller_identity()
+    check("GetCallerIdentity has an account of 12 digits", len(caller["Account"]) == 12 and caller["Account"].isdigit())
+    cluster = eks.describe_cluster(name=name)["cluster"]
+    check("DescribeCluster gives a version", cluster["version"].startswith("1."), cluster["version"])
+    refused("unknown cluster", "ResourceNotFoundException", 404, eks.describe_cluster, name="no-such-cluster")
+
+def wire(endpoint, ec2, region):
+    """What no SDK would send."""
+    refused("an action that is not served", "InvalidAction", 400, ec2.create_vpn_gateway, Type="ipsec.1")
+    anonymous = boto3.client("ec2", endpoint_url=endpoint, region_name=region,
+                             config=botocore.config.Config(signature_version=botocore.UNSIGNED))
+    refused("a call without credentials", "MissingAuthenticationToken", 403, anonymous.describe_regions)
+
+
+def main():
+    """Runs everything against one endpoint."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("endpoint")
+    parser.add_argument("--kubernetes", default="1.35", help="the cluster's minor version, for AMI aliases")
+    parser.add_argument("--cluster", default="sawhorse")
+    parser.add_argument("--region", default="us-west-2")
+    args = parser.parse_args()
+
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=args.region)
+    # Wrong requests must reach the server, so the client does not look at them first.
+    config = botocore.config.Config(retries={"total_max_attempts": 1}, parameter_validation=False)
+
+    def client(service):
+        made = session.client(service, endpoint_url=args.endpoint, config=config)
+        made.meta.events.register("before-parse", before_parse)
+        made.meta.events.register("after-call", after_call)
+        return made
+
+    ec2 = client("ec2")
+    started = time.monotonic()
+    pairs = section(catalogue, ec2) or []
+    subnets, groups = section(network, ec2) or ([], [])
+    image = section(images, ec2, client("ssm"), args.kubernetes)
+    section(prices, ec2, client("pricing"))
+    template = section(launch_templates, ec2, image, groups)
+    if template:
+        ids = section(fleets, ec2, template, subnets, image, set(pairs))
+        if ids:
+            section(instances, ec2, template, subnets, ids, image)
+        ec2.delete_launch_template(LaunchTemplateName=template["LaunchTemplateName"])
+        refused("a deleted template", "InvalidLaunchTemplateName.NotFoundException", 400, ec2.describe_launch_templates,
+                LaunchTemplateNames=[template["LaunchTemplateName"]])
+    section(identity, client("sts"), client("eks"), args.cluster)
+    section(wire, args.endpoint, ec2, args.region)
+    contract_checks()
+    print(f"# {time.monotonic() - started:.1f} s, {sum(map(len, SERVED.values()))} answers of {len(SERVED)} operations")
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
