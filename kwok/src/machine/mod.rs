@@ -1,6 +1,23 @@
-//! A running instance and its user data become a Node, as that kubelet would register it.
+//! A running instance and its user data become a Node, as that kubelet would register it. Pure.
+//!
+//! - [`Machine`], [`MachineSource`] — what a cloud is running
+//! - [`boot_plan`] — user data (nodeadm, Bottlerocket, `bootstrap.sh`) → [`BootPlan`], or why the machine never joins
+//! - [`node`] — machine and plan → the Node that its kubelet registers
+//! - [`quantity`] — amounts
 
+mod bootstrap_script;
+mod bottlerocket;
+mod kubelet_arguments;
+mod mime;
+mod node;
+mod nodeadm;
 pub mod quantity;
+#[cfg(test)]
+mod tests;
+mod user_data;
+
+pub use node::{NodeOptions, node};
+pub use user_data::{BootPlan, CannotJoin, ClusterIdentity, UserDataFormat, boot_plan};
 
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -29,7 +46,9 @@ pub struct Machine {
     /// User data as given at launch, decoded; empty if none was given.
     pub user_data: String,
     /// The machine's resources as a kubelet detects them, by Kubernetes resource name, as quantities (`cpu`, `memory`,
-    /// `ephemeral-storage`, `nvidia.com/gpu`, …); memory is what the operating system sees.
+    /// `ephemeral-storage`, `nvidia.com/gpu`, …); memory is what the operating system sees. `pods`, if given, is how many
+    /// pods the machine's network interfaces allow: the default of max pods, and what the default reservation of memory is
+    /// reckoned by.
     pub hardware: BTreeMap<String, String>,
     /// When the cloud began to run it.
     pub running_since: Timestamp,
