@@ -6,11 +6,14 @@
 //! - [`reconcile`] — one file per loop: snapshot → core function → apply
 //! - [`apply`] — the only writer to the API server
 //! - [`metrics`] — metric structs
+//! - [`leader`], [`serve`] — one instance acts at a time; the doors for operators
 
 pub mod apply;
 pub mod args;
 pub mod cloud;
+mod leader;
 pub mod metrics;
 pub mod reconcile;
 pub mod runtime;
+mod serve;
 pub mod state;

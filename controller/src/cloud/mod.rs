@@ -1,6 +1,9 @@
 //! The seam to clouds: what the controller asks of one, in the core's vocabulary.
 
 pub mod ec2;
+mod metered;
+
+pub(crate) use metered::MeteredProvider;
 
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -1,1 +1,226 @@
-//! To be written.
+//! The loops: each reads *snapshot → core function → apply*.
+//!
+//! - [`provisioner`] — pending pods → new NodeClaims
+//! - [`node_claim`] — a NodeClaim's life: launch, registration, initialization, its end
+//! - [`termination`] — a Node's end: taint, drain, volumes, machine
+//! - [`disruption`] — which nodes should go, and seeing that through
+//! - [`conditions`] — `Drifted` and `Consolidatable` of NodeClaims, and when a pod last came or went
+//! - [`node_pool`], [`node_class`] — their status
+//! - [`garbage_collection`] — NodeClaims without a machine, machines without a NodeClaim
+//! - [`queue`] — what the per-object loops are worked off from
+//!
+//! Nothing polls: a loop sleeps until an object of its changed, the revision moved or something is due.
+
+mod catalog;
+mod conditions;
+mod create;
+mod disruption;
+mod garbage_collection;
+mod node_class;
+mod node_claim;
+mod node_pool;
+mod provisioner;
+mod queue;
+mod termination;
+mod triggers;
+
+pub(crate) use node_claim::Launches;
+pub(crate) use node_pool::RegistrationHealth;
+pub(crate) use termination::EvictionPace;
+pub(crate) use triggers::Queues;
+
+use crate::{
+    apply::{Apply, ApplyError, Event},
+    cloud::{CloudError, CloudProvider, NodeClass},
+    metrics::Metrics,
+    runtime::{Decision, DecisionLog, Tasks},
+    state::Mirror,
+};
+use jiff::{SignedDuration, Timestamp};
+use queue::{Next, Pace, WorkQueue, work_off};
+use sawhorse_ambient::{Clock, Seed};
+use sawhorse_core::{
+    api::NodeClassReference,
+    lifecycle::{self, About},
+    model::{ClusterSnapshot, NodeClaimName, NodeName, NodePoolName},
+};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// NodeClaims are mostly waited for, so many go on at once; the reference has 1,000 at one core.
+const CLAIMS: Pace =
+    Pace { concurrency: 1000, backoff: Duration::from_secs(1), backoff_max: Duration::from_secs(60) };
+/// As the reference's termination controller at one core.
+const NODES: Pace =
+    Pace { concurrency: 100, backoff: Duration::from_millis(100), backoff_max: Duration::from_secs(10) };
+/// Few objects, cheap work.
+const POOLS: Pace =
+    Pace { concurrency: 10, backoff: Duration::from_secs(1), backoff_max: Duration::from_secs(60) };
+
+/// What every loop works with.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) apply: Apply,
+    pub(crate) mirror: Arc<Mirror>,
+    pub(crate) provider: Arc<dyn CloudProvider>,
+    pub(crate) clock: Clock,
+    pub(crate) seed: Seed,
+    pub(crate) metrics: Metrics,
+    pub(crate) queues: Queues,
+    pub(crate) memory: Memory,
+    pub(crate) decision_log: Option<Arc<dyn DecisionLog>>,
+}
+
+/// What the loops remember between reconciles. Losing it costs a question or a retry, never a machine.
+#[derive(Clone, Default)]
+pub(crate) struct Memory {
+    pub(crate) health: RegistrationHealth,
+    pub(crate) launches: Launches,
+    pub(crate) eviction_pace: EvictionPace,
+    /// Held while NodeClaims are decided on and created, so that no two decisions share one pool's head-room.
+    pub(crate) creation: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) numbers: Arc<AtomicU64>,
+}
+
+impl Context {
+    /// 1, 2, 3, …
+    pub(crate) fn next_number(&self) -> u64 {
+        self.memory.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn snapshot(&self) -> ClusterSnapshot {
+        self.mirror.snapshot(self.now())
+    }
+
+    /// In so long.
+    pub(crate) fn after(&self, duration: Duration) -> Next {
+        Next::At(later(self.now(), duration))
+    }
+
+    /// The NodeClass that is referred to, if it exists and is of a kind that the provider knows.
+    pub(crate) fn node_class(&self, reference: &NodeClassReference) -> Option<NodeClass> {
+        match (reference.group.as_str(), reference.kind.as_str()) {
+            (sawhorse_core::api::labels::EC2_GROUP, "EC2NodeClass") => {
+                self.mirror.read(|state| state.ec2_node_class(&reference.name)).map(NodeClass::Ec2)
+            }
+            _ => None,
+        }
+    }
+
+    /// Records an event that the core wants told; none is about an object that is gone.
+    pub(crate) fn tell(&self, event: &lifecycle::Event) {
+        let lifecycle::Event { about, warning, reason, message, window } = event;
+        let (warning, window) = (*warning, *window);
+        let event = self.mirror.read(|state| match about {
+            About::NodeClaim(name) => state.node_claim(name).map(|it| Event::about(&*it, warning, reason, message)),
+            About::Node(name) => state.node(name).map(|it| Event::about(&*it, warning, reason, message)),
+            About::NodePool(name) => state.node_pool(name).map(|it| Event::about(&*it, warning, reason, message)),
+            About::Pod(key) => state.pod(key).map(|it| Event::about(&*it, warning, reason, message)),
+        });
+        if let Some(event) = event {
+            self.apply.events.record(event.window(window));
+        }
+    }
+
+    /// Says that something was decided or done: one line of the log, and the decision log.
+    pub(crate) fn decided(&self, controller: &'static str, message: &'static str, fields: Vec<(&'static str, String)>) {
+        let text: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        tracing::info!(controller, detail = text.join(" "), "{message}");
+        if let Some(log) = &self.decision_log {
+            log.record(&Decision { at: self.now(), controller, message, fields });
+        }
+    }
+}
+
+/// Why a reconcile has to be tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReconcileError {
+    /// A write did not happen.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The cloud did not do it.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// An object says something that cannot be understood.
+    #[error("{0}")]
+    Object(String),
+}
+
+/// `at` and so much later.
+pub(crate) fn later(at: Timestamp, duration: Duration) -> Timestamp {
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    at.saturating_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// Starts every loop; each ends after `stop`, when what it is at has been finished.
+pub(crate) fn spawn_all(tasks: &mut Tasks, ctx: &Context, stop: &CancellationToken) {
+    let queues = ctx.queues.clone();
+    per_object(tasks, "nodeclaim.lifecycle", ctx, stop, queues.node_claims, CLAIMS, node_claim::reconcile);
+    per_object(tasks, "nodeclaim.disruption", ctx, stop, queues.conditions, CLAIMS, conditions::reconcile);
+    per_object(tasks, "node.termination", ctx, stop, queues.nodes, NODES, termination::reconcile);
+    per_object(tasks, "nodepool", ctx, stop, queues.node_pools, POOLS, node_pool::reconcile);
+    per_object(tasks, "nodeclass", ctx, stop, queues.node_classes, POOLS, node_class::reconcile);
+    singleton(tasks, "provisioner", ctx, stop, provisioner::run);
+    singleton(tasks, "disruption", ctx, stop, disruption::run);
+    singleton(tasks, "garbagecollection", ctx, stop, garbage_collection::run);
+    singleton(tasks, "providers", ctx, stop, catalog::keep_fresh);
+}
+
+/// A loop that is worked off from a queue, one span per reconcile.
+fn per_object<K, R>(
+    tasks: &mut Tasks,
+    name: &'static str,
+    ctx: &Context,
+    stop: &CancellationToken,
+    queue: WorkQueue<K>,
+    pace: Pace,
+    reconcile: fn(Context, K) -> R,
+) where
+    K: Ord + Clone + Send + Sync + std::fmt::Display + 'static,
+    R: Future<Output = Result<Next, ReconcileError>> + Send + 'static,
+{
+    let (ctx, stop) = (ctx.clone(), stop.clone());
+    let reconcile = move |key: K| {
+        let span = tracing::info_span!("reconcile", controller = name, object = %key);
+        reconcile(ctx.clone(), key).instrument(span)
+    };
+    tasks.spawn(name, work_off(queue, pace, stop, reconcile));
+}
+
+/// A loop that runs on its own until it is told to stop.
+fn singleton<R>(
+    tasks: &mut Tasks,
+    name: &'static str,
+    ctx: &Context,
+    stop: &CancellationToken,
+    run: fn(Context, CancellationToken) -> R,
+) where
+    R: Future<Output = ()> + Send + 'static,
+{
+    let span = tracing::info_span!("loop", controller = name);
+    tasks.spawn(name, run(ctx.clone(), stop.clone()).instrument(span));
+}
+
+fn pool_of(labels: Option<&std::collections::BTreeMap<String, String>>) -> Option<NodePoolName> {
+    labels?.get(sawhorse_core::api::labels::NODE_POOL).map(NodePoolName::from)
+}
+
+fn claim_name(claim: &sawhorse_core::api::NodeClaim) -> NodeClaimName {
+    NodeClaimName::from(claim.metadata.name.as_deref().unwrap_or_default())
+}
+
+fn node_name(node: &k8s_openapi::api::core::v1::Node) -> NodeName {
+    NodeName::from(node.metadata.name.as_deref().unwrap_or_default())
+}

@@ -1,0 +1,93 @@
+//! One pass: decide, say why, create.
+
+use super::super::{Context, create::create_all, later};
+use crate::{
+    apply::Event,
+    metrics::{InController, seconds},
+};
+use jiff::SignedDuration;
+use sawhorse_core::{
+    model::{Catalog, ClusterSnapshot, NodeClaimName, PodKey, WhyNot},
+    scheduling::{self, Placement, Results, SchedulingInput, Unschedulable},
+};
+use std::collections::BTreeMap;
+
+/// How long a pod's failure is not repeated as an event.
+const FAILED_SCHEDULING_WINDOW: SignedDuration = SignedDuration::from_mins(5);
+/// How many pods one line of the log names.
+const MAX_NAMED: usize = 5;
+
+/// Why pods were not placed in the last pass, so that only what is new is said.
+pub(super) type Reasons = BTreeMap<PodKey, String>;
+
+/// Decides on the cluster as it is now and creates what was decided.
+pub(super) async fn decide_and_create(ctx: &Context, catalog: &Catalog, said: &Reasons) -> Reasons {
+    let alone = ctx.memory.creation.lock().await;
+    let snapshot = ctx.snapshot();
+    let started = ctx.clock.elapsed();
+    let results = scheduling::solve(&SchedulingInput::provisioning(&snapshot, catalog));
+    let provisioner = InController { controller: "provisioner".to_owned() };
+    ctx.metrics.scheduling_duration.get_or_create(&provisioner).observe(seconds(ctx.clock.elapsed() - started));
+    ctx.metrics.unschedulable_pods.get_or_create(&provisioner).set(results.unschedulable.len() as f64);
+    tell_what_was_found(ctx, &snapshot, &results);
+    results.placements.iter().for_each(|placement| nominate(ctx, &snapshot, placement));
+    let reasons = tell_what_failed(ctx, &results.unschedulable, said);
+    let created = create_all(ctx, &snapshot, &results.planned, "provisioned").await;
+    drop(alone);
+    for (claim, planned) in created.iter().zip(&results.planned) {
+        let target = format!("nodeclaim/{}", claim.metadata.name.as_deref().unwrap_or_default());
+        planned.pods.iter().for_each(|pod| tell_nominated(ctx, pod, &target));
+    }
+    reasons
+}
+
+fn tell_what_was_found(ctx: &Context, snapshot: &ClusterSnapshot, results: &Results) {
+    let planned: usize = results.planned.iter().map(|planned| planned.pods.len()).sum();
+    if planned > 0 {
+        let named: Vec<String> = snapshot.pending.iter().take(MAX_NAMED).map(|pod| PodKey::of(pod).to_string()).collect();
+        let fields = vec![("Pods", named.join(", ")), ("count", snapshot.pending.len().to_string())];
+        ctx.decided("provisioner", "found provisionable pod(s)", fields);
+        let fields = vec![("nodeclaims", results.planned.len().to_string()), ("pods", planned.to_string())];
+        ctx.decided("provisioner", "computed new nodeclaim(s) to fit pod(s)", fields);
+    }
+}
+
+fn nominate(ctx: &Context, snapshot: &ClusterSnapshot, placement: &Placement) {
+    let machine = &snapshot.nodes[placement.index];
+    let claim = machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref());
+    let node = machine.node_name();
+    if let Some(claim) = claim {
+        let until = later(snapshot.now, snapshot.settings.nomination_window());
+        ctx.mirror.update(|state| state.nominate(&NodeClaimName::from(claim), until));
+    }
+    let parts = [claim.map(|name| format!("nodeclaim/{name}")), node.map(|name| format!("node/{name}"))];
+    let target: Vec<String> = parts.into_iter().flatten().collect();
+    placement.pods.iter().for_each(|pod| tell_nominated(ctx, pod, &target.join(", ")));
+}
+
+fn tell_nominated(ctx: &Context, pod: &k8s_openapi::api::core::v1::Pod, target: &str) {
+    ctx.apply.events.record(Event::normal(pod, "Nominated", format!("Pod should schedule on: {target}")));
+}
+
+fn tell_what_failed(ctx: &Context, unschedulable: &[Unschedulable], said: &Reasons) -> Reasons {
+    let mut reasons = Reasons::new();
+    for Unschedulable { key, pod, why } in unschedulable {
+        let text = why.to_string();
+        if said.get(key) != Some(&text) {
+            let fields = vec![("Pod", key.to_string()), ("error", text.clone())];
+            ctx.decided("provisioner", "could not schedule pod", fields);
+        }
+        if is_told(why) {
+            let event = Event::warning(&**pod, "FailedScheduling", format!("Failed to schedule pod, {text}"));
+            ctx.apply.events.record(event.window(FAILED_SCHEDULING_WINDOW));
+        }
+        reasons.insert(key.clone(), text);
+    }
+    reasons
+}
+
+/// Whether users are told at the pod: not where the pod itself opted out, nor where nothing is wrong with it (spec core 2.3,
+/// 2.4).
+fn is_told(why: &WhyNot) -> bool {
+    !matches!(why, WhyNot::OptsOut | WhyNot::NoNodePools | WhyNot::Gated { .. } | WhyNot::DaemonPod | WhyNot::StaticPod)
+}

@@ -1,0 +1,156 @@
+//! Which kinds are mirrored, and what of them is not worth remembering.
+
+use super::{State, pods, store::{Step, Store}};
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{Namespace, Node, Pod},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::Resource;
+use sawhorse_core::{
+    api::{Ec2NodeClass, NodeClaim, NodePool},
+    model::{NodeClaimName, PodKey, is_provisionable},
+};
+use serde::de::DeserializeOwned;
+use std::{fmt::Debug, sync::Arc};
+
+/// One object changed in a way that a decision can depend on.
+#[derive(Debug)]
+pub(crate) enum Change {
+    NodePool(Step<NodePool>),
+    NodeClaim(Step<NodeClaim>),
+    Ec2NodeClass(Step<Ec2NodeClass>),
+    Node(Step<Node>),
+    Pod(Step<Pod>),
+    DaemonSet(Step<DaemonSet>),
+    PodDisruptionBudget(Step<PodDisruptionBudget>),
+    Namespace(Step<Namespace>),
+}
+
+/// A kind that is mirrored.
+pub(crate) trait Mirrored:
+    Resource<DynamicType = ()> + PartialEq + Clone + DeserializeOwned + Debug + Send + Sync + 'static
+{
+    /// Where its objects are.
+    fn store(state: &mut State) -> &mut Store<Self>;
+
+    /// The change as one of all kinds.
+    fn change(step: Step<Self>) -> Change;
+
+    /// Removes what no decision depends on: it saves memory, and what only ever changes there is no change.
+    fn strip(&mut self) {
+        self.meta_mut().managed_fields = None;
+    }
+
+    /// Keeps what is derived of this kind.
+    fn index(_state: &mut State, _step: &Step<Self>) {}
+}
+
+macro_rules! mirrored {
+    ($kind:ident, $store:ident) => {
+        impl Mirrored for $kind {
+            fn store(state: &mut State) -> &mut Store<Self> {
+                &mut state.$store
+            }
+
+            fn change(step: Step<Self>) -> Change {
+                Change::$kind(step)
+            }
+        }
+    };
+}
+
+mirrored!(NodePool, node_pools);
+mirrored!(Ec2NodeClass, ec2_node_classes);
+mirrored!(DaemonSet, daemon_sets);
+mirrored!(PodDisruptionBudget, pod_disruption_budgets);
+mirrored!(Namespace, namespaces);
+
+impl Mirrored for NodeClaim {
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.node_claims
+    }
+
+    fn change(step: Step<Self>) -> Change {
+        Change::NodeClaim(step)
+    }
+
+    fn index(state: &mut State, step: &Step<Self>) {
+        // The pods of a machine that is going away will need another place.
+        let leaves = |claim: &Option<Arc<Self>>| claim.as_ref().is_some_and(|it| it.metadata.deletion_timestamp.is_some());
+        state.arrivals += u64::from(!leaves(&step.before) && leaves(&step.after));
+        if let Step { before: Some(gone), after: None } = step {
+            let name = NodeClaimName::from(gone.metadata.name.as_deref().unwrap_or_default());
+            state.marked.remove(&name);
+            state.nominated.remove(&name);
+            state.pod_events.remove(&name);
+        }
+    }
+}
+
+impl Mirrored for Node {
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.nodes
+    }
+
+    fn change(step: Step<Self>) -> Change {
+        Change::Node(step)
+    }
+
+    fn strip(&mut self) {
+        self.metadata.managed_fields = None;
+        let Some(status) = &mut self.status else { return };
+        status.images = None;
+        status.conditions.iter_mut().flatten().for_each(|condition| condition.last_heartbeat_time = None);
+    }
+}
+
+impl Mirrored for Pod {
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.pods
+    }
+
+    fn change(step: Step<Self>) -> Change {
+        Change::Pod(step)
+    }
+
+    fn strip(&mut self) {
+        self.metadata.managed_fields = None;
+        let Some(status) = &mut self.status else { return };
+        pods::strip_statuses(&mut status.container_statuses);
+        pods::strip_statuses(&mut status.init_container_statuses);
+        status.ephemeral_container_statuses = None;
+        status.conditions.iter_mut().flatten().for_each(|condition| condition.last_probe_time = None);
+    }
+
+    fn index(state: &mut State, step: &Step<Self>) {
+        index_pending(state, step);
+        let old = step.before.as_deref().and_then(pods::place);
+        let new = step.after.as_deref().and_then(pods::place);
+        if old == new {
+            return;
+        }
+        if let Some((node, key)) = old
+            && let Some(pods) = state.pods_by_node.get_mut(&node)
+        {
+            pods.remove(&key);
+            if pods.is_empty() {
+                state.pods_by_node.remove(&node);
+            }
+        }
+        if let Some((node, key)) = new {
+            state.pods_by_node.entry(node).or_default().insert(key);
+        }
+    }
+}
+
+fn index_pending(state: &mut State, step: &Step<Pod>) {
+    let Some(key) = step.either().map(|pod| PodKey::of(pod)) else { return };
+    let waits = |pod: &Option<Arc<Pod>>| pod.as_deref().is_some_and(is_provisionable);
+    if waits(&step.after) {
+        state.arrivals += u64::from(!waits(&step.before));
+        state.pending.insert(key);
+    } else {
+        state.pending.remove(&key);
+    }
+}
