@@ -57,7 +57,7 @@ impl SharedWorld {
 
 /// Everything the world serves: the control door under `/control/v1/`, the vendors' doors everywhere else.
 pub fn app(world: SharedWorld) -> Router {
-    Router::new().nest(control::PREFIX, control::router(world.clone())).merge(ec2::door::router(world))
+    control::router(world.clone()).merge(ec2::door::router(world))
 }
 
 /// Lets the world's time pass: wakes up whenever something is due. Runs until it is dropped.

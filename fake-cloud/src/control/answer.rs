@@ -80,10 +80,13 @@ impl IntoResponse for Refusal {
 /// Reads a JSON body strictly.
 pub(super) fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
     let bytes = bytes.map_err(|rejection| Refusal::new(rejection.status(), "BadBody", rejection.body_text()))?;
-    if bytes.is_empty() {
-        return Err(Refusal::bad_request("the body is empty: it must be a JSON object".to_owned()));
+    // serde would take a list of a struct's fields for the struct: only objects have names to check.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        let given = if bytes.trim_ascii().is_empty() { "empty" } else { "something else" };
+        return Err(Refusal::bad_request(format!("the body must be a JSON object, but is {given}")));
     }
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::bad_request(format!("the body is not as expected: {error}")))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Refusal::bad_request(format!("the body is not as expected: {error}")))
 }
 
 /// Reads the query's parameters strictly.

@@ -41,7 +41,9 @@ pub(super) const ENDPOINTS: [Endpoint; 18] = [
         "PUT",
         "/prices",
         "sets prices in dollars per hour, for running machines from now on",
-        Some(r#"{"rules": [{"instanceType": "m5.large", "zone": "us-west-2a", "capacityType": "spot", "price": "0.09"}]}"#),
+        Some(
+            r#"{"rules": [{"instanceType": "m5.large", "zone": "us-west-2a", "capacityType": "spot", "price": "0.09"}]}"#,
+        ),
     ),
     endpoint("GET", "/delays", "how long machines stay in states that pass by themselves", None),
     endpoint(

@@ -18,13 +18,18 @@ use axum::{
 };
 
 /// Where the door is mounted.
-pub(crate) const PREFIX: &str = "/control/v1";
+const PREFIX: &str = "/control/v1";
 
 /// A script with thousands of rules has some 100 KB.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// The door as a router, relative to [`PREFIX`].
+/// The door as a router, below [`PREFIX`].
 pub(crate) fn router(world: SharedWorld) -> Router {
+    // A nested router answers its root without the slash only.
+    Router::new().nest(PREFIX, endpoints(world)).route(&format!("{PREFIX}/"), get(index::index))
+}
+
+fn endpoints(world: SharedWorld) -> Router {
     Router::new()
         .route("/", get(index::index))
         .route("/capacity", get(read::capacity).put(script::set_capacity))
@@ -46,11 +51,17 @@ pub(crate) fn router(world: SharedWorld) -> Router {
 }
 
 async fn unknown_path(method: Method, uri: Uri) -> Refusal {
-    Refusal::not_found(format!("there is nothing at `{method} {PREFIX}{}`; `GET {PREFIX}/` lists what there is", uri.path()))
+    Refusal::not_found(format!(
+        "there is nothing at `{method} {PREFIX}{}`; `GET {PREFIX}/` lists what there is",
+        uri.path()
+    ))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Refusal {
-    Refusal::wrong_method(format!("`{PREFIX}{}` does not take `{method}`; `GET {PREFIX}/` lists what it takes", uri.path()))
+    Refusal::wrong_method(format!(
+        "`{PREFIX}{}` does not take `{method}`; `GET {PREFIX}/` lists what it takes",
+        uri.path()
+    ))
 }
 
 #[cfg(test)]

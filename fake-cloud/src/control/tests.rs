@@ -61,19 +61,56 @@ async fn every_endpoint_of_the_index_is_there_and_its_example_works() {
 }
 
 #[rstest]
-#[case("PUT", "/capacity", "", 400, "the body is empty")]
-#[case("PUT", "/capacity", "[1", 400, "EOF while parsing")]
-#[case("PUT", "/capacity", r#"{"rules": [{"instanceType": "m5.large", "capacity": -1}]}"#, 400, "`unlimited`, a number")]
+#[case("PUT", "/capacity", "", 400, "must be a JSON object, but is empty")]
+#[case("PUT", "/capacity", "[[]]", 400, "must be a JSON object, but is something else")]
+#[case("PUT", "/capacity", "{", 400, "EOF while parsing")]
+#[case(
+    "PUT",
+    "/capacity",
+    r#"{"rules": [{"instanceType": "m5.large", "capacity": -1}]}"#,
+    400,
+    "`unlimited`, a number"
+)]
 #[case("PUT", "/capacity", r#"{"rules": [{"instanceType": "m5.large", "count": 1}]}"#, 400, "unknown field `count`")]
-#[case("PUT", "/capacity", r#"{"rules": [{"instanceType": "m5.huge", "capacity": 1}]}"#, 422, "no instance type matches `m5.huge`; did you mean")]
-#[case("PUT", "/capacity", r#"{"rules": [{"instanceType": "m5.large", "zone": "us-west-2z", "capacity": 1}]}"#, 422, "did you mean `us-west-2a`?")]
-#[case("PUT", "/prices", r#"{"rules": [{"instanceType": "m5.large", "capacityType": "spot", "price": 0}]}"#, 422, "a price is above 0")]
-#[case("PUT", "/prices", r#"{"rules": [{"instanceType": "m5.large", "capacityType": "reserved", "price": 1}]}"#, 400, "unknown variant `reserved`")]
+#[case(
+    "PUT",
+    "/capacity",
+    r#"{"rules": [{"instanceType": "m5.huge", "capacity": 1}]}"#,
+    422,
+    "no instance type matches `m5.huge`; did you mean"
+)]
+#[case(
+    "PUT",
+    "/capacity",
+    r#"{"rules": [{"instanceType": "m5.large", "zone": "us-west-2z", "capacity": 1}]}"#,
+    422,
+    "did you mean `us-west-2a`?"
+)]
+#[case(
+    "PUT",
+    "/prices",
+    r#"{"rules": [{"instanceType": "m5.large", "capacityType": "spot", "price": 0}]}"#,
+    422,
+    "a price is above 0"
+)]
+#[case(
+    "PUT",
+    "/prices",
+    r#"{"rules": [{"instanceType": "m5.large", "capacityType": "reserved", "price": 1}]}"#,
+    400,
+    "unknown variant `reserved`"
+)]
 #[case("PUT", "/delays", r#"{"booting": "3s"}"#, 400, "unknown field `booting`")]
 #[case("PUT", "/delays", r#"{"pending": {"min": "9s", "max": "3s"}}"#, 422, "delays.pending")]
 #[case("PUT", "/quotas", r#"{"rules": [{"class": "q", "capacityType": "spot"}]}"#, 400, "unknown variant `q`")]
 #[case("POST", "/faults", r#"{"operation": "CreateFleet"}"#, 400, "missing field `effect`")]
-#[case("POST", "/faults", r#"{"operation": "CreateFleet", "effect": "throttle", "percent": 0}"#, 422, "percent is 1 to 100")]
+#[case(
+    "POST",
+    "/faults",
+    r#"{"operation": "CreateFleet", "effect": "throttle", "percent": 0}"#,
+    422,
+    "percent is 1 to 100"
+)]
 #[case("DELETE", "/faults/fault-9", "", 404, "there is no fault rule `fault-9`")]
 #[case("POST", "/instances/i-1/interrupt", "", 404, "the instance `i-1` does not exist")]
 #[case("POST", "/instances/i-1/kill", "", 404, "the instance `i-1` does not exist")]
@@ -115,9 +152,11 @@ async fn capacity_and_price_are_set_and_read() {
     let world = shared();
     let body = r#"{"rules": [{"instanceType": "m5.large", "capacityType": "spot", "capacity": 4}]}"#;
     assert_eq!(call(&world, "PUT", "/capacity", body).await, (200, json!({"pools": 4})));
-    let body = r#"{"rules": [{"instanceType": "m5.large", "zone": "us-west-2a", "capacityType": "spot", "price": "0.09"}]}"#;
+    let body =
+        r#"{"rules": [{"instanceType": "m5.large", "zone": "us-west-2a", "capacityType": "spot", "price": "0.09"}]}"#;
     assert_eq!(call(&world, "PUT", "/prices", body).await, (200, json!({"pools": 1})));
-    let (_, answer) = call(&world, "GET", "/capacity?instanceType=m5.large&zone=us-west-2a&capacityType=spot", "").await;
+    let (_, answer) =
+        call(&world, "GET", "/capacity?instanceType=m5.large&zone=us-west-2a&capacityType=spot", "").await;
     let expected = json!([{"instanceType": "m5.large", "zone": "us-west-2a", "capacityType": "spot", "capacity": 4,
                            "inUse": 0, "price": "0.09"}]);
     assert_eq!(answer["pools"], expected);

@@ -66,8 +66,11 @@ impl Catalogue {
 
     fn read() -> Self {
         let types = catalogue_rows::machine_types(MACHINE_TYPES);
-        let by_name: BTreeMap<_, _> =
-            types.iter().enumerate().map(|(index, machine_type)| (machine_type.name, TypeIndex(index as u16))).collect();
+        let by_name: BTreeMap<_, _> = types
+            .iter()
+            .enumerate()
+            .map(|(index, machine_type)| (machine_type.name, TypeIndex(index as u16)))
+            .collect();
         let (prices, spot_ratios) = catalogue_rows::prices(PRICES, &by_name);
         let offered = catalogue_rows::offerings(OFFERINGS, &by_name);
         Self { types, by_name, zones: catalogue_rows::zones(ZONES), prices, spot_ratios, offered }

@@ -4,8 +4,8 @@ use super::{
     Price,
     catalogue::{ListPrice, TypeIndex, Zone},
     machine_type::{
-        Cpu, Device, DiskGroup, Ebs, EbsCard, EbsLimits, Features, Gpu, InstanceStore, MachineType, Network, NetworkCard,
-        NeuronDevice,
+        Cpu, Device, DiskGroup, Ebs, EbsCard, EbsLimits, Features, Gpu, InstanceStore, MachineType, Network,
+        NetworkCard, NeuronDevice,
     },
 };
 use std::{collections::BTreeMap, str::FromStr};
@@ -247,7 +247,8 @@ fn network(row: &mut Row<'_>) -> Network {
 
 fn network_cards(text: &'static str) -> Vec<NetworkCard> {
     let groups = elements(text, |parts| {
-        let (count, interfaces) = parts[0].split_once('x').expect("the embedded catalogue writes cards as COUNTxINTERFACES");
+        let (count, interfaces) =
+            parts[0].split_once('x').expect("the embedded catalogue writes cards as COUNTxINTERFACES");
         (number::<u32>(count), network_card(number(interfaces), parts))
     });
     let cards = groups.into_iter().flat_map(|(count, card)| (0..count).map(move |_| card.clone()));

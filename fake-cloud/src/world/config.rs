@@ -140,14 +140,17 @@ pub struct Delays {
     /// From the stop's beginning to stopped.
     pub stopping: DelayRange,
     /// How long a terminated machine can still be described.
+    #[serde(with = "super::duration")]
     pub terminated_visible: SignedDuration,
     /// From the announcement of an interruption to the machine's end.
+    #[serde(with = "super::duration")]
     pub interruption_notice: SignedDuration,
 }
 
 impl Default for Delays {
     fn default() -> Self {
-        let seconds = |min, max| DelayRange { min: SignedDuration::from_secs(min), max: SignedDuration::from_secs(max) };
+        let seconds =
+            |min, max| DelayRange { min: SignedDuration::from_secs(min), max: SignedDuration::from_secs(max) };
         Self {
             pending: seconds(4, 20),
             shutting_down: seconds(10, 60),
@@ -163,8 +166,10 @@ impl Default for Delays {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DelayRange {
     /// At least.
+    #[serde(with = "super::duration")]
     pub min: SignedDuration,
     /// At most.
+    #[serde(with = "super::duration")]
     pub max: SignedDuration,
 }
 

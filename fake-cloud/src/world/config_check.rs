@@ -175,7 +175,8 @@ fn one_fault_problems(rule: &FaultRule) -> Vec<String> {
     let operation = &rule.operation;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'*' || byte == b'?';
     if operation.is_empty() || !operation.bytes().all(allowed) {
-        problems.push(format!("fault operation `{operation}`: a name such as `CreateFleet`, with `*` and `?` if wanted"));
+        problems
+            .push(format!("fault operation `{operation}`: a name such as `CreateFleet`, with `*` and `?` if wanted"));
     }
     if rule.percent.is_some_and(|percent| percent == 0 || percent > 100) {
         problems.push(format!("fault for `{operation}`: percent is 1 to 100"));
@@ -213,7 +214,10 @@ mod tests {
 
     #[rstest]
     #[case(r#"{"region": "us-west-3"}"#, "unknown region `us-west-3`; did you mean `us-west-2`? Known: eu-west-1")]
-    #[case(r#"{"zones": ["us-west-2e"]}"#, "unknown zone `us-west-2e` in region `us-west-2`; did you mean `us-west-2a`?")]
+    #[case(
+        r#"{"zones": ["us-west-2e"]}"#,
+        "unknown zone `us-west-2e` in region `us-west-2`; did you mean `us-west-2a`?"
+    )]
     #[case(
         r#"{"capacity": {"overrides": [{"instanceType": "m5.larg", "capacity": 1}]}}"#,
         "no instance type matches `m5.larg`; did you mean `m5.large`?"
@@ -226,7 +230,7 @@ mod tests {
     #[case(r#"{"capacity": {"default": {"min": 3, "max": 1}}}"#, "min 3 is above max 1")]
     #[case(r#"{"sed": 1}"#, "unknown field `sed`, expected one of `seed`")]
     #[case(r#"{"delays": {"pending": {"min": "20s", "max": "5s"}}}"#, "delays.pending: 20s to 5s is no range")]
-    #[case(r#"{"delays": {"pending": {"min": "soon", "max": "5s"}}}"#, "soon")]
+    #[case(r#"{"delays": {"pending": {"min": "soon", "max": "5s"}}}"#, "`soon` is no duration: write e.g. `30s`")]
     #[case(
         r#"{"prices": {"overrides": [{"instanceType": "m5.large", "zone": "us-west-2a", "capacityType": "on-demand", "price": "1"}]}}"#,
         "leave `zone` (`us-west-2a`) out"
@@ -248,7 +252,8 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let text = r#"{"accountId": "1", "capacity": {"overrides": [{"instanceType": "x", "zone": "y", "capacity": 1}]}}"#;
+        let text =
+            r#"{"accountId": "1", "capacity": {"overrides": [{"instanceType": "x", "zone": "y", "capacity": 1}]}}"#;
         let config: CloudConfig = serde_json::from_str(text).unwrap();
         assert_eq!(config.check().unwrap_err().problems.len(), 3);
     }

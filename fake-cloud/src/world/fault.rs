@@ -43,6 +43,7 @@ pub enum FaultEffect {
     /// Refused with this code.
     Error(ScriptedError),
     /// Served, but so much later.
+    #[serde(with = "super::duration")]
     Delay(SignedDuration),
     /// Takes effect, but the answer is lost.
     LoseResponse(LostResponse),
@@ -139,11 +140,9 @@ fn apply(effect: &FaultEffect, plan: &mut CallPlan) {
             return;
         }
         FaultEffect::Throttle => Treatment::Refuse(CloudError::Throttled),
-        FaultEffect::Error(ScriptedError { code, message, status }) => Treatment::Refuse(CloudError::Scripted {
-            code: code.clone(),
-            message: message.clone(),
-            status: *status,
-        }),
+        FaultEffect::Error(ScriptedError { code, message, status }) => {
+            Treatment::Refuse(CloudError::Scripted { code: code.clone(), message: message.clone(), status: *status })
+        }
         FaultEffect::LoseResponse(lost) => Treatment::Lose(*lost),
     };
     if plan.treatment == Treatment::Serve {

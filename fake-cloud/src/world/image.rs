@@ -87,8 +87,7 @@ impl Images {
         ];
         for (architecture, variant) in variants {
             let name = format!("amazon-eks-node-al2023-{architecture}-{variant}-1.{minor}-{}", release.linux);
-            let base =
-                format!("/aws/service/eks/optimized-ami/1.{minor}/amazon-linux-2023/{architecture}/{variant}");
+            let base = format!("/aws/service/eks/optimized-ami/1.{minor}/amazon-linux-2023/{architecture}/{variant}");
             let pinned = format!("{base}/{name}/image_id");
             let paths = [pinned, format!("{base}/recommended/image_id")];
             self.publish(region, ("al2023", architecture, "/dev/xvda", None), name, release, &paths[..count(latest)]);
@@ -96,7 +95,8 @@ impl Images {
     }
 
     fn publish_al2(&mut self, region: &str, minor: u32, release: &Release, latest: bool) {
-        for (architecture, suffix, middle) in [("x86_64", "", ""), ("arm64", "-arm64", "arm64-"), ("x86_64", "-gpu", "gpu-")]
+        for (architecture, suffix, middle) in
+            [("x86_64", "", ""), ("arm64", "-arm64", "arm64-"), ("x86_64", "-gpu", "gpu-")]
         {
             let name = format!("amazon-eks-{middle}node-1.{minor}-{}", release.linux);
             let base = format!("/aws/service/eks/optimized-ami/1.{minor}/amazon-linux-2{suffix}");
@@ -111,7 +111,13 @@ impl Images {
             let name = format!("bottlerocket-aws-k8s-1.{minor}{variant}-{architecture}-v{version}");
             let base = format!("/aws/service/bottlerocket/aws-k8s-1.{minor}{variant}/{architecture}");
             let paths = [format!("{base}/{version}/image_id"), format!("{base}/latest/image_id")];
-            self.publish(region, ("bottlerocket", architecture, "/dev/xvda", None), name, release, &paths[..count(latest)]);
+            self.publish(
+                region,
+                ("bottlerocket", architecture, "/dev/xvda", None),
+                name,
+                release,
+                &paths[..count(latest)],
+            );
         }
     }
 

@@ -50,8 +50,8 @@ impl InstanceState {
         }
     }
 
-    /// Whether it still takes room in its pool (until the end of shutting down).
-    pub(crate) const fn holds_capacity(self) -> bool {
+    /// Whether a machine keeps the room it has in its pool (until the end of shutting down).
+    pub(crate) const fn keeps_room(self) -> bool {
         match self {
             Self::Pending | Self::Running | Self::ShuttingDown | Self::Stopping => true,
             Self::Terminated | Self::Stopped => false,
@@ -151,6 +151,8 @@ pub struct Instance {
     /// Its tags.
     pub tags: Tags,
     pub(crate) due: Option<Timestamp>,
+    /// Whether it takes room in its pool and quota. A machine that was stopped has none, also while it is then ended.
+    pub(crate) has_room: bool,
     pub(crate) delegated_addresses: u32,
     pub(crate) meter: Meter,
 }

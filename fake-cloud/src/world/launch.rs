@@ -216,7 +216,10 @@ impl World {
     /// is launched before it.
     pub(crate) fn origin(&mut self, token: Option<&str>, operation: &str) -> String {
         self.launches += 1;
-        token.map_or_else(|| format!("{operation} number {}", self.launches), |token| format!("{operation} token {token}"))
+        token.map_or_else(
+            || format!("{operation} number {}", self.launches),
+            |token| format!("{operation} token {token}"),
+        )
     }
 
     pub(crate) fn reservation_id(&self, origin: &str, pool: usize) -> String {
@@ -264,7 +267,9 @@ impl World {
         let machine_type = self.catalogue.at(plan.key.type_index);
         let zone = self.zones[plan.key.zone].clone();
         let primary = addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let spot_request = || format!("sir-{}", self.seed.stream(&["spot-request", &id]).text(b"abcdefghijkmnpqrstuvwxyz0123456789", 8));
+        let spot_request = || {
+            format!("sir-{}", self.seed.stream(&["spot-request", &id]).text(b"abcdefghijkmnpqrstuvwxyz0123456789", 8))
+        };
         Instance {
             reservation_id: plan.reservation_id.clone(),
             launch_index: index,
@@ -293,6 +298,7 @@ impl World {
             tags: instance_tags(plan),
             settings: plan.settings.clone(),
             due: None,
+            has_room: true,
             delegated_addresses: delegated,
             meter: Meter::default(),
             id,
@@ -321,7 +327,14 @@ impl World {
             Interface {
                 id: format!("eni-0{}", stream.hex(16)),
                 attachment_id: format!("eni-attach-0{}", stream.hex(16)),
-                mac_address: format!("06:{}:{}:{}:{}:{}", stream.hex(2), stream.hex(2), stream.hex(2), stream.hex(2), stream.hex(2)),
+                mac_address: format!(
+                    "06:{}:{}:{}:{}:{}",
+                    stream.hex(2),
+                    stream.hex(2),
+                    stream.hex(2),
+                    stream.hex(2),
+                    stream.hex(2)
+                ),
                 device_index: settings.device_index,
                 network_card_index: settings.network_card_index,
                 interface_type: settings.interface_type.clone().unwrap_or_else(|| "interface".to_owned()),
@@ -335,7 +348,12 @@ impl World {
     }
 
     fn default_groups(&self) -> Vec<String> {
-        self.network.security_groups.iter().filter(|group| group.name == "default").map(|group| group.id.clone()).collect()
+        self.network
+            .security_groups
+            .iter()
+            .filter(|group| group.name == "default")
+            .map(|group| group.id.clone())
+            .collect()
     }
 
     fn new_volumes(&self, plan: &Plan, instance: &str) -> Vec<Volume> {
@@ -405,7 +423,8 @@ fn check_interfaces(machine_type: &MachineType, interfaces: &[InterfaceSettings]
             return Err(CloudError::InvalidCombination { reason });
         }
     }
-    let efa = interfaces.iter().filter(|each| each.interface_type.as_deref().is_some_and(|kind| kind.starts_with("efa")));
+    let efa =
+        interfaces.iter().filter(|each| each.interface_type.as_deref().is_some_and(|kind| kind.starts_with("efa")));
     let allowed = machine_type.network.efa_max_interfaces.unwrap_or(0);
     if efa.count() > allowed as usize {
         let reason = format!("`{}` supports {allowed} EFA interfaces", machine_type.name);

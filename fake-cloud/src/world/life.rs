@@ -1,8 +1,8 @@
 //! What happens to machines after their launch: time, ends, stops, interruptions.
 
 use super::{
-    CloudError, Instance, InstanceState, Market, StateChange, StateReason, World, capacity::PoolKey, launch::give_all_back,
-    query::unknown_instance,
+    CloudError, Instance, InstanceState, Market, StateChange, StateReason, World, capacity::PoolKey,
+    launch::give_all_back, query::unknown_instance,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::net::Ipv4Addr;
@@ -45,12 +45,11 @@ impl World {
         self.settle(id);
         let now = self.now;
         let instance = self.instances.get_mut(id).expect("callers look the machine up first");
-        let held = instance.state.holds_capacity();
         instance.state = state;
         instance.state_reason = reason;
         instance.state_since = now;
         instance.meter.since = (state == InstanceState::Running).then_some(now);
-        if held && !state.holds_capacity() {
+        if !state.keeps_room() {
             self.release(id);
         }
         if state == InstanceState::Terminated {
@@ -60,8 +59,12 @@ impl World {
         self.changed();
     }
 
-    /// Gives back what the machine took from its pool and quota.
+    /// Gives back what the machine took from its pool and quota, if it still has it.
     fn release(&mut self, id: &str) {
+        let instance = self.instances.get_mut(id).expect("callers look the machine up first");
+        if !std::mem::take(&mut instance.has_room) {
+            return;
+        }
         let instance = &self.instances[id];
         let zone = self.zone_index(instance.zone.name).unwrap_or_default();
         let key = PoolKey { type_index: instance.type_index, zone, market: instance.market };
@@ -72,7 +75,8 @@ impl World {
     /// What a terminated machine no longer has: addresses, interfaces and volumes that go with it.
     fn detach(&mut self, id: &str) {
         let instance = self.instances.get_mut(id).expect("callers look the machine up first");
-        let addresses: Vec<Ipv4Addr> = instance.interfaces.iter().filter_map(|interface| interface.private_ip).collect();
+        let addresses: Vec<Ipv4Addr> =
+            instance.interfaces.iter().filter_map(|interface| interface.private_ip).collect();
         let delegated = instance.delegated_addresses;
         instance.interfaces.retain(|interface| !interface.delete_on_termination);
         instance.volumes.retain(|volume| !volume.delete_on_termination);
@@ -134,7 +138,10 @@ impl World {
     pub fn terminate(&mut self, ids: &[String]) -> Result<Vec<StateChange>, CloudError> {
         self.check_instances(ids)?;
         let over = |state| matches!(state, InstanceState::ShuttingDown | InstanceState::Terminated);
-        Ok(ids.iter().map(|id| self.change(id, over, InstanceState::ShuttingDown, StateReason::UserTerminated)).collect())
+        Ok(ids
+            .iter()
+            .map(|id| self.change(id, over, InstanceState::ShuttingDown, StateReason::UserTerminated))
+            .collect())
     }
 
     /// Stops machines.
@@ -180,7 +187,10 @@ impl World {
             self.pools.take(key);
             self.quotas.take(self.catalogue.at(key.type_index), key.market);
             self.enter(id, InstanceState::Pending, None);
-            self.instances.entry(id.to_owned()).and_modify(|instance| instance.launched = instance.state_since);
+            self.instances.entry(id.to_owned()).and_modify(|instance| {
+                instance.has_room = true;
+                instance.launched = instance.state_since;
+            });
         }
         Ok(StateChange { instance_id: id.to_owned(), previous, current: self.instances[id].state })
     }
@@ -239,7 +249,6 @@ impl World {
         self.enter(id, InstanceState::Terminated, Some(StateReason::HardwareFailed));
         Ok(())
     }
-
 }
 
 fn wrong_state(instance: &Instance) -> CloudError {

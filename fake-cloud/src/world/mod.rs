@@ -15,6 +15,7 @@ mod catalogue_rows;
 mod config;
 mod config_check;
 mod cost;
+mod duration;
 mod error;
 mod fault;
 mod filter;
@@ -221,7 +222,11 @@ impl World {
 /// The zones of a checked configuration, by name.
 fn zones_of(config: &CloudConfig, catalogue: &Catalogue) -> Vec<Zone> {
     let wanted = |zone: &&Zone| {
-        if config.zones.is_empty() { zone.kind == "availability-zone" } else { config.zones.iter().any(|name| name == zone.name) }
+        if config.zones.is_empty() {
+            zone.kind == "availability-zone"
+        } else {
+            config.zones.iter().any(|name| name == zone.name)
+        }
     };
     let mut zones: Vec<Zone> = catalogue.zones_of(&config.region).filter(wanted).cloned().collect();
     zones.sort_by_key(|zone| zone.name);

@@ -1,8 +1,8 @@
 //! Reading the world: what can be bought, for how much, and what exists.
 
 use super::{
-    AuditEntry, Capacity, CloudError, Image, Instance, LaunchTemplate, LaunchTemplateVersion, MachineType, Market, Price,
-    ResourceKind, SecurityGroup, SpotPrice, Subnet, Tags, TemplateRef, TypeIndex, Vpc, World, Zone,
+    AuditEntry, Capacity, CloudError, Image, Instance, LaunchTemplate, LaunchTemplateVersion, MachineType, Market,
+    Price, ResourceKind, SecurityGroup, SpotPrice, Subnet, Tags, TemplateRef, TypeIndex, Vpc, World, Zone,
     capacity::PoolKey,
     price::{SPOT_STEP, SpotCurve, step_start},
 };
@@ -110,7 +110,8 @@ impl World {
         index: TypeIndex,
     ) -> impl Iterator<Item = ((TypeIndex, usize), SpotCurve)> {
         let list = self.catalogue.list_price(self.region, index).filter(|_| machine_type.sold_as(Market::Spot));
-        let mean = list.zip(self.catalogue.spot_ratio_per_mille(index)).map(|(list, ratio)| list.price.scaled(ratio, 1000));
+        let mean =
+            list.zip(self.catalogue.spot_ratio_per_mille(index)).map(|(list, ratio)| list.price.scaled(ratio, 1000));
         let zones = self.zones.iter().enumerate().filter(move |(_, zone)| self.is_offered(index, zone));
         let name = machine_type.name;
         zones.filter_map(move |(place, zone)| {
@@ -191,7 +192,8 @@ impl World {
     pub fn pool_states(&self, wanted: impl Fn(&str, &str, Market) -> bool) -> Vec<PoolState> {
         let mut states = Vec::new();
         for (machine_type, index) in self.catalogue.machine_types().iter().zip(0..) {
-            for (zone, place) in self.zones.iter().zip(0..).filter(|(zone, _)| self.is_offered(TypeIndex(index), zone)) {
+            for (zone, place) in self.zones.iter().zip(0..).filter(|(zone, _)| self.is_offered(TypeIndex(index), zone))
+            {
                 for market in Market::ALL.into_iter().filter(|market| machine_type.sold_as(*market)) {
                     if wanted(machine_type.name, zone.name, market) {
                         states.push(self.pool_state(PoolKey { type_index: TypeIndex(index), zone: place, market }));

@@ -19,7 +19,8 @@ impl World {
             return self.templates.find(&TemplateRef::Id(id)).cloned();
         }
         self.templates.check_new(&request)?;
-        let id = format!("lt-0{}", self.seed.stream(&["launch-template", &request.name, &self.version.to_string()]).hex(16));
+        let id =
+            format!("lt-0{}", self.seed.stream(&["launch-template", &request.name, &self.version.to_string()]).hex(16));
         let template = self.templates.insert(id.clone(), request, self.now).clone();
         self.tokens.remember(self.now, "CreateLaunchTemplate", token.as_deref(), print, Outcome::Template(id));
         self.changed();

@@ -36,7 +36,8 @@ impl World {
 
 /// What a kubelet on the machine detects.
 fn hardware(machine_type: &MachineType, instance: &Instance) -> BTreeMap<String, String> {
-    let gpus = |maker: &str| machine_type.gpus.iter().filter(|gpu| gpu.manufacturer == maker).map(|gpu| gpu.count).sum();
+    let gpus =
+        |maker: &str| machine_type.gpus.iter().filter(|gpu| gpu.manufacturer == maker).map(|gpu| gpu.count).sum();
     let neuron = machine_type.neuron_devices.iter();
     let efa = instance.interfaces.iter().filter(|interface| interface.interface_type.starts_with("efa")).count();
     let devices: [(&str, u32); 6] = [
@@ -58,7 +59,8 @@ fn hardware(machine_type: &MachineType, instance: &Instance) -> BTreeMap<String,
 
 /// The volume that pods write to: the data device if the machine has one apart, else the root device.
 fn data_volume_gib(instance: &Instance) -> u64 {
-    let size = |name: &str| instance.volumes.iter().find(|volume| volume.device_name == name).map(|volume| volume.size_gib);
+    let size =
+        |name: &str| instance.volumes.iter().find(|volume| volume.device_name == name).map(|volume| volume.size_gib);
     let largest = || instance.volumes.iter().map(|volume| volume.size_gib).max();
     size(BOTTLEROCKET_DATA_DEVICE).or_else(|| size(instance.root_device)).or_else(largest).unwrap_or(0)
 }

@@ -31,11 +31,15 @@ impl World {
     }
 
     fn capacity_pools(&self, rule: &CapacityRule) -> Vec<PoolKey> {
-        let markets = || Market::ALL.into_iter().filter(|market| rule.capacity_type.is_none_or(|wanted| wanted == *market));
+        let markets =
+            || Market::ALL.into_iter().filter(|market| rule.capacity_type.is_none_or(|wanted| wanted == *market));
         let places = self.places(&rule.instance_type, &rule.zone);
-        places.iter().flat_map(|(type_index, zone)| {
-            markets().map(|market| PoolKey { type_index: *type_index, zone: *zone, market })
-        }).collect()
+        places
+            .iter()
+            .flat_map(|(type_index, zone)| {
+                markets().map(|market| PoolKey { type_index: *type_index, zone: *zone, market })
+            })
+            .collect()
     }
 
     /// Sets prices; how many pools have a new one. All rules or none. Machines that run pay the new price from now on.

@@ -1,10 +1,10 @@
 //! What the world does, as tables and stories.
 
 use super::{
-    AllocationStrategy, Amount, Capacity, CapacityRule, CloudConfig, CloudError, DelayRange, FaultEffect, FaultRule, Fleet,
-    FleetConfig, FleetOverride, FleetRequest, InstanceState, InterfaceSettings, LaunchSettings, LostResponse, Market,
-    PriceRule, QuotaClass, QuotaRule, RunRequest, StateReason, TagSpecification, Tags, TemplateRef, TemplateRequest,
-    Treatment, World,
+    AllocationStrategy, Amount, Capacity, CapacityRule, CloudConfig, CloudError, DelayRange, FaultEffect, FaultRule,
+    Fleet, FleetConfig, FleetOverride, FleetRequest, InstanceState, InterfaceSettings, LaunchSettings, LostResponse,
+    Market, PriceRule, QuotaClass, QuotaRule, RunRequest, StateReason, TagSpecification, Tags, TemplateRef,
+    TemplateRequest, Treatment, World,
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -70,7 +70,9 @@ fn told(fleet: &Fleet) -> (Vec<String>, Vec<String>) {
     let launched = fleet.launched.iter();
     let errors = fleet.errors.iter();
     (
-        launched.map(|each| format!("{}/{}×{}", each.pool.machine_type, each.pool.zone, each.instance_ids.len())).collect(),
+        launched
+            .map(|each| format!("{}/{}×{}", each.pool.machine_type, each.pool.zone, each.instance_ids.len()))
+            .collect(),
         errors.map(|each| format!("{}/{}", each.pool.machine_type, each.pool.zone)).collect(),
     )
 }
@@ -149,7 +151,11 @@ fn a_diversified_fleet_takes_turns() {
 }
 
 #[rstest]
-#[case::unknown_type("m5.larg", "a", "`m5.larg` is no valid value of `InstanceType`: the name of an instance type, such as `m5.large`")]
+#[case::unknown_type(
+    "m5.larg",
+    "a",
+    "`m5.larg` is no valid value of `InstanceType`: the name of an instance type, such as `m5.large`"
+)]
 #[case::unknown_zone("m5.large", "x", "one of us-west-2a, us-west-2b, us-west-2c, us-west-2d")]
 fn a_wrong_fleet_is_refused_as_a_whole(#[case] machine_type: &str, #[case] zone: &str, #[case] expected: &str) {
     let mut world = world(|_| {});
@@ -169,8 +175,13 @@ fn a_pool_named_twice_is_refused() {
 #[test]
 fn a_type_that_a_zone_does_not_have_is_not_offered() {
     let mut world = world(|_| {});
-    let (launched, refused) = told(&world.create_fleet(&fleet(Market::OnDemand, 1, &[("p5e.48xlarge", "a"), ("p5e.48xlarge", "c")])).unwrap());
-    assert_eq!((launched, refused), (vec!["p5e.48xlarge/us-west-2c×1".to_owned()], vec!["p5e.48xlarge/us-west-2a".to_owned()]));
+    let (launched, refused) = told(
+        &world.create_fleet(&fleet(Market::OnDemand, 1, &[("p5e.48xlarge", "a"), ("p5e.48xlarge", "c")])).unwrap(),
+    );
+    assert_eq!(
+        (launched, refused),
+        (vec!["p5e.48xlarge/us-west-2c×1".to_owned()], vec!["p5e.48xlarge/us-west-2a".to_owned()])
+    );
 }
 
 #[test]
@@ -303,7 +314,10 @@ fn an_interruption_is_announced_and_then_happens() {
     assert_eq!(world.instance(&id).unwrap().state, InstanceState::Running);
     after(&mut world, 220);
     let instance = world.instance(&id).unwrap();
-    assert_eq!((instance.state, instance.state_reason), (InstanceState::ShuttingDown, Some(StateReason::SpotReclaimed)));
+    assert_eq!(
+        (instance.state, instance.state_reason),
+        (InstanceState::ShuttingDown, Some(StateReason::SpotReclaimed))
+    );
     let on_demand = world.run_instances(&run("m5.large", 1)).unwrap().remove(0);
     assert!(world.interrupt(&on_demand).unwrap_err().to_string().contains("only spot instances are interrupted"));
 }
@@ -561,7 +575,7 @@ proptest! {
             for pool in world.used_pools() {
                 let key = (pool.instance_type, pool.zone, pool.capacity_type);
                 let held = world.instances().filter(|each| {
-                    (each.machine_type, each.zone.name, each.market) == key && each.state.holds_capacity()
+                    (each.machine_type, each.zone.name, each.market) == key && each.has_room
                 });
                 prop_assert_eq!(pool.in_use as usize, held.count());
                 let grew = pool.in_use > before.get(&key).copied().unwrap_or(0);
