@@ -72,7 +72,7 @@ struct InstanceQuery {
 
 pub(super) async fn instances(State(world): State<SharedWorld>, uri: Uri) -> Answer {
     let InstanceQuery { state, after, limit } = query(&uri)?;
-    let (limit, state) = (page_size(limit)?, state.map(state_named).transpose()?);
+    let (limit, state) = (page_size(limit)?, state.as_deref().map(state_named).transpose()?);
     Ok(Json(world.with(|world| {
         let wanted = |instance: &&Instance| {
             state.is_none_or(|state| instance.state == state) && after.as_ref().is_none_or(|after| instance.id > *after)
@@ -83,7 +83,7 @@ pub(super) async fn instances(State(world): State<SharedWorld>, uri: Uri) -> Ans
     })))
 }
 
-fn state_named(name: String) -> Result<InstanceState, Refusal> {
+fn state_named(name: &str) -> Result<InstanceState, Refusal> {
     let known = InstanceState::ALL.into_iter().find(|state| state.as_str() == name);
     known.ok_or_else(|| {
         let names = InstanceState::ALL.map(InstanceState::as_str).join(", ");

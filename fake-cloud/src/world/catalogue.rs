@@ -61,10 +61,11 @@ impl Catalogue {
     /// ```
     pub fn embedded() -> Arc<Self> {
         static EMBEDDED: OnceLock<Arc<Catalogue>> = OnceLock::new();
-        Arc::clone(EMBEDDED.get_or_init(|| Arc::new(Self::read())))
+        Arc::clone(EMBEDDED.get_or_init(|| Arc::new(Self::read_afresh())))
     }
 
-    fn read() -> Self {
+    /// Reads the embedded files again: what [`Catalogue::embedded`] does once. For measuring.
+    pub fn read_afresh() -> Self {
         let types = catalogue_rows::machine_types(MACHINE_TYPES);
         let by_name: BTreeMap<_, _> = types
             .iter()

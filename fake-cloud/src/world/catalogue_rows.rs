@@ -78,11 +78,11 @@ pub(crate) fn zones(file: &'static str) -> Vec<Zone> {
     })
 }
 
-/// List prices by region and type, and the spot ratios in thousandths.
-pub(crate) fn prices(
-    file: &'static str,
-    index: &Index,
-) -> (BTreeMap<(&'static str, TypeIndex), ListPrice>, BTreeMap<TypeIndex, u64>) {
+/// List prices by region and type.
+type ListPrices = BTreeMap<(&'static str, TypeIndex), ListPrice>;
+
+/// The list prices, and the spot ratios in thousandths.
+pub(crate) fn prices(file: &'static str, index: &Index) -> (ListPrices, BTreeMap<TypeIndex, u64>) {
     let mut prices = BTreeMap::new();
     let mut ratios = BTreeMap::new();
     rows(file, |row| {

@@ -17,7 +17,7 @@ fn many<'t>(texts: impl IntoIterator<Item = &'t str>) -> Vec<Cow<'t, str>> {
     texts.into_iter().map(Cow::Borrowed).collect()
 }
 
-fn shown(value: impl ToString) -> Vec<Cow<'static, str>> {
+fn shown(value: &impl ToString) -> Vec<Cow<'static, str>> {
     vec![Cow::Owned(value.to_string())]
 }
 
@@ -60,7 +60,7 @@ impl Filterable for Instance {
             "instance-id" => one(&self.id),
             "instance-type" => one(self.machine_type),
             "instance-state-name" => one(self.state.as_str()),
-            "instance-state-code" => shown(self.state.code()),
+            "instance-state-code" => shown(&self.state.code()),
             "instance-lifecycle" => maybe(self.lifecycle()),
             "availability-zone" => one(self.zone.name),
             "availability-zone-id" => one(self.zone.id),
@@ -70,7 +70,7 @@ impl Filterable for Instance {
             "architecture" => one(self.architecture),
             "platform" => maybe(self.platform),
             "private-dns-name" => one(&self.private_dns_name),
-            "private-ip-address" => shown(self.private_ip),
+            "private-ip-address" => shown(&self.private_ip),
             "reservation-id" => one(&self.reservation_id),
             "client-token" => maybe(self.client_token.as_deref()),
             "spot-instance-request-id" => maybe(self.spot_request_id.as_deref()),
@@ -78,7 +78,7 @@ impl Filterable for Instance {
             "iam-instance-profile.name" => maybe(self.settings.instance_profile.as_deref()),
             "key-name" => maybe(self.settings.key_name.as_deref()),
             "tenancy" => one(self.settings.tenancy.as_deref().unwrap_or("default")),
-            "launch-time" => shown(self.launched),
+            "launch-time" => shown(&self.launched),
             "root-device-name" => one(self.root_device),
             "state-reason-code" => maybe(self.state_reason.map(super::StateReason::code)),
             "network-interface.network-interface-id" => many(self.interfaces.iter().map(|each| each.id.as_str())),
@@ -130,20 +130,20 @@ impl Filterable for MachineType {
     fn values(&self, name: &str) -> Vec<Cow<'_, str>> {
         match name {
             "instance-type" => one(self.name),
-            "bare-metal" => shown(self.bare_metal),
-            "burstable-performance-supported" => shown(self.features.burstable),
-            "current-generation" => shown(self.current_generation),
-            "dedicated-hosts-supported" => shown(self.features.dedicated_hosts),
-            "free-tier-eligible" => shown(self.features.free_tier),
-            "hibernation-supported" => shown(self.features.hibernation),
-            "auto-recovery-supported" => shown(self.features.auto_recovery),
+            "bare-metal" => shown(&self.bare_metal),
+            "burstable-performance-supported" => shown(&self.features.burstable),
+            "current-generation" => shown(&self.current_generation),
+            "dedicated-hosts-supported" => shown(&self.features.dedicated_hosts),
+            "free-tier-eligible" => shown(&self.features.free_tier),
+            "hibernation-supported" => shown(&self.features.hibernation),
+            "auto-recovery-supported" => shown(&self.features.auto_recovery),
             "hypervisor" => maybe(self.hypervisor),
-            "instance-storage-supported" => shown(self.instance_store.is_some()),
-            "memory-info.size-in-mib" => shown(self.memory_mib),
-            "network-info.efa-supported" => shown(self.network.efa_max_interfaces.is_some()),
-            "network-info.encryption-in-transit-supported" => shown(self.network.encryption_in_transit),
-            "network-info.ipv6-supported" => shown(self.network.ipv6),
-            "network-info.maximum-network-interfaces" => shown(self.network.max_interfaces),
+            "instance-storage-supported" => shown(&self.instance_store.is_some()),
+            "memory-info.size-in-mib" => shown(&self.memory_mib),
+            "network-info.efa-supported" => shown(&self.network.efa_max_interfaces.is_some()),
+            "network-info.encryption-in-transit-supported" => shown(&self.network.encryption_in_transit),
+            "network-info.ipv6-supported" => shown(&self.network.ipv6),
+            "network-info.maximum-network-interfaces" => shown(&self.network.max_interfaces),
             "network-info.network-performance" => one(self.network.performance),
             "nitro-enclaves-support" => supported(self.features.enclaves),
             "nitro-tpm-support" => supported(self.features.nitro_tpm),
@@ -157,9 +157,9 @@ impl Filterable for MachineType {
             "supported-root-device-type" => many(self.root_device_types.iter().copied()),
             "supported-usage-class" => many(self.usage_classes.iter().copied()),
             "supported-virtualization-type" => many(self.virtualization_types.iter().copied()),
-            "vcpu-info.default-cores" => shown(self.cpu.cores),
-            "vcpu-info.default-threads-per-core" => shown(self.cpu.threads_per_core),
-            "vcpu-info.default-vcpus" => shown(self.cpu.vcpus),
+            "vcpu-info.default-cores" => shown(&self.cpu.cores),
+            "vcpu-info.default-threads-per-core" => shown(&self.cpu.threads_per_core),
+            "vcpu-info.default-vcpus" => shown(&self.cpu.vcpus),
             _ => Vec::new(),
         }
     }
@@ -188,7 +188,7 @@ impl Filterable for SpotPrice {
             "availability-zone" => one(self.zone),
             "product-description" => one("Linux/UNIX"),
             "spot-price" => vec![Cow::Owned(self.price.with_decimals(6))],
-            "timestamp" => shown(self.since),
+            "timestamp" => shown(&self.since),
             _ => Vec::new(),
         }
     }
@@ -213,10 +213,10 @@ impl Filterable for Subnet {
             "vpc-id" => one(&self.vpc_id),
             "availability-zone" | "availabilityZone" => one(self.zone.name),
             "availability-zone-id" => one(self.zone.id),
-            "cidr-block" => shown(self.cidr()),
+            "cidr-block" => shown(&self.cidr()),
             "state" => one("available"),
-            "default-for-az" => shown(self.default_for_zone),
-            "available-ip-address-count" => shown(self.free_addresses()),
+            "default-for-az" => shown(&self.default_for_zone),
+            "available-ip-address-count" => shown(&self.free_addresses()),
             _ => Vec::new(),
         }
     }
@@ -275,7 +275,7 @@ impl Filterable for Image {
             "root-device-name" => one(self.root_device),
             "root-device-type" => one("ebs"),
             "virtualization-type" => one("hvm"),
-            "creation-date" => shown(self.created),
+            "creation-date" => shown(&self.created),
             _ => Vec::new(),
         }
     }
@@ -291,7 +291,7 @@ impl Filterable for LaunchTemplate {
     fn values(&self, name: &str) -> Vec<Cow<'_, str>> {
         match name {
             "launch-template-name" => one(&self.name),
-            "create-time" => shown(self.created),
+            "create-time" => shown(&self.created),
             _ => Vec::new(),
         }
     }

@@ -44,11 +44,9 @@ pub struct PoolState {
 impl World {
     /// The types offered in at least one zone of this world, by name.
     pub fn machine_types(&self) -> impl Iterator<Item = &MachineType> {
-        let offered = |machine_type: &&MachineType| {
-            let index = self.catalogue.index_of(machine_type.name);
-            index.is_some_and(|index| self.zones.iter().any(|zone| self.is_offered(index, zone)))
-        };
-        self.catalogue.machine_types().iter().filter(offered)
+        let offered = |index: u16| self.zones.iter().any(|zone| self.is_offered(TypeIndex(index), zone));
+        let types = self.catalogue.machine_types().iter().zip(0..);
+        types.filter(move |(_, index)| offered(*index)).map(|(machine_type, _)| machine_type)
     }
 
     /// Every type in every zone that offers it, by type and zone.
