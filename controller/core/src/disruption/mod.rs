@@ -1,5 +1,40 @@
 //! Which nodes should go, and why not the others (spec core 4).
+//!
+//! [`decide`] is the entry. It looks at every machine once and tries the methods in order until one finds something:
+//!
+//! 1. `candidates` — which machines may be disrupted at all
+//! 2. `budgets` — how many of each pool
+//! 3. `emptiness`, `drift`, `consolidation` — the methods; `simulate` asks [`crate::scheduling`] what would become of the
+//!    pods, `replacement` looks for something cheaper, `balanced` weighs savings against disruption
+//! 4. [`orchestration`] — sees a command through, one step at a time; `validate` looks again before anything is done
+//!
+//! A pass costs nothing while the snapshot, the catalog and the running commands are the same and
+//! [`DisruptionDecision::next_check`] has not come: its answer would be the same.
 
+mod balanced;
+mod budgets;
+mod candidates;
+mod command;
+mod consolidation;
+mod cost;
+mod decide;
 mod do_not_disrupt;
+mod drift;
+mod emptiness;
+pub mod orchestration;
+mod pdb;
+mod replacement;
+mod simulate;
+mod validate;
+mod why_kept;
 
+pub use budgets::BudgetUse;
+pub use command::{Candidate, Command, CommandId, Decision, Method, Move, MoveTo};
+pub use cost::DisruptionCost;
+pub use decide::{DisruptionDecision, DisruptionInput, Tried, decide};
 pub use do_not_disrupt::DoNotDisrupt;
+pub use validate::{Rejected, revalidate};
+pub use why_kept::{KeptEvent, WhyKept};
+
+#[cfg(test)]
+mod tests;

@@ -142,7 +142,7 @@ impl Drain {
 }
 
 /// Whether the pod has to leave before its node can go.
-pub(super) fn is_drainable(pod: &Pod, now: Timestamp) -> bool {
+pub(crate) fn is_drainable(pod: &Pod, now: Timestamp) -> bool {
     let tolerations = pod_spec(pod).tolerations.as_deref().unwrap_or_default();
     let stuck = pod.metadata.deletion_timestamp.as_ref().is_some_and(|time| now > later(time.0, STUCK_AFTER));
     !stuck && !is_static_pod(pod) && !tolerates(tolerations, &disrupted_taint())

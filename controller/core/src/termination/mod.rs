@@ -11,6 +11,7 @@ mod drain;
 mod node;
 
 pub use claim::claim_step;
+pub(crate) use drain::is_drainable;
 pub use drain::{Drain, DrainAction, DrainWait, drain};
 pub use node::{NodeTermination, Question, TerminationAction, TerminationStep, WaitingFor, node_step};
 

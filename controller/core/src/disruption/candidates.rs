@@ -1,0 +1,174 @@
+//! Which machines may be disrupted at all, and why the others may not (spec core 4.2).
+
+use super::{Candidate, DisruptionCost, DoNotDisrupt, WhyKept, pdb::PodBudgets};
+use crate::{
+    api::{NodeClaim, NodePool, labels},
+    lifecycle::Event,
+    model::{
+        CapacityType, Catalog, ClusterSnapshot, InstanceType, NodeClaimName, NodePoolName, Price, StateNode, is_active,
+        is_reschedulable,
+    },
+    termination::is_drainable,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+
+/// How much a disruption respects what pods ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Always.
+    Graceful,
+    /// Only while the NodeClaim sets no bound to it by its termination grace period.
+    Eventual,
+}
+
+/// A look at every machine of a snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Those that may be disrupted gracefully, by position.
+    pub(super) candidates: Vec<Candidate>,
+    /// Those that may be disrupted only eventually, by position: pods ask that they be kept, but not for ever.
+    pub(super) eventual: Vec<Candidate>,
+    /// The others, by name.
+    pub(super) kept: BTreeMap<String, WhyKept>,
+    /// What pods' owners are told.
+    pub(super) events: Vec<Event>,
+    /// When that changes by time alone.
+    pub(super) changes_at: Option<Timestamp>,
+}
+
+/// Looks at every machine. `claimed` are the NodeClaims that running commands have.
+pub(super) fn survey(snapshot: &ClusterSnapshot, catalog: &Catalog, claimed: &BTreeSet<&NodeClaimName>) -> Survey {
+    let budgets = PodBudgets::new(&snapshot.pod_disruption_budgets, &snapshot.nodes);
+    let mut survey = Survey::default();
+    for (index, machine) in snapshot.nodes.iter().enumerate() {
+        match machine_facts(index, machine, snapshot, catalog, claimed) {
+            Ok(candidate) => sort_in(candidate, machine, &budgets, snapshot.now, &mut survey),
+            Err(why) => {
+                if let WhyKept::Nominated { until } = why {
+                    survey.changes_at = earlier(survey.changes_at, Some(until));
+                }
+                survey.kept.insert(machine.name().to_owned(), why);
+            }
+        }
+    }
+    survey
+}
+
+pub(super) fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    [a, b].into_iter().flatten().min()
+}
+
+fn sort_in(candidate: Candidate, machine: &StateNode, budgets: &PodBudgets<'_>, now: Timestamp, survey: &mut Survey) {
+    for pod in &machine.pods {
+        let asked = DoNotDisrupt::of(pod, now);
+        survey.events.extend(asked.event(pod));
+        survey.changes_at = earlier(survey.changes_at, asked.changes_at());
+    }
+    let Some(why) = pods_keep(machine, budgets, now) else {
+        survey.candidates.push(candidate);
+        return;
+    };
+    survey.kept.insert(machine.name().to_owned(), why);
+    if class_of(machine) == Class::Eventual {
+        survey.eventual.push(candidate);
+    }
+}
+
+fn class_of(machine: &StateNode) -> Class {
+    let bounded = machine.node_claim.as_ref().is_some_and(|claim| claim.spec.termination_grace_period.is_some());
+    if bounded { Class::Eventual } else { Class::Graceful }
+}
+
+/// The first reason that a pod gives for keeping the machine. Daemon and static pods count for do-not-disrupt; budgets are
+/// asked only about pods that would be evicted.
+fn pods_keep(machine: &StateNode, budgets: &PodBudgets<'_>, now: Timestamp) -> Option<WhyKept> {
+    let asks = machine.pods.iter().find(|pod| DoNotDisrupt::of(pod, now).protects());
+    if let Some(pod) = asks {
+        return Some(WhyKept::PodDoNotDisrupt(crate::model::PodKey::of(pod)));
+    }
+    machine.pods.iter().filter(|pod| is_active(pod) && is_drainable(pod, now)).find_map(|pod| budgets.why_kept(pod))
+}
+
+/// What is known of a machine, if nothing but its pods can still keep it.
+fn machine_facts(
+    index: usize,
+    machine: &StateNode,
+    snapshot: &ClusterSnapshot,
+    catalog: &Catalog,
+    claimed: &BTreeSet<&NodeClaimName>,
+) -> Result<Candidate, WhyKept> {
+    let claim = machine.node_claim.as_ref().ok_or(WhyKept::Unmanaged)?;
+    let node_claim = NodeClaimName::from(claim.metadata.name.as_deref().unwrap_or_default());
+    if claimed.contains(&node_claim) {
+        return Err(WhyKept::InCommand);
+    }
+    let node = machine.node_name().ok_or(WhyKept::NoNode)?;
+    if !machine.is_initialized() {
+        return Err(WhyKept::NotInitialized);
+    }
+    if machine.is_going_away() {
+        return Err(WhyKept::GoingAway);
+    }
+    if let Some(until) = machine.nominated_until.filter(|until| *until > snapshot.now) {
+        return Err(WhyKept::Nominated { until });
+    }
+    if machine.annotations().get(labels::DO_NOT_DISRUPT).is_some_and(|value| value == "true") {
+        return Err(WhyKept::NodeDoNotDisrupt);
+    }
+    let of_node = machine.labels();
+    let node_pool = of_node.get(labels::NODE_POOL).map(NodePoolName::from).ok_or(WhyKept::NoNodePool)?;
+    let types = catalog.of(&node_pool);
+    if !snapshot.node_pools.contains_key(&node_pool) || types.is_empty() {
+        return Err(WhyKept::NodePoolNotFound(node_pool));
+    }
+    let capacity_type = of_node.get(labels::CAPACITY_TYPE).and_then(|text| CapacityType::parse(text));
+    let instance_type = of_node.get(labels::INSTANCE_TYPE).cloned();
+    let zone = of_node.get(labels::ZONE).cloned();
+    let mut pods: Vec<Arc<Pod>> = machine.pods.iter().filter(|pod| is_reschedulable(pod)).cloned().collect();
+    pods.sort_by_cached_key(|pod| crate::model::PodKey::of(pod));
+    Ok(Candidate {
+        index,
+        node,
+        node_claim,
+        node_pool,
+        price: price_of(types, &of_node).unwrap_or_default(),
+        instance_type,
+        zone,
+        capacity_type,
+        cost: DisruptionCost::of_moving(machine.pods.iter().map(|pod| &**pod)),
+        pods,
+    })
+}
+
+/// What a machine with these labels costs: the price of its type's offering in its zone and capacity type, and of its
+/// reservation where that is said. Whether it could be bought now does not matter.
+pub(super) fn price_of(types: &[Arc<InstanceType>], of_node: &BTreeMap<String, String>) -> Option<Price> {
+    let name = of_node.get(labels::INSTANCE_TYPE)?;
+    let zone = of_node.get(labels::ZONE)?;
+    let capacity_type = CapacityType::parse(of_node.get(labels::CAPACITY_TYPE)?)?;
+    let position = types.binary_search_by(|instance_type| instance_type.name.as_str().cmp(name)).ok();
+    let instance_type = match position {
+        Some(position) => &types[position],
+        // A catalog that is not in order is slower to search, not wrong.
+        None => types.iter().find(|instance_type| instance_type.name == *name)?,
+    };
+    let reservation = of_node.get(labels::CAPACITY_RESERVATION_ID);
+    instance_type
+        .offerings
+        .iter()
+        .filter(|offering| offering.zone == *zone && offering.capacity_type == capacity_type)
+        .min_by_key(|offering| (reservation != offering.reservation_id.as_ref(), offering.price))
+        .map(|offering| offering.price)
+}
+
+/// The pool of a candidate; its being there is one of the conditions for being a candidate.
+pub(super) fn pool_of<'a>(candidate: &Candidate, snapshot: &'a ClusterSnapshot) -> Option<&'a Arc<NodePool>> {
+    snapshot.node_pools.get(&candidate.node_pool)
+}
+
+/// The NodeClaim of a candidate.
+pub(super) fn claim_of<'a>(candidate: &Candidate, snapshot: &'a ClusterSnapshot) -> Option<&'a Arc<NodeClaim>> {
+    snapshot.nodes.get(candidate.index)?.node_claim.as_ref()
+}

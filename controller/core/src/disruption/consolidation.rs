@@ -1,0 +1,197 @@
+//! Fewer or cheaper machines for the same pods (spec core 4.7).
+
+use super::{
+    Candidate, Command, Method, Move, Tried, WhyKept,
+    candidates::pool_of,
+    decide::{MAX_EVALUATIONS, Pass},
+    emptiness,
+    replacement::{Rules, cheaper, not_the_same_again},
+};
+use crate::{
+    api::{ConsolidationPolicy, DisruptionReason, labels},
+    model::{Catalog, ClusterSnapshot, NodePoolName, Price},
+    scheduling::PlannedNodeClaim,
+};
+use std::collections::BTreeMap;
+
+/// How many machines are replaced together at most.
+const MAX_TOGETHER: usize = 100;
+
+/// A set of machines that can go, with what comes in their place.
+#[derive(Debug)]
+pub(super) struct Consolidation {
+    pub(super) replacements: Vec<PlannedNodeClaim>,
+    pub(super) moves: Vec<Move>,
+}
+
+/// The longest run of candidates, in order, that can become nothing or one machine together. Whether a run can is taken to
+/// depend on its length alone, so that it is found in a few tries.
+pub(super) fn find_multi(pass: &mut Pass<'_>) -> Option<Command> {
+    let candidates = within_budgets(pass);
+    let mut best = None;
+    let (mut shortest, mut longest) = (2, candidates.len().min(MAX_TOGETHER));
+    while shortest <= longest && pass.evaluations < MAX_EVALUATIONS {
+        let length = usize::midpoint(shortest, longest);
+        let together: Vec<&Candidate> = candidates[..length].iter().collect();
+        match evaluate(pass, &together, true) {
+            Ok(found) => {
+                best = Some((length, found));
+                shortest = length + 1;
+            }
+            Err(why) => {
+                let nodes = together.iter().map(|candidate| candidate.node.to_string()).collect();
+                pass.tried.push(Tried { method: Method::MultiNodeConsolidation, nodes, why });
+                longest = length - 1;
+            }
+        }
+    }
+    let (length, found) = best?;
+    let together = candidates.into_iter().take(length).collect();
+    Some(Command::new(
+        Method::MultiNodeConsolidation,
+        together,
+        found.replacements,
+        found.moves,
+        pass.input.snapshot.now,
+    ))
+}
+
+/// The first candidate that can go or be replaced by something cheaper.
+pub(super) fn find_single(pass: &mut Pass<'_>) -> Option<Command> {
+    let candidates = in_turns(consolidatable(pass));
+    for candidate in candidates {
+        if pass.evaluations >= MAX_EVALUATIONS {
+            return None;
+        }
+        if pass.budgets.left(&candidate.node_pool, DisruptionReason::Underutilized) == 0 {
+            let why =
+                WhyKept::Budget { node_pool: candidate.node_pool.clone(), reason: DisruptionReason::Underutilized };
+            pass.keep(&candidate, why);
+            continue;
+        }
+        match evaluate_single(pass, &candidate) {
+            Ok(found) => {
+                let now = pass.input.snapshot.now;
+                return Some(Command::new(
+                    Method::SingleNodeConsolidation,
+                    vec![candidate],
+                    found.replacements,
+                    found.moves,
+                    now,
+                ));
+            }
+            Err(why) => pass.keep(&candidate, why),
+        }
+    }
+    None
+}
+
+fn evaluate_single(pass: &mut Pass<'_>, candidate: &Candidate) -> Result<Consolidation, WhyKept> {
+    // No replacement saves more than deleting would: where not even that is worth it nothing has to be simulated.
+    if let Some(why) = pass.totals().objection(&[candidate], candidate.price, pass.input.snapshot) {
+        return Err(why);
+    }
+    evaluate(pass, &[candidate], false)
+}
+
+/// Whether `candidates` can become nothing or one machine that costs less.
+pub(super) fn evaluate(pass: &mut Pass<'_>, candidates: &[&Candidate], multi: bool) -> Result<Consolidation, WhyKept> {
+    pass.evaluations += 1;
+    let simulated = pass.simulator().without(candidates)?;
+    let mut replacements = simulated.planned;
+    if replacements.len() > 1 {
+        return Err(WhyKept::NeedsSeveral(replacements.len()));
+    }
+    if let Some(planned) = replacements.pop() {
+        let rules =
+            Rules { multi, spot_to_spot: pass.input.snapshot.settings.feature_gates.spot_to_spot_consolidation };
+        let mut planned = cheaper(planned, candidates, rules)?;
+        if multi {
+            planned = not_the_same_again(planned, candidates)?;
+        }
+        replacements.push(planned);
+    }
+    let before: Price = candidates.iter().map(|candidate| candidate.price).sum();
+    let after: Price = replacements.iter().map(|planned| planned.cheapest_price).sum();
+    let objection = pass.totals().objection(candidates, before.saturating_sub(after), pass.input.snapshot);
+    objection.map_or(Ok(Consolidation { replacements, moves: simulated.moves }), Err)
+}
+
+/// The candidates that consolidation may look at, in order; the others are kept with their reasons.
+fn consolidatable(pass: &mut Pass<'_>) -> Vec<Candidate> {
+    let (snapshot, catalog) = (pass.input.snapshot, pass.input.catalog);
+    let mut chosen = Vec::new();
+    for candidate in pass.survey.candidates.clone() {
+        match objection(&candidate, snapshot, catalog) {
+            None => chosen.push(candidate),
+            Some(why) => pass.keep(&candidate, why),
+        }
+    }
+    chosen.sort_by(Candidate::before);
+    chosen
+}
+
+fn within_budgets(pass: &mut Pass<'_>) -> Vec<Candidate> {
+    let mut taken: BTreeMap<NodePoolName, u32> = BTreeMap::new();
+    let candidates = consolidatable(pass);
+    let budgets = &pass.budgets;
+    let fits = |candidate: &Candidate| {
+        let taken = taken.entry(candidate.node_pool.clone()).or_default();
+        let fits = *taken < budgets.left(&candidate.node_pool, DisruptionReason::Underutilized);
+        *taken += u32::from(fits);
+        fits
+    };
+    let mut fits = fits;
+    candidates.into_iter().filter(|candidate| fits(candidate)).collect()
+}
+
+/// Why consolidation does not look at a machine.
+pub(super) fn objection(candidate: &Candidate, snapshot: &ClusterSnapshot, catalog: &Catalog) -> Option<WhyKept> {
+    let pool = pool_of(candidate, snapshot)?;
+    if pool.spec.is_static() {
+        return Some(WhyKept::StaticPool(candidate.node_pool.clone()));
+    }
+    let Some(name) = &candidate.instance_type else { return Some(WhyKept::MissingLabel(labels::INSTANCE_TYPE)) };
+    if !catalog.of(&candidate.node_pool).iter().any(|own| own.name == *name) {
+        return Some(WhyKept::InstanceTypeNotFound(name.clone()));
+    }
+    if candidate.capacity_type.is_none() {
+        return Some(WhyKept::MissingLabel(labels::CAPACITY_TYPE));
+    }
+    if candidate.zone.is_none() {
+        return Some(WhyKept::MissingLabel(labels::ZONE));
+    }
+    if let Some(why @ WhyKept::ConsolidationDisabled(_)) = emptiness::objection(candidate, snapshot) {
+        return Some(why);
+    }
+    if candidate.cost.is_empty() {
+        // Emptiness has looked at it.
+        return emptiness::objection(candidate, snapshot).or(Some(WhyKept::NotLookedAt));
+    }
+    if pool.spec.disruption.consolidation_policy == ConsolidationPolicy::WhenEmpty {
+        return Some(WhyKept::PolicyWhenEmpty(candidate.node_pool.clone()));
+    }
+    emptiness::objection(candidate, snapshot)
+}
+
+/// The pools take turns, so that a large one does not keep the others waiting; within a pool the order stays.
+fn in_turns(candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let mut order: Vec<NodePoolName> = Vec::new();
+    let mut queues: BTreeMap<NodePoolName, std::collections::VecDeque<Candidate>> = BTreeMap::new();
+    for candidate in candidates {
+        if !queues.contains_key(&candidate.node_pool) {
+            order.push(candidate.node_pool.clone());
+        }
+        queues.entry(candidate.node_pool.clone()).or_default().push_back(candidate);
+    }
+    let mut turns = Vec::new();
+    while !queues.is_empty() {
+        for pool in &order {
+            match queues.get_mut(pool).and_then(std::collections::VecDeque::pop_front) {
+                Some(candidate) => turns.push(candidate),
+                None => drop(queues.remove(pool)),
+            }
+        }
+    }
+    turns
+}

@@ -1,0 +1,171 @@
+//! One pass over the methods.
+
+use super::{
+    BudgetUse, Candidate, Command, CommandId, Method, WhyKept,
+    balanced::PoolTotals,
+    budgets::Budgets,
+    candidates::{Survey, earlier, survey},
+    consolidation, drift, emptiness,
+    orchestration::CommandRecord,
+    simulate::Simulator,
+};
+use crate::{
+    lifecycle::{About, Event},
+    model::{Catalog, ClusterSnapshot, NodeClaimName},
+};
+use jiff::Timestamp;
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
+
+/// How many sets of machines are tried in a pass at most; the next pass begins anew. It bounds a pass over a very large
+/// cluster, as the reference's time limits do.
+pub(super) const MAX_EVALUATIONS: u32 = 2_000;
+
+/// What a decision about disruption follows from.
+#[derive(Clone, Copy, Debug)]
+pub struct DisruptionInput<'a> {
+    /// The cluster.
+    pub snapshot: &'a ClusterSnapshot,
+    /// What each pool may buy.
+    pub catalog: &'a Catalog,
+    /// The commands that are being seen through.
+    pub running: &'a [CommandRecord],
+}
+
+/// What to disrupt, and why not the rest.
+#[derive(Clone, Debug, Default)]
+pub struct DisruptionDecision {
+    /// The commands to start, all found by one method.
+    pub commands: Vec<Command>,
+    /// Every machine that is in none of them with the first reason that kept it, by name.
+    pub kept: Vec<(String, WhyKept)>,
+    /// Sets of several machines that were tried and dropped.
+    pub tried: Vec<Tried>,
+    /// How the pools' budgets stand, by pool and reason, without the new commands.
+    pub budgets: Vec<BudgetUse>,
+    /// What users are told.
+    pub events: Vec<Event>,
+    /// When the answer may change though the input, but for the time, is the same; none if only with the input.
+    pub next_check: Option<Timestamp>,
+}
+
+/// A set of machines that was tried and dropped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tried {
+    /// By which method.
+    pub method: Method,
+    /// The machines' Nodes.
+    pub nodes: Vec<String>,
+    /// Why it was dropped.
+    pub why: WhyKept,
+}
+
+/// What the methods share.
+#[derive(Debug)]
+pub(super) struct Pass<'a> {
+    pub(super) input: DisruptionInput<'a>,
+    pub(super) survey: Survey,
+    pub(super) budgets: Budgets,
+    pub(super) kept: BTreeMap<String, WhyKept>,
+    pub(super) tried: Vec<Tried>,
+    pub(super) evaluations: u32,
+    simulator: OnceCell<Simulator<'a>>,
+    totals: OnceCell<PoolTotals>,
+}
+
+impl<'a> Pass<'a> {
+    /// A look at the cluster as if the command `except` were not running.
+    pub(super) fn new(input: &DisruptionInput<'a>, except: Option<&CommandId>) -> Self {
+        let others =
+            input.running.iter().filter(|record| Some(&record.command.id) != except && record.phase.is_running());
+        let claimed: BTreeSet<&NodeClaimName> =
+            others.flat_map(|record| &record.command.candidates).map(|candidate| &candidate.node_claim).collect();
+        Self {
+            input: *input,
+            survey: survey(input.snapshot, input.catalog, &claimed),
+            budgets: Budgets::new(input.snapshot, &claimed),
+            kept: BTreeMap::new(),
+            tried: Vec::new(),
+            evaluations: 0,
+            simulator: OnceCell::new(),
+            totals: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn simulator(&self) -> &Simulator<'a> {
+        self.simulator.get_or_init(|| Simulator::new(self.input.snapshot, self.input.catalog))
+    }
+
+    pub(super) fn totals(&self) -> &PoolTotals {
+        self.totals.get_or_init(|| PoolTotals::new(self.input.snapshot, self.input.catalog))
+    }
+
+    /// The first reason stands.
+    pub(super) fn keep(&mut self, candidate: &Candidate, why: WhyKept) {
+        self.kept.entry(candidate.node.to_string()).or_insert(why);
+    }
+
+    fn conclude(self, commands: Vec<Command>) -> DisruptionDecision {
+        let taken: BTreeSet<&str> =
+            commands.iter().flat_map(|command| &command.candidates).map(|candidate| candidate.node.as_str()).collect();
+        let mut kept = self.kept;
+        kept.extend(self.survey.kept);
+        for candidate in &self.survey.candidates {
+            kept.entry(candidate.node.to_string()).or_insert(WhyKept::NotLookedAt);
+        }
+        kept.retain(|name, _| !taken.contains(name.as_str()));
+        let mut events = self.survey.events;
+        events.extend(self.budgets.events());
+        events.extend(commands.iter().flat_map(Command::found_events));
+        events.extend(kept_events(&kept, self.input.snapshot));
+        let look_again = commands.iter().filter_map(|command| command.validate_at()).min();
+        DisruptionDecision {
+            next_check: earlier(earlier(self.survey.changes_at, self.budgets.changes_at), look_again),
+            kept: kept.into_iter().collect(),
+            tried: self.tried,
+            budgets: self.budgets.uses(),
+            events,
+            commands,
+        }
+    }
+}
+
+/// Decides what to disrupt. While a command waits to be looked at again nothing new is found, as in the reference, whose loop
+/// stands still for that time.
+pub fn decide(input: &DisruptionInput<'_>) -> DisruptionDecision {
+    let mut pass = Pass::new(input, None);
+    if let Some(validate_at) = input.running.iter().filter_map(CommandRecord::validate_at).min() {
+        let mut decision = pass.conclude(Vec::new());
+        decision.next_check = earlier(decision.next_check, Some(validate_at));
+        return decision;
+    }
+    for method in Method::ALL {
+        let commands = match method {
+            Method::Emptiness => emptiness::find(&mut pass),
+            Method::Drift => drift::find(&mut pass),
+            Method::MultiNodeConsolidation => consolidation::find_multi(&mut pass),
+            Method::SingleNodeConsolidation => consolidation::find_single(&mut pass),
+        };
+        if let Some(command) = commands {
+            return pass.conclude(vec![command]);
+        }
+    }
+    pass.conclude(Vec::new())
+}
+
+/// Each reason is told to the Node and to its NodeClaim.
+fn kept_events(kept: &BTreeMap<String, WhyKept>, snapshot: &ClusterSnapshot) -> Vec<Event> {
+    let mut events = Vec::new();
+    for machine in &snapshot.nodes {
+        let Some(why) = kept.get(machine.name()) else { continue };
+        let Some(event) = why.event() else { continue };
+        let node = machine.node_name().map(|name| About::Node(name.to_string()));
+        let claim = machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.clone()).map(About::NodeClaim);
+        let message = why.to_string();
+        let about = [node, claim].into_iter().flatten();
+        events.extend(about.map(|about| Event::normal(about, event.reason(), message.clone()).window(event.window())));
+    }
+    events
+}

@@ -1,0 +1,54 @@
+//! Machines without pods that mind (spec core 4.6).
+
+use super::{
+    Candidate, Command, Method, WhyKept,
+    candidates::{claim_of, pool_of},
+    decide::Pass,
+};
+use crate::{
+    api::{
+        DisruptionReason,
+        conditions::{CONSOLIDATABLE, Conditioned},
+    },
+    model::{ClusterSnapshot, NodePoolName},
+};
+use std::collections::BTreeMap;
+
+/// One command with as many empty machines as budgets allow. No simulation: nothing needs another place.
+pub(super) fn find(pass: &mut Pass<'_>) -> Option<Command> {
+    let mut empty: Vec<Candidate> = pass.survey.candidates.iter().filter(|own| own.cost.is_empty()).cloned().collect();
+    empty.sort_by(Candidate::before);
+    let mut chosen = Vec::new();
+    let mut taken: BTreeMap<NodePoolName, u32> = BTreeMap::new();
+    for candidate in empty {
+        if let Some(why) = objection(&candidate, pass.input.snapshot) {
+            pass.keep(&candidate, why);
+            continue;
+        }
+        let taken = taken.entry(candidate.node_pool.clone()).or_default();
+        if *taken >= pass.budgets.left(&candidate.node_pool, DisruptionReason::Empty) {
+            let why = WhyKept::Budget { node_pool: candidate.node_pool.clone(), reason: DisruptionReason::Empty };
+            pass.keep(&candidate, why);
+            continue;
+        }
+        *taken += 1;
+        chosen.push(candidate);
+    }
+    let now = pass.input.snapshot.now;
+    (!chosen.is_empty()).then(|| Command::new(Method::Emptiness, chosen, Vec::new(), Vec::new(), now))
+}
+
+/// Why an empty machine is kept all the same.
+pub(super) fn objection(candidate: &Candidate, snapshot: &ClusterSnapshot) -> Option<WhyKept> {
+    let name = || candidate.node_pool.clone();
+    let Some(pool) = pool_of(candidate, snapshot) else { return Some(WhyKept::NodePoolNotFound(name())) };
+    if pool.spec.is_static() {
+        Some(WhyKept::StaticPool(name()))
+    } else if pool.spec.disruption.consolidate_after.value().is_none() {
+        Some(WhyKept::ConsolidationDisabled(name()))
+    } else if claim_of(candidate, snapshot).is_some_and(|claim| claim.is_true(CONSOLIDATABLE)) {
+        None
+    } else {
+        Some(WhyKept::Settling)
+    }
+}

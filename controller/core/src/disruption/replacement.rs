@@ -1,0 +1,214 @@
+//! Something cheaper for what would be given back (spec core 4.7, steps 5–7 and the rules for spot).
+
+use super::{Candidate, WhyKept};
+use crate::{
+    api::labels,
+    model::{CapacityType, InstanceType, Offering, Operator, Price, Requirement, Requirements, Resources},
+    scheduling::{Launch, PlannedNodeClaim},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Replacing one spot machine by another needs a choice of so many cheaper types, lest it be taken back at once.
+const MIN_SPOT_TO_SPOT_TYPES: usize = 15;
+
+/// How replacements are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// Whether several machines are replaced at once.
+    pub(super) multi: bool,
+    /// Whether spot may be replaced by spot.
+    pub(super) spot_to_spot: bool,
+}
+
+/// `planned` with only the types that are cheaper than `candidates` together.
+pub(super) fn cheaper(
+    planned: PlannedNodeClaim,
+    candidates: &[&Candidate],
+    rules: Rules,
+) -> Result<PlannedNodeClaim, WhyKept> {
+    let price: Price = candidates.iter().map(|candidate| candidate.price).sum();
+    let all_spot = candidates.iter().all(|candidate| candidate.capacity_type == Some(CapacityType::Spot));
+    if all_spot && allows(&planned.requirements, CapacityType::Spot) {
+        return spot_for_spot(planned, price, rules);
+    }
+    let types = types_below(&planned, &planned.requirements, price)?;
+    let both = offered(&types, &planned.requirements, CapacityType::Spot)
+        && offered(&types, &planned.requirements, CapacityType::OnDemand);
+    if both {
+        // Pinned to spot, so that a failed spot launch is not followed by a dearer on-demand one.
+        let requirements = pinned_to_spot(&planned.requirements);
+        let types = types.into_iter().filter(|own| own.cheapest(&requirements).is_some()).collect();
+        return Ok(narrowed(planned, types, requirements));
+    }
+    let requirements = planned.requirements.clone();
+    Ok(narrowed(planned, types, requirements))
+}
+
+fn spot_for_spot(planned: PlannedNodeClaim, price: Price, rules: Rules) -> Result<PlannedNodeClaim, WhyKept> {
+    if !rules.spot_to_spot {
+        return Err(WhyKept::SpotToSpotDisabled);
+    }
+    let requirements = pinned_to_spot(&planned.requirements);
+    let mut types = types_below(&planned, &requirements, price)?;
+    if !rules.multi {
+        if types.len() < MIN_SPOT_TO_SPOT_TYPES {
+            return Err(WhyKept::SpotToSpotTooFew(types.len()));
+        }
+        let needed = types_for_min_values(&types, &requirements).unwrap_or(types.len());
+        types.truncate(needed.max(MIN_SPOT_TO_SPOT_TYPES));
+    }
+    Ok(narrowed(planned, types, requirements))
+}
+
+/// For several machines: if the replacement could be of a candidate's type, only types cheaper than the cheapest such
+/// candidate are kept, so that never three machines become one of the same kind where deleting two would do.
+pub(super) fn not_the_same_again(
+    planned: PlannedNodeClaim,
+    candidates: &[&Candidate],
+) -> Result<PlannedNodeClaim, WhyKept> {
+    let names: BTreeSet<&str> = planned.instance_types.iter().map(|own| own.name.as_str()).collect();
+    let same = candidates
+        .iter()
+        .filter(|candidate| candidate.instance_type.as_deref().is_some_and(|name| names.contains(name)));
+    let Some(cheapest) = same.map(|candidate| candidate.price).min() else { return Ok(planned) };
+    let types = types_below(&planned, &planned.requirements, cheapest)?;
+    let requirements = planned.requirements.clone();
+    Ok(narrowed(planned, types, requirements))
+}
+
+/// The types whose worst launch costs less than `price`, cheapest first.
+fn types_below(
+    planned: &PlannedNodeClaim,
+    requirements: &Requirements,
+    price: Price,
+) -> Result<Vec<Arc<InstanceType>>, WhyKept> {
+    let worst = |own: &Arc<InstanceType>| worst_launch_price(own, requirements);
+    let mut types: Vec<(Price, Arc<InstanceType>)> = planned
+        .instance_types
+        .iter()
+        .filter(|own| worst(own).is_some_and(|worst| worst < price))
+        .map(|own| (own.cheapest(requirements).map_or(Price::MAX, |offering| offering.price), Arc::clone(own)))
+        .collect();
+    if types.is_empty() {
+        let cheapest = planned
+            .instance_types
+            .iter()
+            .filter_map(|own| Some((worst(own)?, own)))
+            .min_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
+        return Err(WhyKept::NotCheaper { cheapest: cheapest.map(|(worst, own)| (own.name.clone(), worst)), price });
+    }
+    types.sort_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
+    let types: Vec<Arc<InstanceType>> = types.into_iter().map(|(_, own)| own).collect();
+    match unmet_min_values(&types, requirements) {
+        Some(label) => Err(WhyKept::MinValues(label)),
+        None => Ok(types),
+    }
+}
+
+/// The most that a machine of this type may turn out to cost: the dearest offering of the first way to pay that it would be
+/// launched with.
+fn worst_launch_price(own: &InstanceType, requirements: &Requirements) -> Option<Price> {
+    let allowed = |kind: CapacityType| {
+        own.offerings
+            .iter()
+            .filter(move |offering| is_open(offering, kind, requirements))
+            .map(|offering| offering.price)
+            .max()
+    };
+    [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand].into_iter().find_map(allowed)
+}
+
+fn is_open(offering: &Offering, kind: CapacityType, requirements: &Requirements) -> bool {
+    offering.available && offering.capacity_type == kind && requirements.intersects(&offering.requirements)
+}
+
+fn offered(types: &[Arc<InstanceType>], requirements: &Requirements, kind: CapacityType) -> bool {
+    types.iter().flat_map(|own| &own.offerings).any(|offering| is_open(offering, kind, requirements))
+}
+
+fn allows(requirements: &Requirements, kind: CapacityType) -> bool {
+    requirements.get(labels::CAPACITY_TYPE).is_none_or(|requirement| requirement.has(kind.as_str()))
+}
+
+fn pinned_to_spot(requirements: &Requirements) -> Requirements {
+    let mut pinned = requirements.clone();
+    pinned.add(Requirement::new(labels::CAPACITY_TYPE, Operator::In, [CapacityType::Spot.as_str()]));
+    pinned
+}
+
+/// The first label of which too few values remain over `types`.
+fn unmet_min_values(types: &[Arc<InstanceType>], requirements: &Requirements) -> Option<String> {
+    let demanding = requirements.iter().filter_map(|requirement| Some((requirement.key(), requirement.min_values()?)));
+    let short = |(key, min): &(&str, u32)| values_of(types, key).len() < usize::try_from(*min).unwrap_or(usize::MAX);
+    demanding.into_iter().find(short).map(|(key, _)| key.to_owned())
+}
+
+fn values_of<'a>(types: &'a [Arc<InstanceType>], key: &str) -> BTreeSet<&'a str> {
+    let mut values = BTreeSet::new();
+    for own in types {
+        match own.requirements.get(key) {
+            Some(requirement) => values.extend(requirement.values()),
+            None if key == labels::INSTANCE_TYPE => {
+                values.insert(own.name.as_str());
+            }
+            None => {}
+        }
+    }
+    values
+}
+
+/// How many of the first `types` meet every `minValues`.
+fn types_for_min_values(types: &[Arc<InstanceType>], requirements: &Requirements) -> Option<usize> {
+    (1..=types.len()).find(|count| unmet_min_values(&types[..*count], requirements).is_none())
+}
+
+/// `planned` with `types` (not empty) and `requirements`, and what follows from them.
+fn narrowed(
+    mut planned: PlannedNodeClaim,
+    mut types: Vec<Arc<InstanceType>>,
+    requirements: Requirements,
+) -> PlannedNodeClaim {
+    let cheapest = |own: &InstanceType| own.cheapest(&requirements).map_or(Price::MAX, |offering| offering.price);
+    types.sort_by(|a, b| (cheapest(a), &a.name).cmp(&(cheapest(b), &b.name)));
+    let min_values = requirements.get(labels::INSTANCE_TYPE).and_then(Requirement::min_values);
+    let mut narrowed = requirements.clone();
+    narrowed.remove(labels::INSTANCE_TYPE);
+    let names = types.iter().map(|own| own.name.as_str());
+    narrowed.add(Requirement::new(labels::INSTANCE_TYPE, Operator::In, names).with_min_values(min_values));
+    if let Some((price, launch)) = first_launch(&types, &requirements) {
+        planned.cheapest_price = price;
+        planned.launch = launch;
+    }
+    planned.largest_capacity = types.iter().fold(Resources::new(), |largest, own| largest.max(&own.capacity));
+    planned.instance_types = types;
+    planned.requirements = narrowed;
+    planned
+}
+
+fn first_launch(types: &[Arc<InstanceType>], requirements: &Requirements) -> Option<(Price, Launch)> {
+    let first = types.first()?;
+    let offering = first.launch_offering(requirements)?;
+    let launch = Launch {
+        instance_type: first.name.clone(),
+        zone: offering.zone.clone(),
+        capacity_type: offering.capacity_type,
+        price: offering.price,
+        reservation_id: offering.reservation_id.clone(),
+    };
+    Some((first.cheapest(requirements)?.price, launch))
+}
+
+/// Whether every type that `old` may become is one that `new` may become, claim by claim in some order.
+pub(super) fn is_covered(old: &[PlannedNodeClaim], new: &[PlannedNodeClaim]) -> bool {
+    let names = |planned: &PlannedNodeClaim| -> BTreeSet<String> {
+        planned.instance_types.iter().map(|own| own.name.clone()).collect()
+    };
+    let mut offered: BTreeMap<usize, BTreeSet<String>> = new.iter().map(names).enumerate().collect();
+    old.iter().map(names).all(|wanted| {
+        let found = offered.iter().find(|(_, offered)| wanted.is_subset(offered)).map(|(index, _)| *index);
+        found.is_some_and(|index| offered.remove(&index).is_some())
+    })
+}
