@@ -40,11 +40,6 @@ pub(crate) fn namespaces() -> GroupResource {
     GroupResource::new("", "namespaces")
 }
 
-/// The resource of pods.
-pub(crate) fn pods() -> GroupResource {
-    GroupResource::new("", "pods")
-}
-
 /// The resource of definitions.
 pub(crate) fn definitions() -> GroupResource {
     GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions")

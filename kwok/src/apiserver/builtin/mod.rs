@@ -1,56 +1,169 @@
 //! What the server knows about its built-in kinds: defaults, rules, and the objects that every cluster has.
+//!
+//! - [`metadata`] — the rules of `metadata`, of custom resources too
+//! - [`pod_defaults`], [`pod_rules`] — pods and pod templates
+//! - [`kind_defaults`], [`kind_rules`] — everything else
+//! - [`quantity`] — amounts of resources
 
+mod kind_defaults;
+mod kind_rules;
 mod metadata;
+mod pod_defaults;
+mod pod_rules;
+mod quantity;
 
 pub(crate) use metadata::validate_metadata;
 
 use super::{
     field_error::FieldError,
-    registry::{ResourceType, builtin::BuiltinKind},
+    registry::{ResourceType, builtin::BuiltinKind, custom},
     state::{State, namespaces},
-    store::{ObjectName, lifecycle::{self, Generation}},
-    value::{carry_over, set},
+    status::ApiError,
+    store::{GroupResource, ObjectName, lifecycle::{self, Generation}},
+    value::{at, carry_over, members_mut, set},
     verbs::update::Part,
 };
 use jiff::Timestamp;
+use quantity::Quantity;
 use serde_json::{Value, json};
 
-pub(crate) fn normalize(_object: &mut Value) {}
-pub(crate) fn fill_in(_kind: &BuiltinKind, _object: &mut Value) {}
-pub(crate) fn validate(kind: &BuiltinKind, object: &Value, _old: Option<&Value>) -> Vec<FieldError> {
-    match kind.kind {
-        "CustomResourceDefinition" => super::registry::custom::validate_definition(object),
-        _ => Vec::new(),
-    }
-}
-pub(crate) fn prepare_create(resource: &ResourceType, object: &mut Value, _state: &State) {
-    if resource.kind == "Pod" {
-        set(object, &[], "status", json!({"phase": "Pending"}));
-    }
-    if resource.kind == "Namespace" {
-        set(object, &["spec"], "finalizers", json!(["kubernetes"]));
-        set(object, &["status"], "phase", "Active");
-    }
-}
-pub(crate) fn prepare_update(_resource: &ResourceType, _new: &mut Value, _old: &Value, _part: Part) {}
+/// Members whose values are quantities, wherever they stand in a built-in kind.
+const QUANTITY_MAPS: [&str; 13] = [
+    "requests", "limits", "capacity", "allocatable", "hard", "used", "overhead", "default", "defaultRequest", "max", "min",
+    "maxLimitRequestRatio", "allocatedResources",
+];
 
-/// A pod with the resources of another.
+/// Writes quantities in their canonical form, as the server's decoding does.
+///
+/// # Errors
+/// The first text that is no quantity.
+pub(crate) fn normalize(kind: &BuiltinKind, object: &mut Value) -> Result<(), String> {
+    const WITH_QUANTITIES: [&str; 16] = [
+        "Pod", "Node", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "ReplicationController", "PodTemplate",
+        "PersistentVolume", "PersistentVolumeClaim", "ResourceQuota", "LimitRange", "CSIStorageCapacity", "RuntimeClass",
+    ];
+    if WITH_QUANTITIES.contains(&kind.kind) { normalize_value(object) } else { Ok(()) }
+}
+
+fn normalize_value(value: &mut Value) -> Result<(), String> {
+    match value {
+        Value::Object(members) => members.iter_mut().try_for_each(|(key, member)| match member {
+            Value::Object(amounts) if QUANTITY_MAPS.contains(&key.as_str()) => amounts.values_mut().try_for_each(normalize_quantity),
+            Value::Object(_) | Value::Array(_) => normalize_value(member),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+        }),
+        Value::Array(elements) => elements.iter_mut().try_for_each(normalize_value),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}
+
+fn normalize_quantity(value: &mut Value) -> Result<(), String> {
+    let canonical = match &*value {
+        Value::String(text) => Quantity::parse(text).map(Quantity::canonical),
+        Value::Number(number) => Quantity::parse(&number.to_string()).map(Quantity::canonical),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return Ok(()),
+    };
+    *value = canonical.ok_or_else(|| format!("`{value}` is no quantity: {}", quantity::EXPECTED))?.into();
+    Ok(())
+}
+
+/// Fills in the defaults of a kind.
+pub(crate) fn fill_in(kind: &BuiltinKind, object: &mut Value) {
+    kind_defaults::fill_in(kind.kind, object);
+}
+
+/// Checks the rules of a kind; `old` is the object before, for updates.
+pub(crate) fn validate(kind: &BuiltinKind, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    match (kind.kind, old) {
+        ("CustomResourceDefinition", _) => custom::validate_definition(object),
+        ("Pod", None) => pod_rules::validate_create(object),
+        // An update that leaves the spec alone has nothing to answer for.
+        ("Pod", Some(old)) if object.get("spec") == old.get("spec") => Vec::new(),
+        ("Pod", Some(old)) => pod_rules::validate_update(object, old, &[]),
+        (kind, Some(old)) if object.get("spec") == old.get("spec") && object.get("spec").is_some() && kind != "Namespace" => Vec::new(),
+        (kind, old) => kind_rules::validate(kind, object, old),
+    }
+}
+
+/// What new objects get beyond their defaults, because of who they are and what else there is.
+///
+/// # Errors
+/// 403 where admission refuses them.
+pub(crate) fn prepare_create(resource: &ResourceType, object: &mut Value, state: &State) -> Result<(), ApiError> {
+    let Some(kind) = resource.builtin() else { return Ok(()) };
+    if kind.kind != "Pod" {
+        kind_defaults::prepare_create(kind.kind, object, state);
+        return Ok(());
+    }
+    if let Some(missing) = pod_defaults::missing_priority_class(object, state) {
+        let name = at(object, &["metadata", "name"]).and_then(Value::as_str).unwrap_or_default();
+        let why = format!("no PriorityClass with name {missing} was found");
+        return Err(ApiError::forbidden(&resource.group_resource(), name, &why));
+    }
+    pod_defaults::prepare_create(object, state);
+    Ok(())
+}
+
+/// Keeps what the server gave an object when an update leaves it out: a service's address.
+pub(crate) fn prepare_update(resource: &ResourceType, new: &mut Value, old: &Value) {
+    if resource.builtin().is_none_or(|kind| kind.kind != "Service") {
+        return;
+    }
+    for key in ["clusterIP", "clusterIPs"] {
+        if at(new, &["spec", key]).is_none() {
+            carry_over(new, old, &["spec"], key);
+        }
+    }
+}
+
+/// A pod with the resources of another, for containers of the same name.
 pub(crate) fn resized(old: &Value, given: &Value) -> Value {
     let mut new = old.clone();
-    carry_over(&mut new, given, &["spec"], "containers");
+    let wanted = super::value::items(given, &["spec", "containers"]).to_vec();
+    let containers = members_mut(&mut new, &["spec"]).get_mut("containers").and_then(Value::as_array_mut);
+    for container in containers.into_iter().flatten() {
+        let same = wanted.iter().find(|one| one.get("name") == container.get("name"));
+        if let Some(resources) = same.and_then(|one| one.get("resources")) {
+            set(container, &[], "resources", resources.clone());
+        }
+    }
     new
 }
 
-/// The objects that every cluster has.
+/// Whether a part's own rules replace the kind's: what may change was decided by what was merged.
+pub(crate) fn is_checked_by_part(part: Part) -> bool {
+    match part {
+        Part::Main => false,
+        Part::Status | Part::EphemeralContainers | Part::Resize | Part::Finalize => true,
+    }
+}
+
+/// The objects that every cluster has: namespaces and the system's priority classes.
 pub(crate) fn bootstrap(state: &mut State, now: Timestamp) {
     for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-        let mut object = json!({
+        let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
             "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
         });
-        let uid = state.new_uid(&namespaces(), &ObjectName::new("", name));
-        lifecycle::prepare_create(&mut object, &uid, now, Generation::None);
-        state.put(&namespaces(), object, now);
+        put(state, &namespaces(), namespace, now, Generation::None);
     }
+    let classes = [
+        ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+    ];
+    for (name, value, description) in classes {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
+            "description": description, "preemptionPolicy": "PreemptLowerPriority",
+        });
+        put(state, &GroupResource::new("scheduling.k8s.io", "priorityclasses"), class, now, Generation::Spec);
+    }
+}
+
+fn put(state: &mut State, resource: &GroupResource, mut object: Value, now: Timestamp, generation: Generation) {
+    let name = super::value::text_or_empty(&object, &["metadata", "name"]).to_owned();
+    let uid = state.new_uid(resource, &ObjectName::new("", &name));
+    lifecycle::prepare_create(&mut object, &uid, now, generation);
+    state.put(resource, object, now);
 }

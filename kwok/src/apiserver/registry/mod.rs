@@ -155,11 +155,6 @@ impl Registry {
         self.builtin.get(&key).or_else(|| self.custom.get(&key))
     }
 
-    /// The resource whose objects are of this kind.
-    pub(crate) fn find_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<ResourceType>> {
-        self.all().find(|one| one.kind == kind && one.api_version() == api_version)
-    }
-
     /// Any version of the resource that stores its objects here.
     pub(crate) fn stored(&self, storage: &GroupResource) -> Option<&Arc<ResourceType>> {
         self.all().find(|one| one.storage == *storage && one.is_stored_form())
@@ -211,10 +206,9 @@ mod tests {
     }
 
     #[test]
-    fn built_in_resources_are_found_by_path_and_by_kind() {
+    fn built_in_resources_are_found_by_path() {
         let registry = Registry::new();
         assert_eq!(registry.find("apps", "v1", "deployments").unwrap().kind, "Deployment");
-        assert_eq!(registry.find_kind("v1", "Pod").unwrap().plural, "pods");
         assert!(registry.find("apps", "v1", "pods").is_none());
     }
 }

@@ -173,7 +173,7 @@ fn mark(object: &mut Value, grace: i64, now: Timestamp) -> bool {
     let asked = begun.map_or(now, |at| at - SignedDuration::from_secs(before));
     let due = asked + SignedDuration::from_secs(grace);
     let metadata = members_mut(object, &["metadata"]);
-    metadata.insert("deletionTimestamp".into(), time_text(due.max(if begun.is_some() { asked } else { now })).into());
+    metadata.insert("deletionTimestamp".into(), time_text(due).into());
     metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
     if begun.is_none() && let Some(generation) = at(object, &["metadata", "generation"]).and_then(Value::as_i64) {
         set(object, &["metadata"], "generation", generation + 1);

@@ -92,11 +92,6 @@ impl Owners {
         self.by_uid.contains_key(uid)
     }
 
-    /// Where the object with this uid is.
-    pub(crate) fn place(&self, uid: &str) -> Option<&ObjectRef> {
-        self.by_uid.get(uid)
-    }
-
     /// The objects that name this uid as an owner, in order.
     pub(crate) fn dependents(&self, uid: &str) -> Vec<ObjectRef> {
         self.dependents.get(uid).into_iter().flatten().cloned().collect()

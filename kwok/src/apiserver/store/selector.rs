@@ -155,11 +155,6 @@ impl FieldSelector {
         self.0.iter().map(|(path, _, _)| path.join("."))
     }
 
-    /// The value that the field must equal, if the selector says so.
-    pub(crate) fn exact(&self, field: &[&str]) -> Option<&str> {
-        self.0.iter().find(|(path, _, equal)| *equal && path == field).map(|(_, value, _)| value.as_str())
-    }
-
     /// Whether the object matches.
     pub(crate) fn matches(&self, object: &Value) -> bool {
         self.0.iter().all(|(path, wanted, equal)| (field_text(object, path) == *wanted) == *equal)

@@ -44,7 +44,7 @@ pub(crate) fn prepare(state: &mut State, call: &Call, mut object: Value) -> Resu
     lifecycle::prepare_create(&mut object, &uid, call.now, resource.generation);
     clear_status(resource, &mut object);
     fill_in(resource, &mut object);
-    builtin::prepare_create(resource, &mut object, state);
+    builtin::prepare_create(resource, &mut object, state)?;
     if resource.kind == "CustomResourceDefinition" {
         custom::default_definition(&mut object);
         lifecycle::set_finalizer(&mut object, custom::CLEANUP, true);

@@ -104,7 +104,7 @@ pub(crate) fn decode(call: &Call, object: Value) -> Result<(Value, Vec<String>),
     let (mut known, unknown) = match &resource.origin {
         Origin::BuiltIn(kind) => {
             let mut given = object;
-            builtin::normalize(&mut given);
+            builtin::normalize(kind, &mut given).map_err(|why| not_handled(resource, &why))?;
             let known = (kind.decode)(&given).map_err(|error| not_handled(resource, &error.message))?;
             let unknown = unknown_fields(&given, &known);
             (known, unknown)
