@@ -1,1 +1,41 @@
-//! To be written.
+//! EC2: machines through CreateFleet, over the AWS SDK (spec aws).
+//!
+//! The provider is [`Ec2Provider`]; [`sdk`] makes the clients it needs. Pure rooms turn the API's answers into values and
+//! values into requests; `provider` and the `read…` functions call.
+//!
+//! - `provider` — the [`CloudProvider`](super::CloudProvider): what is remembered, and in which order calls are made
+//! - `launch_plan`, `launch_template`, `fleet`, `user_data` — from a NodeClaim to CreateFleet and back
+//! - `catalog`, `capacity`, `machine`, `facts`, `pricing` — instance types as a NodeClass offers them
+//! - `node_class`, `network`, `images`, `drift` — what a NodeClass resolves to, and which machines no longer fit it
+//! - `instances`, `tags` — machines found again, and given back
+//! - `call`, `cache`, `error`, `refusals` — how calls are sent, kept and understood
+
+mod cache;
+mod call;
+mod capacity;
+mod catalog;
+mod discovery;
+mod drift;
+mod error;
+mod facts;
+#[cfg(test)]
+mod fixtures;
+mod fleet;
+mod images;
+mod instances;
+mod launch_plan;
+mod launch_template;
+mod machine;
+mod network;
+mod node_class;
+mod pricing;
+mod provider;
+mod refusals;
+pub mod sdk;
+mod tags;
+mod user_data;
+
+pub use call::{Call, CallObserver};
+pub use error::{chain, launch_reason};
+pub use provider::{Ec2Provider, Ec2ProviderConfig};
+pub use user_data::Cluster;

@@ -1,0 +1,458 @@
+//! The provider: what is remembered between calls, and in which order calls are made.
+
+use super::{
+    cache::Cache,
+    call::{CallObserver, Calls},
+    capacity::{EFA, Shape},
+    catalog::{Market, instance_type},
+    discovery::Discovery,
+    drift,
+    error::{IDEMPOTENT_PARAMETER_MISMATCH, LAUNCH_TEMPLATE_NOT_FOUND},
+    fleet,
+    images::Images,
+    instances::{self, Described},
+    launch_plan::{Plan, Surroundings, plan},
+    launch_template,
+    network::{AddressLedger, SubnetFacts, read_security_groups, read_subnets},
+    node_class::{self, Found, RESOLVE_AGAIN},
+    refusals::Refusals,
+    sdk::Clients,
+    user_data::Cluster,
+};
+use crate::cloud::{
+    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, ResolvedNodeClass,
+};
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use sawhorse_ambient::{Clock, Seed};
+use sawhorse_core::{
+    api::{
+        Ami, Ec2NodeClass, NodeClaim, NodePool, SecurityGroup,
+        conditions::{Conditioned, FALSE, READY, find},
+        hash, labels,
+    },
+    model::{InstanceType, ProviderId},
+};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// How long subnets and security groups are kept.
+const NETWORK_TTL: Duration = Duration::from_secs(60);
+/// How long the images of a NodeClass are kept.
+const IMAGES_TTL: Duration = Duration::from_secs(5 * 60);
+/// How long ids that AWS publishes are kept; they change with releases.
+const PUBLISHED_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long values of users' own parameters are kept.
+const PARAMETER_TTL: Duration = Duration::from_secs(5 * 60);
+/// How long a listing of the machines serves to judge drift.
+const LISTING_TTL: Duration = Duration::from_secs(60);
+/// How long launches are remembered, to look for their machine should they be repeated: far beyond the launch timeout.
+const LAUNCHES_TTL: SignedDuration = SignedDuration::from_hours(1);
+/// Tokens that one launch may use up: another is needed only when one was used with other parameters and bought nothing.
+const MAX_TOKENS: u32 = 3;
+/// How often and at what interval a machine is looked for that must have been bought: tags show up within seconds.
+const ADOPTION_LOOKS: u32 = 5;
+const ADOPTION_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What the provider needs to know.
+#[derive(Clone)]
+pub struct Ec2ProviderConfig {
+    /// The services' clients.
+    pub clients: Clients,
+    /// The program's clock.
+    pub clock: Clock,
+    /// Where waits between attempts are drawn from.
+    pub seed: Seed,
+    /// Told of every call.
+    pub observer: Option<Arc<dyn CallObserver>>,
+    /// E.g. `us-east-1`.
+    pub region: String,
+    /// The cluster that machines join.
+    pub cluster: Cluster,
+    /// The share of memory that the hypervisor keeps, e.g. 0.075.
+    pub vm_memory_overhead_percent: f64,
+    /// Network interfaces that give no addresses to pods.
+    pub reserved_enis: u32,
+}
+
+/// EC2 as a cloud.
+pub struct Ec2Provider {
+    clients: Clients,
+    clock: Clock,
+    calls: Calls,
+    region: String,
+    cluster: Cluster,
+    vm_memory_overhead_percent: f64,
+    reserved_enis: i64,
+    started: Timestamp,
+    discovery: Discovery,
+    refusals: Mutex<Refusals>,
+    offered: Mutex<BTreeMap<String, Offered>>,
+    addresses: AddressLedger,
+    subnets: Cache<Vec<SubnetFacts>>,
+    security_groups: Cache<Vec<SecurityGroup>>,
+    images: Cache<Vec<Ami>>,
+    published: Cache<Option<String>>,
+    parameters: Cache<Option<String>>,
+    listing: Cache<Arc<BTreeMap<ProviderId, Described>>>,
+    /// Launch templates that are known to exist.
+    templates: Mutex<BTreeSet<String>>,
+    /// UIDs of NodeClaims for which a machine may have been bought by this process, and when.
+    launches: Mutex<BTreeMap<String, Timestamp>>,
+}
+
+/// The types that a NodeClass offers, and what they were computed from.
+#[derive(Debug)]
+struct Offered {
+    fingerprint: String,
+    known: u64,
+    refusals: u64,
+    types: Vec<Arc<InstanceType>>,
+}
+
+impl fmt::Debug for Ec2Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ec2Provider").field("region", &self.region).field("cluster", &self.cluster.name).finish_non_exhaustive()
+    }
+}
+
+impl Ec2Provider {
+    /// A provider that has not asked the cloud anything yet.
+    pub fn new(config: Ec2ProviderConfig) -> Self {
+        let Ec2ProviderConfig { clients, clock, seed, observer, region, cluster, vm_memory_overhead_percent, reserved_enis } = config;
+        Self {
+            clients,
+            clock,
+            calls: Calls::new(clock, seed, observer),
+            discovery: Discovery::new(clock, region.clone()),
+            region,
+            cluster,
+            vm_memory_overhead_percent,
+            reserved_enis: reserved_enis.into(),
+            started: clock.now(),
+            refusals: Mutex::default(),
+            offered: Mutex::default(),
+            addresses: AddressLedger::default(),
+            subnets: Cache::new(clock, NETWORK_TTL),
+            security_groups: Cache::new(clock, NETWORK_TTL),
+            images: Cache::new(clock, IMAGES_TTL),
+            published: Cache::new(clock, PUBLISHED_TTL),
+            parameters: Cache::new(clock, PARAMETER_TTL),
+            listing: Cache::new(clock, LISTING_TTL),
+            templates: Mutex::default(),
+            launches: Mutex::default(),
+        }
+    }
+
+    fn shape(&self, class: &Ec2NodeClass) -> Shape {
+        Shape::of(&class.spec, self.vm_memory_overhead_percent, self.reserved_enis)
+    }
+
+    /// The types that `class` offers, computed anew when something that they depend on has changed.
+    async fn types(&self, class: &Ec2NodeClass) -> Result<Vec<Arc<InstanceType>>, CloudError> {
+        let known = self.discovery.known(&self.calls, &self.clients).await?;
+        let now = self.clock.now();
+        let mut refusals = lock(&self.refusals);
+        let refused = refusals.expire(now);
+        let name = class.metadata.name.clone().unwrap_or_default();
+        let fingerprint = fingerprint(class);
+        let mut offered = lock(&self.offered);
+        if let Some(current) = offered.get(&name)
+            && (current.known, current.refusals) == (known.generation, refused)
+            && current.fingerprint == fingerprint
+        {
+            return Ok(current.types.clone());
+        }
+        let shape = self.shape(class);
+        let market = Market { region: &self.region, zones: &known.zones, prices: &known.prices, refusals: &refusals, now };
+        let types = known.machines.iter().filter_map(|machine| instance_type(machine, class, &shape, &market)).map(Arc::new);
+        let types: Vec<_> = types.collect();
+        offered.insert(name, Offered { fingerprint, known: known.generation, refusals: refused, types: types.clone() });
+        Ok(types)
+    }
+
+    async fn subnets(&self, class: &Ec2NodeClass) -> Result<Vec<SubnetFacts>, CloudError> {
+        let terms = &class.spec.subnet_selector_terms;
+        let read = async {
+            let subnets = read_subnets(&self.calls, &self.clients, terms).await?;
+            self.addresses.settle(&subnets);
+            Ok(subnets)
+        };
+        self.subnets.get_or(&key(terms), read).await
+    }
+
+    async fn find(&self, class: &Ec2NodeClass) -> Result<Found, CloudError> {
+        let groups = &class.spec.security_group_selector_terms;
+        let images = &class.spec.ami_selector_terms;
+        let reader = Images {
+            calls: &self.calls,
+            clients: &self.clients,
+            published: &self.published,
+            of_users: &self.parameters,
+            kubernetes_version: &self.cluster.kubernetes_version,
+            now: self.clock.now(),
+        };
+        Ok(Found {
+            amis: self.images.get_or(&key(images), reader.resolve(images)).await?,
+            subnets: self.subnets(class).await?,
+            security_groups: self.security_groups.get_or(&key(groups), read_security_groups(&self.calls, &self.clients, groups)).await?,
+        })
+    }
+
+    async fn plan(&self, request: &LaunchRequest, class: &Ec2NodeClass) -> Result<Plan, CloudError> {
+        let resolved: BTreeSet<_> = class.status.iter().flat_map(|status| &status.subnets).map(|subnet| subnet.id.clone()).collect();
+        let mut subnets = self.subnets(class).await?;
+        subnets.retain(|subnet| resolved.contains(&subnet.id));
+        let now = self.clock.now();
+        let refusals = lock(&self.refusals);
+        let best = self.addresses.best_by_zone(&subnets, &refusals.full_subnets(now));
+        let shape = self.shape(class);
+        plan(request, &Surroundings { class, cluster: &self.cluster, shape: &shape, subnets: &best, refusals: &refusals, now })
+    }
+
+    async fn ensure_templates(&self, plan: &Plan) -> Result<(), CloudError> {
+        for group in &plan.groups {
+            let name = group.template.name();
+            if !lock(&self.templates).contains(&name) {
+                launch_template::ensure(&self.calls, &self.clients, &group.template).await?;
+                lock(&self.templates).insert(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the fleet request until it has an answer that decides: with the same token while it may have been heard, with
+    /// the next one when the token was used before with other parameters and bought nothing.
+    async fn buy(&self, request: &LaunchRequest, plan: &Plan) -> Result<CloudInstance, CloudError> {
+        let mut template_lost = false;
+        let mut nth = 0;
+        loop {
+            let token = client_token(request, nth);
+            let send = || fleet::request(plan, &token).send_with(&self.clients.ec2);
+            match self.calls.send("CreateFleet", send).await {
+                Ok(answer) => return fleet::read(&answer, plan, &mut lock(&self.refusals), self.clock.now()),
+                Err(error) if error.has_code(LAUNCH_TEMPLATE_NOT_FOUND) && !template_lost => {
+                    template_lost = true;
+                    plan.groups.iter().for_each(|group| drop(lock(&self.templates).remove(&group.template.name())));
+                    self.ensure_templates(plan).await?;
+                }
+                Err(error) if error.has_code(IDEMPOTENT_PARAMETER_MISMATCH) && nth + 1 < MAX_TOKENS => {
+                    if let Some(found) = self.adopt(request, ADOPTION_LOOKS).await? {
+                        return Ok(found);
+                    }
+                    nth += 1;
+                }
+                Err(error @ CloudError::Transport { .. }) => return self.adopt(request, 1).await?.ok_or(error),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Looks for the machine that was bought for the claim before.
+    async fn adopt(&self, request: &LaunchRequest, looks: u32) -> Result<Option<CloudInstance>, CloudError> {
+        let (name, uid) = claim_identity(&request.claim);
+        for look in 1..=looks {
+            if let Some(found) = instances::find(&self.calls, &self.clients, &self.cluster.name, name, uid).await? {
+                return Ok(Some(found.instance));
+            }
+            if look < looks {
+                tokio::time::sleep(ADOPTION_INTERVAL).await;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a machine may have been bought for the claim: by a process before this one, or by this one. Remembers that
+    /// one may be from now on.
+    fn may_have_been_bought(&self, request: &LaunchRequest) -> bool {
+        let (_, uid) = claim_identity(&request.claim);
+        let now = self.clock.now();
+        let mut launches = lock(&self.launches);
+        launches.retain(|_, at| *at + LAUNCHES_TTL > now);
+        let before = launches.insert(uid.to_owned(), now).is_some();
+        let created = request.claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        before || request.attempt > 1 || created.is_none_or(|created| created < self.started)
+    }
+
+    async fn launched(&self, request: &LaunchRequest, class: &Ec2NodeClass, instance: CloudInstance) -> Result<Launched, CloudError> {
+        let by_name = |types: &[Arc<InstanceType>]| types.iter().find(|one| one.name == instance.instance_type).cloned();
+        let instance_type = match by_name(&request.instance_types) {
+            Some(found) => Some(found),
+            None => by_name(&self.types(class).await?),
+        };
+        let Some(instance_type) = instance_type else {
+            let message = format!("a machine of the unknown type `{}` was bought", instance.instance_type);
+            return Err(super::error::unusable("CreateFleet", message));
+        };
+        Ok(describe_launch(request, class, &self.cluster.ca_bundle, instance, &instance_type))
+    }
+
+    async fn listing(&self) -> Result<Arc<BTreeMap<ProviderId, Described>>, CloudError> {
+        let read = async {
+            let machines = instances::list(&self.calls, &self.clients, &self.cluster.name).await?;
+            Ok(Arc::new(machines.into_iter().map(|one| (one.instance.provider_id.clone(), one)).collect()))
+        };
+        self.listing.get_or("", read).await
+    }
+}
+
+#[async_trait]
+impl CloudProvider for Ec2Provider {
+    fn name(&self) -> &'static str {
+        "aws"
+    }
+
+    async fn instance_types(&self, _: &NodePool, node_class: &NodeClass) -> Result<Vec<Arc<InstanceType>>, CloudError> {
+        let NodeClass::Ec2(class) = node_class;
+        self.types(class).await
+    }
+
+    async fn create(&self, request: &LaunchRequest) -> Result<Launched, CloudError> {
+        let NodeClass::Ec2(class) = &request.node_class;
+        check_ready(class)?;
+        let adopted = if self.may_have_been_bought(request) { self.adopt(request, 1).await? } else { None };
+        let instance = match adopted {
+            Some(instance) => instance,
+            None => {
+                let plan = self.plan(request, class).await?;
+                self.ensure_templates(&plan).await?;
+                let bought = self.buy(request, &plan).await?;
+                let pool = plan.overrides().find(|pool| pool.zone == bought.zone);
+                pool.into_iter().for_each(|pool| self.addresses.take(&pool.subnet, plan.addresses));
+                bought
+            }
+        };
+        self.launched(request, class, instance).await
+    }
+
+    async fn delete(&self, id: &ProviderId) -> Result<DeleteProgress, CloudError> {
+        match instances::instance_id(id) {
+            Some(id) => instances::terminate(&self.calls, &self.clients, id).await,
+            None => Ok(DeleteProgress::NotFound),
+        }
+    }
+
+    async fn get(&self, id: &ProviderId) -> Result<Option<CloudInstance>, CloudError> {
+        let Some(id) = instances::instance_id(id) else { return Ok(None) };
+        let found = instances::get(&self.calls, &self.clients, id).await?;
+        Ok(found.map(|described| described.instance))
+    }
+
+    async fn list(&self) -> Result<Vec<CloudInstance>, CloudError> {
+        let machines = instances::list(&self.calls, &self.clients, &self.cluster.name).await?;
+        Ok(machines.into_iter().map(|described| described.instance).collect())
+    }
+
+    async fn drift_reason(&self, claim: &NodeClaim, _: &NodePool, node_class: &NodeClass) -> Result<Option<String>, CloudError> {
+        let NodeClass::Ec2(class) = node_class;
+        if let Some(reason) = drift::by_hash(claim, class, &self.cluster.ca_bundle) {
+            return Ok(Some(reason.to_owned()));
+        }
+        let id = claim.status.as_ref().and_then(|status| status.provider_id.as_deref()).map(ProviderId::from);
+        let listing = self.listing().await?;
+        let Some(machine) = id.and_then(|id| listing.get(&id)) else { return Ok(None) };
+        let types = self.types(class).await?;
+        let instance_type = types.iter().find(|one| one.name == machine.instance.instance_type);
+        Ok(drift::by_resources(machine, instance_type.map(AsRef::as_ref), class).map(str::to_owned))
+    }
+
+    async fn resolve_node_class(&self, node_class: &NodeClass) -> Result<ResolvedNodeClass, CloudError> {
+        let NodeClass::Ec2(class) = node_class;
+        let found = self.find(class).await?;
+        let (cluster, now) = (&self.cluster, self.clock.now());
+        let status = node_class::status(class, found, &cluster.name, &self.region, &cluster.kubernetes_version, now);
+        Ok(ResolvedNodeClass::Ec2 { status: Box::new(status), again_after: RESOLVE_AGAIN })
+    }
+
+    async fn release_node_class(&self, node_class: &NodeClass) -> Result<(), CloudError> {
+        let NodeClass::Ec2(class) = node_class;
+        let name = class.metadata.name.as_deref().unwrap_or_default();
+        launch_template::delete_of_class(&self.calls, &self.clients, &self.cluster.name, name).await?;
+        lock(&self.offered).remove(name);
+        // Which of them were the class's is not remembered: a template that is still there is found again by its name.
+        lock(&self.templates).clear();
+        Ok(())
+    }
+
+    async fn refresh(&self) -> Result<Duration, CloudError> {
+        self.discovery.refresh(&self.calls, &self.clients).await
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these hold is replaced as a whole, so it is whole even if its last holder panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn key(terms: &impl Serialize) -> String {
+    serde_json::to_string(terms).expect("selector terms are strings and maps, which are JSON")
+}
+
+/// What of a NodeClass its types depend on. Subnets in order of their zones, since their own order changes with every launch.
+fn fingerprint(class: &Ec2NodeClass) -> String {
+    let subnets = class.status.iter().flat_map(|status| &status.subnets);
+    let subnets: BTreeSet<_> = subnets.map(|subnet| (&subnet.zone, &subnet.id, &subnet.zone_id)).collect();
+    key(&(&class.spec, subnets))
+}
+
+fn claim_identity(claim: &NodeClaim) -> (&str, &str) {
+    (claim.metadata.name.as_deref().unwrap_or_default(), claim.metadata.uid.as_deref().unwrap_or_default())
+}
+
+/// Names the launch, so that a repetition buys nothing (DESIGN 2.5): the claim's UID and attempt, and which of the attempt's
+/// tokens it is.
+fn client_token(request: &LaunchRequest, nth: u32) -> String {
+    let (_, uid) = claim_identity(&request.claim);
+    match nth {
+        0 => format!("{uid}-{}", request.attempt),
+        nth => format!("{uid}-{}-{nth}", request.attempt),
+    }
+}
+
+fn check_ready(class: &Ec2NodeClass) -> Result<(), CloudError> {
+    let name = class.metadata.name.clone().unwrap_or_default();
+    let not_ready = |message: String| Err(CloudError::NodeClassNotReady { name: name.clone(), message });
+    match find(class.conditions(), READY) {
+        None => not_ready("it has not been looked at yet".to_owned()),
+        Some(ready) if ready.status == FALSE => not_ready(ready.message.clone()),
+        Some(ready) if ready.observed_generation != class.metadata.generation => not_ready("its latest change has not been looked at yet".to_owned()),
+        Some(_) if !class.is_true(READY) => not_ready("whether it is ready is not known yet".to_owned()),
+        Some(_) => Ok(()),
+    }
+}
+
+/// What the claim is to know of its machine (spec aws 2.4 at the end, 1.7).
+fn describe_launch(request: &LaunchRequest, class: &Ec2NodeClass, ca_bundle: &str, instance: CloudInstance, kind: &InstanceType) -> Launched {
+    let offering = kind.offerings.iter().find(|one| one.zone == instance.zone && one.capacity_type == instance.capacity_type);
+    let mut labels = kind.requirements.single_values();
+    labels.extend(offering.map(|one| one.requirements.single_values()).unwrap_or_default());
+    labels.insert(labels::ZONE.to_owned(), instance.zone.clone());
+    labels.insert(labels::CAPACITY_TYPE.to_owned(), instance.capacity_type.as_str().to_owned());
+    let tenancy = request.requirements.get(labels::INSTANCE_TENANCY).is_none_or(|tenancy| tenancy.has("default"));
+    labels.insert(labels::INSTANCE_TENANCY.to_owned(), if tenancy { "default" } else { "dedicated" }.to_owned());
+    let pool = request.claim.metadata.labels.as_ref().and_then(|all| all.get(labels::NODE_POOL));
+    labels.extend(pool.map(|pool| (labels::NODE_POOL.to_owned(), pool.clone())));
+    let mut annotations = BTreeMap::from([
+        (labels::EC2_NODE_CLASS_HASH.to_owned(), hash::ec2_node_class(class, Some(ca_bundle))),
+        (labels::EC2_NODE_CLASS_HASH_VERSION.to_owned(), hash::EC2_NODE_CLASS_VERSION.to_owned()),
+    ]);
+    let profile = class.status.as_ref().and_then(|status| status.instance_profile.clone());
+    annotations.extend(profile.map(|profile| (labels::INSTANCE_PROFILE_NAME.to_owned(), profile)));
+    let (mut capacity, mut allocatable) = (kind.capacity.clone(), kind.allocatable());
+    // The interfaces are attached only if they are asked for.
+    if !request.claim.spec.resources.requests.contains_key(EFA) && class.spec.network_interfaces.is_empty() {
+        capacity.remove(EFA);
+        allocatable.remove(EFA);
+    }
+    let price = offering.map(|one| one.price).unwrap_or_default();
+    Launched { instance, labels, annotations, capacity, allocatable, price }
+}
+
+#[cfg(test)]
+#[path = "provider_tests.rs"]
+mod tests;
