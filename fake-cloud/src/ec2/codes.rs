@@ -39,7 +39,7 @@ impl From<CloudError> for Refusal {
                 malformed(ResourceKind::LaunchTemplateName, &value)
             }
             CloudError::InvalidParameter { name, value, expected } => {
-                Self::invalid_value(&value, &name, &format!("{expected}."))
+                Self::invalid_parameter(format!("Value ({value}) for parameter {name} is invalid: {expected}"))
             }
             CloudError::InvalidCombination { reason } => Self::bad("InvalidParameterCombination", reason),
             CloudError::InvalidFleet { reason } => Self::bad("InvalidFleetConfig", reason),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app::SharedWorld,
-    world::{CallRecord, LostResponse, Treatment, World},
+    world::{CallRecord, CloudError, LostResponse, Treatment, World},
 };
 use axum::{
     Router,
@@ -79,12 +79,22 @@ async fn serve(State(door): State<Door>, request: Request<Body>) -> Response {
     }
     let (protocol, record) = (incoming.service.protocol(), incoming.record(&body));
     let reply = match &plan.treatment {
-        Treatment::Refuse(error) => Reply { outcome: Err(error.clone().into()), touched: Vec::new() },
+        Treatment::Refuse(error) => Reply { outcome: Err(refusal(protocol, error)), touched: Vec::new() },
         Treatment::Serve | Treatment::Lose(_) => world.with(|world| incoming.carry_out(world)),
     };
     match plan.treatment {
         Treatment::Lose(lost) => lose(&world, lost, &reply, protocol, record, &request_id).await,
         Treatment::Serve | Treatment::Refuse(_) => finish(&world, reply, protocol, record, &request_id),
+    }
+}
+
+/// A fault rule's refusal: EC2 has its own word for too many requests.
+fn refusal(protocol: Protocol, error: &CloudError) -> Refusal {
+    match (protocol, error) {
+        (Protocol::Json | Protocol::RestJson | Protocol::Query(_), CloudError::Throttled) => {
+            Refusal::bad("ThrottlingException", "Rate exceeded")
+        }
+        (Protocol::Ec2 | Protocol::Json | Protocol::RestJson | Protocol::Query(_), error) => error.clone().into(),
     }
 }
 

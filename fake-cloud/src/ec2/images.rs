@@ -43,15 +43,20 @@ pub(crate) fn describe_images(call: &Call<'_>, mut params: Params) -> Answer {
 }
 
 fn check(call: &Call<'_>, id: &str) -> Result<(), Refusal> {
-    let digits = id.strip_prefix("ami-").unwrap_or_default();
-    let hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !hexadecimal || !(digits.len() == 8 || digits.len() == 17) {
-        return Err(CloudError::MalformedId { kind: ResourceKind::Image, id: id.to_owned() }.into());
-    }
+    check_form(id)?;
     match call.world.image(id) {
         Some(_) => Ok(()),
         None => Err(CloudError::NotFound { kind: ResourceKind::Image, id: id.to_owned() }.into()),
     }
+}
+
+/// Refuses what cannot be the id of an image.
+pub(crate) fn check_form(id: &str) -> Result<(), Refusal> {
+    let digits = id.strip_prefix("ami-").unwrap_or_default();
+    if matches!(digits.len(), 8 | 17) && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    Err(CloudError::MalformedId { kind: ResourceKind::Image, id: id.to_owned() }.into())
 }
 
 /// Whether `owner` (an account, `self`, or an alias) names the image's owner.

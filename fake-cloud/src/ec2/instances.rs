@@ -1,7 +1,7 @@
 //! Instances: describe, run, terminate, start, stop, reboot, status.
 
 use super::{
-    Answer, Call, error::Refusal, filter, instance_xml, launch_settings, launch_templates::template_reference,
+    Answer, Call, error::Refusal, filter, images, instance_xml, launch_settings, launch_templates::template_reference,
     page::Page, query::Params, tags::returned_true, xml::Xml,
 };
 use crate::world::{
@@ -19,7 +19,7 @@ pub(crate) fn describe_instances(call: &Call<'_>, mut params: Params) -> Answer 
     let selection = Selection::take::<Instance>(&mut params, call, true)?;
     params.boolean("IncludeManagedResources")?;
     params.finish()?;
-    let (instances, next) = selection.cut(call, |instance, filters| passes(instance, filters))?;
+    let (instances, next) = selection.cut(call, passes)?;
     let mut xml = Xml::new();
     instance_xml::write_reservations(&mut xml, call, &instances);
     xml.optional("nextToken", next);
@@ -130,6 +130,7 @@ pub(crate) fn run_instances(call: &mut Call<'_>, mut params: Params) -> Answer {
         settings: launch_settings::take(&mut params)?,
     };
     params.no_more()?;
+    request.settings.image_id.as_deref().map_or(Ok(()), images::check_form)?;
     let ids = call.world.run_instances(&request)?;
     call.touched.extend(ids.iter().cloned());
     let instances: Vec<&Instance> = ids.iter().filter_map(|id| call.world.instance(id).ok()).collect();

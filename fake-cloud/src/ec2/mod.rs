@@ -1,7 +1,7 @@
 //! The doors that speak AWS: EC2 and STS (Query/XML), SSM and Pricing (JSON), EKS (REST).
 //!
 //! A door translates and holds no rules: parameters become a request to the [`World`], its answer becomes XML or JSON, its
-//! refusal a code. One port serves all services; [`mod@door`] tells them apart and takes the fault rules into account.
+//! refusal a code. One port serves all services; `door` tells them apart and takes the fault rules into account.
 //!
 //! Reading order: `door` (a request's way) · `query` (parameters), `filter`, `page` (what all describing calls share) ·
 //! `xml`, `error`, `codes` (answers and refusals) · one file per family of operations.

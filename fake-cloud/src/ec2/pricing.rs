@@ -5,7 +5,7 @@ use crate::world::{MachineType, Price};
 use sawhorse_ambient::Seed;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// The API's largest page, which is also the size when none is asked for.
 const PAGE_MAX: u32 = 100;
@@ -14,6 +14,8 @@ const FILTERS_MAX: usize = 50;
 /// The SKU suffix and the rate code of on-demand terms in the real list.
 const ON_DEMAND_TERM: &str = "JRTCKXETXF";
 const HOURLY_RATE: &str = "6YS6EN2CT7";
+/// The list prints prices with ten decimals; ours have nine.
+const PRICE_DECIMALS: usize = 9;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -76,9 +78,11 @@ pub(crate) fn get_products(call: &Call<'_>, body: Value) -> JsonAnswer {
         format!("{scope}\n{} {}={}", filter.r#type as u8, filter.field, filter.value)
     });
     let page = Page::new(&scope, size, request.next_token);
-    let products = products(call).into_iter().filter(|product| product.passes(&request.filters));
-    let (products, next) = page.cut(products, |product| product.key.clone())?;
-    let list: Vec<String> = products.iter().map(|product| product.document(call).to_string()).collect();
+    let chosen = products(call).filter(|product| product.passes(&request.filters));
+    let priced = chosen.filter_map(|product| Some((product.price(call)?, product)));
+    let (products, next) = page.cut(priced, |(_, product)| product.key())?;
+    let list: Vec<String> =
+        products.iter().map(|(price, product)| product.document(call, *price).to_string()).collect();
     Ok(json!({"FormatVersion": "aws_v1", "PriceList": list, "NextToken": next}))
 }
 
@@ -86,97 +90,123 @@ fn invalid(message: String) -> Refusal {
     Refusal::bad("InvalidParameterException", message)
 }
 
-/// A machine type for sale in a region.
-struct Product {
-    /// Region and type: the order of the list.
-    key: String,
+/// The attributes of a product, as the list names them.
+const ATTRIBUTES: [&str; 22] = [
+    "availabilityzone",
+    "capacitystatus",
+    "currentGeneration",
+    "instanceFamily",
+    "instanceType",
+    "licenseModel",
+    "locationType",
+    "marketoption",
+    "memory",
+    "networkPerformance",
+    "operatingSystem",
+    "operation",
+    "physicalProcessor",
+    "preInstalledSw",
+    "processorArchitecture",
+    "regionCode",
+    "servicecode",
+    "servicename",
+    "storage",
+    "tenancy",
+    "usagetype",
+    "vcpu",
+];
+
+/// A machine type in a region. Attributes are written when they are asked for: most products pass no filter.
+struct Product<'c> {
     region: &'static str,
-    attributes: BTreeMap<&'static str, String>,
-    family: &'static str,
-    price: Price,
+    machine_type: &'c MachineType,
 }
 
-fn products(call: &Call<'_>) -> Vec<Product> {
+/// All products, by region and type.
+fn products<'c>(call: &'c Call<'_>) -> impl Iterator<Item = Product<'c>> {
     let catalogue = call.world.catalogue();
-    let mut products = Vec::new();
-    for region in catalogue.regions() {
-        for machine_type in catalogue.machine_types() {
-            products.extend(price(call, region, machine_type).map(|price| product(region, machine_type, price)));
+    let types = catalogue.machine_types();
+    catalogue
+        .regions()
+        .into_iter()
+        .flat_map(move |region| types.iter().map(move |machine_type| Product { region, machine_type }))
+}
+
+impl Product<'_> {
+    /// The order of the list; the space is below every character of the names.
+    fn key(&self) -> String {
+        format!("{} {}", self.region, self.machine_type.name)
+    }
+
+    /// The price in the region: the world's own, where a script may have changed it, or the list's.
+    fn price(&self, call: &Call<'_>) -> Option<Price> {
+        if self.region == call.world.region() {
+            return call.world.on_demand_price(self.machine_type.name);
+        }
+        let catalogue = call.world.catalogue();
+        catalogue.list_price(self.region, catalogue.index_of(self.machine_type.name)?).map(|list| list.price)
+    }
+
+    /// The list has bare metal as products of their own family, sold to one tenant.
+    fn family(&self) -> &'static str {
+        if self.machine_type.bare_metal { "Compute Instance (bare metal)" } else { "Compute Instance" }
+    }
+
+    fn attribute(&self, name: &str) -> Cow<'static, str> {
+        let t = self.machine_type;
+        match name {
+            "availabilityzone" | "preInstalledSw" => "NA".into(),
+            "capacitystatus" => "Used".into(),
+            "currentGeneration" => if t.current_generation { "Yes" } else { "No" }.into(),
+            "instanceFamily" => t.family().into(),
+            "instanceType" => t.name.into(),
+            "licenseModel" => "No License required".into(),
+            "locationType" => "AWS Region".into(),
+            "marketoption" => "OnDemand".into(),
+            "memory" => format!("{} GiB", t.memory_mib / 1024).into(),
+            "networkPerformance" => t.network.performance.into(),
+            "operatingSystem" => "Linux".into(),
+            "operation" => "RunInstances".into(),
+            "physicalProcessor" => t.cpu.manufacturer.into(),
+            "processorArchitecture" => "64-bit".into(),
+            "regionCode" => self.region.into(),
+            "servicecode" => "AmazonEC2".into(),
+            "servicename" => "Amazon Elastic Compute Cloud".into(),
+            "storage" => match &t.instance_store {
+                Some(store) => format!("{} GB", store.total_gb).into(),
+                None => "EBS only".into(),
+            },
+            "tenancy" => if t.bare_metal { "Dedicated" } else { "Shared" }.into(),
+            "usagetype" => format!("{}:{}", if t.bare_metal { "DedicatedUsage" } else { "BoxUsage" }, t.name).into(),
+            "vcpu" => t.cpu.vcpus.to_string().into(),
+            _ => "".into(),
         }
     }
-    products
-}
 
-/// The price in a region: the world's own, where a script may have changed it, or the list's.
-fn price(call: &Call<'_>, region: &'static str, machine_type: &MachineType) -> Option<Price> {
-    if region == call.world.region() {
-        return call.world.on_demand_price(machine_type.name);
-    }
-    let catalogue = call.world.catalogue();
-    catalogue.list_price(region, catalogue.index_of(machine_type.name)?).map(|list| list.price)
-}
-
-fn product(region: &'static str, t: &MachineType, price: Price) -> Product {
-    // The list has bare metal as a product of its own family, sold to one tenant.
-    let (family, tenancy, usage) = if t.bare_metal {
-        ("Compute Instance (bare metal)", "Dedicated", "DedicatedUsage")
-    } else {
-        ("Compute Instance", "Shared", "BoxUsage")
-    };
-    let storage =
-        t.instance_store.as_ref().map_or_else(|| "EBS only".to_owned(), |store| format!("{} GB", store.total_gb));
-    let attributes = [
-        ("availabilityzone", "NA".to_owned()),
-        ("capacitystatus", "Used".to_owned()),
-        ("currentGeneration", if t.current_generation { "Yes" } else { "No" }.to_owned()),
-        ("instanceFamily", t.family().to_owned()),
-        ("instanceType", t.name.to_owned()),
-        ("licenseModel", "No License required".to_owned()),
-        ("locationType", "AWS Region".to_owned()),
-        ("marketoption", "OnDemand".to_owned()),
-        ("memory", format!("{} GiB", t.memory_mib / 1024)),
-        ("networkPerformance", t.network.performance.to_owned()),
-        ("operatingSystem", "Linux".to_owned()),
-        ("operation", "RunInstances".to_owned()),
-        ("physicalProcessor", t.cpu.manufacturer.to_owned()),
-        ("preInstalledSw", "NA".to_owned()),
-        ("processorArchitecture", "64-bit".to_owned()),
-        ("regionCode", region.to_owned()),
-        ("servicecode", "AmazonEC2".to_owned()),
-        ("servicename", "Amazon Elastic Compute Cloud".to_owned()),
-        ("storage", storage),
-        ("tenancy", tenancy.to_owned()),
-        ("usagetype", format!("{usage}:{}", t.name)),
-        ("vcpu", t.cpu.vcpus.to_string()),
-    ];
-    Product { key: format!("{region} {}", t.name), region, attributes: attributes.into(), family, price }
-}
-
-impl Product {
     /// Field names are compared without case (clients write `serviceCode` for `servicecode`); a field that the product does
     /// not have matches nothing.
     fn passes(&self, filters: &[Filter]) -> bool {
         filters.iter().all(|filter| {
             if filter.field.eq_ignore_ascii_case("productFamily") {
-                return filter.passes(self.family);
+                return filter.passes(self.family());
             }
-            let mut attributes = self.attributes.iter();
-            attributes.any(|(name, value)| name.eq_ignore_ascii_case(&filter.field) && filter.passes(value))
+            let name = ATTRIBUTES.into_iter().find(|name| name.eq_ignore_ascii_case(&filter.field));
+            name.is_some_and(|name| filter.passes(&self.attribute(name)))
         })
     }
 
-    fn document(&self, call: &Call<'_>) -> Value {
+    fn document(&self, call: &Call<'_>, price: Price) -> Value {
         let alphabet = b"ABCDEFGHJKMNPQRSTUVWXYZ23456789";
-        let sku = Seed(0).stream(&["sku", &self.key]).text(alphabet, 16);
+        let sku = Seed(0).stream(&["sku", &self.key()]).text(alphabet, 16);
         let term = format!("{sku}.{ON_DEMAND_TERM}");
         let rate = format!("{term}.{HOURLY_RATE}");
-        let name = &self.attributes["instanceType"];
+        let attributes: BTreeMap<_, _> = ATTRIBUTES.into_iter().map(|name| (name, self.attribute(name))).collect();
         let dimension = json!({
             "appliesTo": [],
             "beginRange": "0",
-            "description": format!("${} per On Demand Linux {name} Instance Hour", self.price),
+            "description": format!("${price} per On Demand Linux {} Instance Hour", self.machine_type.name),
             "endRange": "Inf",
-            "pricePerUnit": {"USD": self.price.with_decimals(PRICE_DECIMALS)},
+            "pricePerUnit": {"USD": price.with_decimals(PRICE_DECIMALS)},
             "rateCode": rate,
             "unit": "Hrs",
         });
@@ -188,13 +218,10 @@ impl Product {
             "termAttributes": {},
         });
         json!({
-            "product": {"attributes": self.attributes, "productFamily": self.family, "sku": sku},
+            "product": {"attributes": attributes, "productFamily": self.family(), "sku": sku},
             "serviceCode": "AmazonEC2",
             "terms": {"OnDemand": {term: offer}},
             "version": format!("{}-prices", self.region),
         })
     }
 }
-
-/// The list prints prices with ten decimals; ours have nine.
-const PRICE_DECIMALS: usize = 9;

@@ -112,6 +112,19 @@ mod tests {
             xml.texts("none", Vec::<String>::new());
             xml.optional("absent", None::<u8>);
         });
-        insta::assert_snapshot!(String::from_utf8(document).unwrap(), @"");
+        insta::assert_snapshot!(String::from_utf8(document).unwrap().replace("><", ">\n<"), @r#"
+        <?xml version="1.0" encoding="UTF-8"?>
+        <RebootInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
+        <requestId>a&lt;b&amp;c</requestId>
+        <launchTime>2026-01-01T00:00:00.012Z</launchTime>
+        <tagSet>
+        <item>
+        <key>x</key>
+        </item>
+        </tagSet>
+        <none>
+        </none>
+        </RebootInstancesResponse>
+        "#);
     }
 }
