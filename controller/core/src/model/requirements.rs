@@ -223,8 +223,13 @@ impl Requirements {
                 Err(Incompatible::Disjoint { key: key(), incoming: asked.to_string(), existing: own.to_string() })
             }
             None if asked.allows_absent() || allowed_undefined.contains(asked.key()) => Ok(()),
-            None => Err(Incompatible::UnknownLabel { key: key(), hint: self.hint(asked.key(), allowed_undefined) }),
+            None => Err(self.unknown_label(asked.key(), allowed_undefined)),
         }
+    }
+
+    /// That nothing provides `key`, with a hint at one of the keys known here or in `known` that may have been meant.
+    pub fn unknown_label(&self, key: &str, known: &WellKnownLabels) -> Incompatible {
+        Incompatible::UnknownLabel { key: key.to_owned(), hint: self.hint(key, known) }
     }
 
     /// Whether every key that both ask something of can hold for both.

@@ -13,15 +13,34 @@
 //! while it packs, a machine here is chosen for its price per packed pod, across the pools of equal weight.
 
 mod bits;
+mod claims;
+mod class_key;
+mod classes;
+mod daemons;
 mod dimensions;
+mod existing;
+mod explain;
+mod host;
+mod key_index;
+mod lower_bound;
+mod packing;
+mod pool;
 mod prepared;
 mod results;
+mod scopes;
+mod selector;
+mod topology;
 
+pub use lower_bound::lower_bound;
 pub use prepared::Prepared;
 pub use results::{Launch, Placement, PlannedNodeClaim, Results, Unschedulable};
 
 use crate::model::{ClusterSnapshot, PodKey, WhyNot, is_provisionable, is_reschedulable};
+use classes::Classes;
+use existing::Filling;
+use host::HostState;
 use k8s_openapi::api::core::v1::Pod;
+use packing::Packing;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// What to place, and on what.
@@ -32,7 +51,7 @@ pub struct SchedulingInput<'a> {
     /// The pods to place, in any order. Where they run now does not matter.
     pub pods: &'a [Arc<Pod>],
     /// Positions in the snapshot's `nodes` of machines to treat as gone, their pods with them: the candidates of a
-    /// disruption.
+    /// disruption. They still count against their pools' limits.
     pub without: &'a BTreeSet<usize>,
     /// Whether pods may get machines that are not reserved while reserved ones would do but are all taken.
     pub reserved_fallback: bool,
@@ -53,7 +72,44 @@ pub fn solve(input: &SchedulingInput<'_>) -> Results {
 /// [`solve`] that ends as soon as `go_on` says so: pods that were not looked at by then get [`WhyNot::OutOfTime`]. What has
 /// been decided until then holds.
 pub fn solve_while(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> Results {
-    let _ = go_on;
-    let unseen = input.pods.iter().map(|pod| Unschedulable { key: PodKey::of(pod), pod: pod.clone(), why: WhyNot::OutOfTime });
-    Results { unschedulable: unseen.collect(), ..Results::default() }
+    let prepared = input.prepared;
+    let classes = Classes::of(input.pods, prepared);
+    let moving: BTreeSet<PodKey> =
+        if classes.groups.len() == 0 { BTreeSet::new() } else { input.pods.iter().map(|pod| PodKey::of(pod)).collect() };
+    let mut filling = Filling::new(prepared, input.without, |node| {
+        let pods = prepared.snapshot().nodes[node.index].pods.iter().map(AsRef::as_ref);
+        HostState::of(&classes.groups, pods.filter(|pod| classes.groups.len() > 0 && !moving.contains(&PodKey::of(pod))))
+    });
+    let mut packing = Packing::new(prepared, &classes, input.reserved_fallback);
+    packing.run(&mut filling, go_on);
+    assemble(prepared, &classes, &mut packing, &filling)
+}
+
+/// Hands the pods of each class out to the places found for it, in order.
+fn assemble(prepared: &Prepared<'_>, classes: &Classes, packing: &mut Packing<'_>, filling: &Filling<'_>) -> Results {
+    let mut next: Vec<usize> = vec![0; classes.list.len()];
+    let mut take = |class: usize, times: u32| {
+        let from = next[class];
+        next[class] += times as usize;
+        classes.list[class].pods[from..next[class]].to_vec()
+    };
+    let mut placements: Vec<Placement> = (filling.contents())
+        .map(|(node, contents)| {
+            let mut pods: Vec<Arc<Pod>> = contents.iter().flat_map(|(class, times)| take(*class, *times)).collect();
+            pods.sort_by_cached_key(|pod| PodKey::of(pod));
+            Placement { node: node.name.clone(), index: node.index, initialized: node.initialized, pods }
+        })
+        .collect();
+    placements.sort_by(|a, b| a.node.cmp(&b.node));
+    let limits = packing.limits.clone();
+    let planned = claims::planned_claims(prepared, &packing.scopes, classes, &packing.bins, limits, &mut take);
+    let mut unschedulable: Vec<Unschedulable> = Vec::new();
+    let refuse = |pod: &Arc<Pod>, why: WhyNot| Unschedulable { key: PodKey::of(pod), pod: pod.clone(), why };
+    unschedulable.extend(classes.refused.iter().map(|(pod, why)| refuse(pod, why.clone())));
+    for class in (0..classes.list.len()).filter(|class| packing.left[*class] > 0).collect::<Vec<_>>() {
+        let why = explain::why_not(prepared, classes, packing, class);
+        unschedulable.extend(take(class, packing.left[class]).iter().map(|pod| refuse(pod, why.clone())));
+    }
+    unschedulable.sort_by(|a, b| a.key.cmp(&b.key));
+    Results { placements, planned, unschedulable }
 }

@@ -1,18 +1,75 @@
 //! A snapshot and a catalog, made ready.
 
-use crate::model::{Catalog, ClusterSnapshot};
+use super::{
+    daemons::Daemon,
+    dimensions::Dimensions,
+    existing::ExistingNode,
+    key_index::KeyIndex,
+    pool::{Pool, PoolParts, unready},
+    topology::required_anti,
+};
+use crate::{
+    api::labels,
+    model::{
+        Catalog, ClusterSnapshot, NODES, NodePoolName, PREFER_NO_SCHEDULE, Requirements, Resources, StateNode, WellKnownLabels,
+        WhyNot, is_active,
+    },
+};
+use k8s_openapi::api::core::v1::{Pod, Taint};
+use std::{collections::BTreeMap, sync::Arc};
 
-/// What many solves of one snapshot share.
+/// What many solves of one snapshot share: pools, types, offerings, daemons and nodes as arrays and bit sets. Make it once per
+/// snapshot.
 #[derive(Debug)]
 pub struct Prepared<'a> {
     snapshot: &'a ClusterSnapshot,
     catalog: &'a Catalog,
+    pub(super) dimensions: Dimensions,
+    /// By weight, heaviest first, then by name.
+    pub(super) pools: Vec<Pool>,
+    /// Pools from which nothing can be launched, and why; in the same order.
+    pub(super) closed: Vec<(NodePoolName, WhyNot)>,
+    /// The distinct requirements of offerings.
+    pub(super) signatures: KeyIndex,
+    /// Machines that may take pods: initialized ones first, then by name.
+    pub(super) nodes: Vec<ExistingNode>,
+    /// Running pods that keep others away by required anti-affinity.
+    pub(super) keepers: Vec<Arc<Pod>>,
+    pub(super) well_known: WellKnownLabels,
+    /// Whether something keeps pods away where another node will do, so that tolerating that is worth a try.
+    pub(super) prefers_no_schedule: bool,
 }
 
 impl<'a> Prepared<'a> {
     /// Makes `snapshot` and `catalog` ready.
     pub fn new(snapshot: &'a ClusterSnapshot, catalog: &'a Catalog) -> Self {
-        Self { snapshot, catalog }
+        let daemons: Vec<Daemon> = snapshot.daemon_sets.iter().filter_map(|set| Daemon::of(set)).collect();
+        let dimensions = dimensions(snapshot, catalog);
+        let well_known = well_known(snapshot, catalog);
+        let nodes = existing_nodes(snapshot, &dimensions, &daemons);
+        let mut interned: BTreeMap<Requirements, usize> = BTreeMap::new();
+        let (mut pools, mut closed) = (Vec::new(), Vec::new());
+        for (name, object) in &snapshot.node_pools {
+            if object.spec.is_static() {
+                continue;
+            }
+            let used = used_by(snapshot, catalog, name);
+            let types = catalog.of(name);
+            let (dimensions, daemons, used, well_known) = (&dimensions, daemons.as_slice(), &used, &well_known);
+            let parts = PoolParts { name, object, types, dimensions, daemons, used, well_known };
+            let built = unready(object).map_or_else(|| parts.build(&mut |set| intern(&mut interned, set)), Err);
+            match built {
+                Ok(pool) => pools.push(pool),
+                Err(why) => closed.push((name.clone(), why)),
+            }
+        }
+        pools.sort_by(|a, b| (b.weight, &a.name).cmp(&(a.weight, &b.name)));
+        let prefers = |taints: &[Taint]| taints.iter().any(|taint| taint.effect == PREFER_NO_SCHEDULE);
+        let prefers_no_schedule =
+            pools.iter().any(|pool| prefers(pool.taints())) || nodes.iter().any(|node| prefers(&node.taints));
+        let keepers = keepers(snapshot, &nodes);
+        let signatures = KeyIndex::new(in_order(interned).iter());
+        Self { snapshot, catalog, dimensions, pools, closed, signatures, nodes, keepers, well_known, prefers_no_schedule }
     }
 
     /// The snapshot.
@@ -24,4 +81,64 @@ impl<'a> Prepared<'a> {
     pub fn catalog(&self) -> &'a Catalog {
         self.catalog
     }
+}
+
+/// The number of a requirement set; a new one gets the next.
+fn intern(interned: &mut BTreeMap<Requirements, usize>, set: &Requirements) -> usize {
+    let next = interned.len();
+    *interned.entry(set.clone()).or_insert(next)
+}
+
+fn in_order(interned: BTreeMap<Requirements, usize>) -> Vec<Requirements> {
+    let mut sets: Vec<(usize, Requirements)> = interned.into_iter().map(|(set, number)| (number, set)).collect();
+    sets.sort_by_key(|(number, _)| *number);
+    sets.into_iter().map(|(_, set)| set).collect()
+}
+
+fn dimensions(snapshot: &ClusterSnapshot, catalog: &Catalog) -> Dimensions {
+    let types = catalog.by_pool.values().flat_map(|types| types.iter());
+    let nodes: Vec<Resources> = snapshot.nodes.iter().map(StateNode::allocatable).collect();
+    Dimensions::of(types.map(|kind| &kind.capacity).chain(&nodes))
+}
+
+/// Keys that the controller, the cloud or the catalog defines.
+fn well_known(snapshot: &ClusterSnapshot, catalog: &Catalog) -> WellKnownLabels {
+    let types = || catalog.by_pool.values().flat_map(|types| types.iter());
+    let by_type = types().flat_map(|kind| kind.requirements.keys());
+    let by_offering = types().flat_map(|kind| &kind.offerings).flat_map(|offering| offering.requirements.keys());
+    let mut keys = std::collections::BTreeSet::new();
+    keys.extend(by_type.chain(by_offering));
+    WellKnownLabels::default().with(snapshot.settings.well_known_labels.iter().cloned()).with(keys)
+}
+
+fn existing_nodes(snapshot: &ClusterSnapshot, dimensions: &Dimensions, daemons: &[Daemon]) -> Vec<ExistingNode> {
+    let usable = snapshot.nodes.iter().enumerate().filter(|(_, node)| !node.is_going_away());
+    let mut nodes: Vec<ExistingNode> =
+        usable.map(|(index, node)| ExistingNode::of(index, node, dimensions, daemons)).collect();
+    nodes.sort_by(|a, b| (!a.initialized, &a.name).cmp(&(!b.initialized, &b.name)));
+    nodes
+}
+
+fn keepers(snapshot: &ClusterSnapshot, nodes: &[ExistingNode]) -> Vec<Arc<Pod>> {
+    let running = nodes.iter().flat_map(|node| &snapshot.nodes[node.index].pods);
+    running.filter(|pod| is_active(pod) && required_anti(pod).next().is_some()).cloned().collect()
+}
+
+/// What the machines of a pool have, `nodes` included. One that has not been launched counts as the largest that it may become.
+fn used_by(snapshot: &ClusterSnapshot, catalog: &Catalog, pool: &NodePoolName) -> Resources {
+    let mut used = Resources::new().with(NODES, 0);
+    let own = snapshot.nodes.iter().filter(|node| node.node_pool().as_ref() == Some(pool));
+    for node in own {
+        let capacity = node.capacity();
+        let known = capacity.iter().any(|(name, amount)| name != NODES && amount > 0);
+        used.add(&if known { capacity } else { largest_possible(node, catalog, pool).with(NODES, 1) });
+    }
+    used
+}
+
+fn largest_possible(node: &StateNode, catalog: &Catalog, pool: &NodePoolName) -> Resources {
+    let allowed = node.known_labels();
+    let names = allowed.get(labels::INSTANCE_TYPE);
+    let possible = catalog.of(pool).iter().filter(|kind| names.is_none_or(|names| names.has(&kind.name)));
+    possible.fold(Resources::new(), |largest, kind| largest.max(&kind.capacity))
 }

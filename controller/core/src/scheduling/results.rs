@@ -19,8 +19,6 @@ pub struct Results {
     pub planned: Vec<PlannedNodeClaim>,
     /// Pods without a place, by namespace and name.
     pub unschedulable: Vec<Unschedulable>,
-    /// No set of machines from these pools that holds the pods of `planned` is cheaper than this per hour.
-    pub lower_bound: Price,
 }
 
 impl Results {

@@ -1,0 +1,272 @@
+//! From a filled machine to a NodeClaim: every type that would do, cheapest first, within limits (spec core 2.10).
+
+use super::{
+    classes::Classes,
+    packing::{Bin, Limits},
+    pool::{Pool, PoolType, offering_requirements},
+    prepared::Prepared,
+    results::{Launch, PlannedNodeClaim},
+    scopes::{Scope, Scopes},
+};
+use crate::{
+    api::{hash, labels},
+    model::{CapacityType, HostPort, Offering, Operator, Price, Requirement, Requirements, Resources},
+};
+use k8s_openapi::api::core::v1::Pod;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The types of the bin's pool that would hold its pods and are within the pool's limits, cheapest first, as many as a claim
+/// may name.
+pub(super) fn sufficient_types(
+    prepared: &Prepared<'_>,
+    scopes: &Scopes<'_>,
+    classes: &Classes,
+    bin: &Bin,
+    limits: &[Limits],
+) -> Vec<usize> {
+    let scope = scopes.get(bin.scope);
+    let left = &limits[scope.pool].left;
+    let mut types = holding_types(prepared, scope, classes, bin);
+    types.retain(|kind| prepared.pools[scope.pool].types[*kind].capacity.iter().zip(left).all(|(capacity, left)| capacity <= left));
+    types.truncate(prepared.snapshot().settings.max_instance_types);
+    types
+}
+
+/// The types that would hold the bin's pods, cheapest first.
+fn holding_types(prepared: &Prepared<'_>, scope: &Scope, classes: &Classes, bin: &Bin) -> Vec<usize> {
+    let pool = &prepared.pools[scope.pool];
+    let used: Vec<i64> = pool.types[bin.kind].room.iter().zip(&bin.free).map(|(room, free)| room - free).collect();
+    let ports: Vec<&HostPort> = bin.contents.iter().flat_map(|(class, _)| &classes.list[*class].ports).collect();
+    let holds = |kind: &usize| {
+        let own = &pool.types[*kind];
+        let free_ports = || {
+            let taken = &pool.daemon_groups[own.daemon_group].ports;
+            !ports.iter().any(|port| taken.iter().any(|taken| taken.conflicts_with(port)))
+        };
+        own.room.iter().zip(&used).all(|(room, used)| *used <= 0 || used <= room) && free_ports()
+    };
+    let priced = |kind: usize| Some((cheapest(&pool.types[kind], scope, bin, None)?.price, kind));
+    let mut types: Vec<(Price, usize)> = scope.types().filter(holds).filter_map(priced).collect();
+    types.sort_unstable();
+    types.into_iter().map(|(_, kind)| kind).collect()
+}
+
+/// The cheapest offering of a type that the bin may be launched through, of one capacity type if that is given.
+fn cheapest<'a>(kind: &'a PoolType, scope: &Scope, bin: &Bin, capacity_type: Option<CapacityType>) -> Option<&'a Offering> {
+    let allowed = kind.offerings.iter().filter(|offering| scope.admission.signatures.contains(offering.signature));
+    allowed
+        .map(|offering| kind.offering(*offering))
+        .filter(|offering| offering.reservation_id == bin.reservation)
+        .filter(|offering| capacity_type.is_none_or(|wanted| offering.capacity_type == wanted))
+        .min_by(|a, b| (a.price, a.capacity_type, &a.zone).cmp(&(b.price, b.capacity_type, &b.zone)))
+}
+
+/// The keys of which too few values remain among `types`, with how many there are.
+pub(super) fn lacking_values(pool: &Pool, types: &[usize], requirements: &Requirements) -> BTreeMap<String, u32> {
+    let lacking = |(key, wanted): (&str, u32)| {
+        let asked = requirements.get(key);
+        let mut values: BTreeSet<&str> = BTreeSet::new();
+        for kind in types {
+            let kind = &pool.types[*kind].kind;
+            match kind.requirements.get(key) {
+                Some(own) => values.extend(own.values().filter(|value| asked.is_none_or(|asked| asked.has(value)))),
+                None if key == labels::INSTANCE_TYPE => {
+                    values.insert(&kind.name);
+                }
+                None => {}
+            }
+        }
+        let there = u32::try_from(values.len()).unwrap_or(u32::MAX);
+        (there < wanted).then(|| (key.to_owned(), there))
+    };
+    pool.min_values().filter_map(lacking).collect()
+}
+
+/// Turns filled machines into claims. `pods` gives the pods of a class, as many as are asked for.
+pub(super) fn planned_claims(
+    prepared: &Prepared<'_>,
+    scopes: &Scopes<'_>,
+    classes: &Classes,
+    bins: &[Bin],
+    mut limits: Vec<Limits>,
+    mut pods: impl FnMut(usize, u32) -> Vec<Arc<Pod>>,
+) -> Vec<PlannedNodeClaim> {
+    let mut to_come = vec![0i64; prepared.pools.len()];
+    bins.iter().for_each(|bin| to_come[scopes.get(bin.scope).pool] += 1);
+    let mut claims: Vec<(usize, PlannedNodeClaim)> = Vec::new();
+    for bin in bins {
+        let pool = scopes.get(bin.scope).pool;
+        let types = widened(prepared, scopes, classes, bin, &mut limits[pool], to_come[pool]);
+        to_come[pool] -= 1;
+        let mut own: Vec<Arc<Pod>> = bin.contents.iter().flat_map(|(class, times)| pods(*class, *times)).collect();
+        own.sort_by_cached_key(|pod| crate::model::PodKey::of(pod));
+        claims.push((pool, Draft { prepared, scope: scopes.get(bin.scope), classes, bin, types }.claim(own)));
+    }
+    claims.sort_by_key(|(pool, _)| *pool);
+    claims.into_iter().map(|(_, claim)| claim).collect()
+}
+
+/// Every type that would do. In a limited pool each of the `to_come` machines may grow by its share of what is left.
+fn widened(
+    prepared: &Prepared<'_>,
+    scopes: &Scopes<'_>,
+    classes: &Classes,
+    bin: &Bin,
+    limits: &mut Limits,
+    to_come: i64,
+) -> Vec<usize> {
+    let scope = scopes.get(bin.scope);
+    let pool = &prepared.pools[scope.pool];
+    let mut types = holding_types(prepared, scope, classes, bin);
+    let share = |left: &i64| if *left == i64::MAX { i64::MAX } else { (*left).max(0) / to_come.max(1) };
+    let may_hold: Vec<i64> = bin.held.iter().zip(&limits.left).map(|(held, left)| held.saturating_add(share(left))).collect();
+    types.retain(|kind| pool.types[*kind].capacity.iter().zip(&may_hold).all(|(capacity, most)| capacity <= most));
+    types.truncate(prepared.snapshot().settings.max_instance_types);
+    for (dimension, left) in limits.left.iter_mut().enumerate().filter(|(_, left)| **left != i64::MAX) {
+        let largest = types.iter().map(|kind| pool.types[*kind].capacity[dimension]).max().unwrap_or(0);
+        *left -= (largest - bin.held[dimension]).max(0);
+    }
+    types
+}
+
+/// A claim being written.
+struct Draft<'a> {
+    prepared: &'a Prepared<'a>,
+    scope: &'a Scope,
+    classes: &'a Classes,
+    bin: &'a Bin,
+    types: Vec<usize>,
+}
+
+impl Draft<'_> {
+    fn claim(mut self, pods: Vec<Arc<Pod>>) -> PlannedNodeClaim {
+        let capacity_types = self.capacity_types();
+        let of_type = |kind: usize| {
+            let offerings = capacity_types.iter().filter_map(|wanted| self.offering(kind, Some(*wanted)));
+            offerings.map(|offering| offering.price).min()
+        };
+        let mut priced: Vec<(Price, usize)> =
+            self.types.iter().filter_map(|kind| Some((of_type(*kind)?, *kind))).collect();
+        priced.sort_unstable();
+        let cheapest_price = priced.first().map_or(Price::ZERO, |(price, _)| *price);
+        self.types = priced.into_iter().map(|(_, kind)| kind).collect();
+        let launch = self.launch(capacity_types[0]);
+        let pool = self.pool();
+        let (requirements, relaxed) = self.requirements(&capacity_types);
+        let template = &pool.object.spec.template;
+        PlannedNodeClaim {
+            node_pool: pool.name.clone(),
+            pods,
+            instance_types: self.types.iter().map(|kind| pool.types[*kind].kind.clone()).collect(),
+            labels: self.labels(),
+            annotations: self.annotations(relaxed),
+            taints: template.spec.taints.clone(),
+            startup_taints: template.spec.startup_taints.clone(),
+            resources: self.resources(),
+            cheapest_price,
+            launch,
+            min_values_relaxed: relaxed,
+            largest_capacity: self.types.iter().fold(Resources::new(), |most, kind| most.max(&pool.types[*kind].kind.capacity)),
+            requirements,
+        }
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.prepared.pools[self.scope.pool]
+    }
+
+    fn offering(&self, kind: usize, capacity_type: Option<CapacityType>) -> Option<&Offering> {
+        cheapest(&self.pool().types[kind], self.scope, self.bin, capacity_type)
+    }
+
+    /// How the machine may be paid for, what is tried first in front. Clouds prefer spot wherever it is allowed; where on-demand
+    /// is cheaper, spot is therefore left out.
+    fn capacity_types(&self) -> Vec<CapacityType> {
+        if self.bin.reservation.is_some() {
+            return vec![CapacityType::Reserved];
+        }
+        let least = |wanted| self.types.iter().filter_map(|kind| self.offering(*kind, Some(wanted))).map(|own| own.price).min();
+        match (least(CapacityType::Spot), least(CapacityType::OnDemand)) {
+            (Some(spot), Some(on_demand)) if spot <= on_demand => vec![CapacityType::Spot, CapacityType::OnDemand],
+            (Some(_), None) => vec![CapacityType::Spot],
+            (_, Some(_)) | (None, None) => vec![CapacityType::OnDemand],
+        }
+    }
+
+    fn launch(&self, capacity_type: CapacityType) -> Launch {
+        let offers = self.types.iter().filter_map(|kind| Some((*kind, self.offering(*kind, Some(capacity_type))?)));
+        let (kind, offering) = offers
+            .min_by(|a, b| (a.1.price, a.0).cmp(&(b.1.price, b.0)))
+            .expect("a machine is only filled for a type that has an offering, and its own type is among those that hold its pods");
+        Launch {
+            instance_type: self.pool().types[kind].kind.name.clone(),
+            zone: offering.zone.clone(),
+            capacity_type,
+            price: offering.price,
+            reservation_id: offering.reservation_id.clone(),
+        }
+    }
+
+    /// What is written into the claim, and whether some `minValues` had to be lowered.
+    fn requirements(&self, capacity_types: &[CapacityType]) -> (Requirements, bool) {
+        let pool = self.pool();
+        let mut written = Pool::written(&self.scope.admission.requirements);
+        let names = self.types.iter().map(|kind| pool.types[*kind].kind.name.as_str());
+        written.add(Requirement::new(labels::INSTANCE_TYPE, Operator::In, names));
+        written.add(Requirement::new(labels::CAPACITY_TYPE, Operator::In, capacity_types.iter().map(|own| own.as_str())));
+        if self.bin.reservation.is_some() {
+            let offerings = self.types.iter().filter_map(|kind| self.offering(*kind, None));
+            if let Some(offering) = offerings.into_iter().next() {
+                written.extend(&offering_requirements(offering));
+            }
+        }
+        let lacking = lacking_values(pool, &self.types, &self.scope.admission.requirements);
+        for (key, there) in &lacking {
+            if let Some(requirement) = written.remove(key) {
+                written.add(requirement.with_min_values(Some(*there)));
+            }
+        }
+        (written, !lacking.is_empty())
+    }
+
+    /// The template's labels, and a value for every label of the user's own that is asked for.
+    fn labels(&self) -> BTreeMap<String, String> {
+        let mut all = self.pool().labels.clone();
+        for requirement in Pool::written(&self.scope.admission.requirements).iter() {
+            let key = requirement.key();
+            if all.contains_key(key) || self.prepared.well_known.contains(key) || labels::is_restricted(key) {
+                continue;
+            }
+            if let Some(value) = requirement.any_value() {
+                all.insert(key.to_owned(), value);
+            }
+        }
+        all
+    }
+
+    fn annotations(&self, relaxed: bool) -> BTreeMap<String, String> {
+        let pool = self.pool();
+        let mut annotations = pool.object.spec.template.metadata.annotations.clone();
+        annotations.insert(labels::NODE_POOL_HASH.to_owned(), hash::node_pool(&pool.object));
+        annotations.insert(labels::NODE_POOL_HASH_VERSION.to_owned(), hash::NODE_POOL_VERSION.to_owned());
+        if pool.min_values().next().is_some() {
+            annotations.insert(labels::MIN_VALUES_RELAXED.to_owned(), relaxed.to_string());
+        }
+        annotations
+    }
+
+    /// What the pods ask for, and the least that daemons take on any of the types.
+    fn resources(&self) -> Resources {
+        let pool = self.pool();
+        let groups = self.types.iter().map(|kind| pool.types[*kind].daemon_group).collect::<BTreeSet<_>>();
+        let overheads = groups.into_iter().map(|group| pool.daemon_groups[group].requests.clone());
+        let mut sum = overheads.reduce(|least, other| least.min(&other)).unwrap_or_default();
+        for (class, times) in &self.bin.contents {
+            sum.add(&self.classes.list[*class].requests.times(i64::from(*times)));
+        }
+        sum
+    }
+}

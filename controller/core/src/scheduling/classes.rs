@@ -1,0 +1,338 @@
+//! Pods that are equal for scheduling, handled together.
+
+use super::{
+    class_key::class_key,
+    daemons::required_alternatives,
+    host::{HostRules, HostState},
+    prepared::Prepared,
+    topology::{Groups, required_affinity, required_anti, required_spread},
+};
+use crate::{
+    api::labels,
+    model::{
+        HostPort, Incompatible, PREFER_NO_SCHEDULE, PodKey, PreferencePolicy, Requirements, Resources, WhyNot, host_ports,
+        is_daemon_pod, is_gated, is_static_pod, pod_requests, pod_spec,
+    },
+};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+
+/// Where a pod may go, as far as its node alone decides.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Shape {
+    pub(super) requirements: Requirements,
+    pub(super) tolerations: Arc<[Toleration]>,
+}
+
+/// Pods that are equal for scheduling.
+#[derive(Clone, Debug)]
+pub(super) struct Class {
+    /// By namespace and name.
+    pub(super) pods: Vec<Arc<Pod>>,
+    pub(super) requests: Resources,
+    /// The requests by dimension; none if no machine has some of what is asked for.
+    pub(super) request: Option<Vec<i64>>,
+    /// From the most to the least preferred; each a list of shapes of which one must hold.
+    pub(super) levels: Vec<Vec<usize>>,
+    pub(super) ports: Vec<HostPort>,
+    pub(super) host: HostRules,
+    pub(super) domain: DomainRules,
+}
+
+/// What a class asks of the pods in its zone (or any other domain than a host). Groups are positions in [`Groups`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct DomainRules {
+    /// Groups that select the pods of this class.
+    pub(super) selected: Vec<usize>,
+    /// Groups of which no pod may be in the domain.
+    pub(super) anti: Vec<usize>,
+    /// Groups of which some pod must be in the domain.
+    pub(super) affinity: Vec<usize>,
+    pub(super) spread: Vec<SpreadRule>,
+}
+
+/// A spread constraint over domains.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct SpreadRule {
+    pub(super) group: usize,
+    pub(super) max_skew: u32,
+    pub(super) min_domains: u32,
+    /// Whether only nodes that the pod's node selector and affinity allow count.
+    pub(super) honor_affinity: bool,
+    /// Whether only nodes whose taints the pod tolerates count.
+    pub(super) honor_taints: bool,
+}
+
+impl DomainRules {
+    pub(super) fn is_empty(&self) -> bool {
+        self.anti.is_empty() && self.affinity.is_empty() && self.spread.is_empty()
+    }
+}
+
+impl Class {
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.pods.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many more pods of the class may join a node with these ports taken, at most `most`; resources are looked at
+    /// elsewhere.
+    pub(super) fn at_most_on(&self, host: &HostState, taken: &[HostPort], most: u32) -> u32 {
+        let most = self.host.at_most(host, most, false);
+        self.at_most_by_ports(taken, most)
+    }
+
+    /// As before, where the node is new and the class may be the first of its company.
+    pub(super) fn at_most_on_new(&self, host: &HostState, taken: &[HostPort], most: u32, may_begin: bool) -> u32 {
+        let most = self.host.at_most(host, most, may_begin);
+        self.at_most_by_ports(taken, most)
+    }
+
+    fn at_most_by_ports(&self, taken: &[HostPort], most: u32) -> u32 {
+        if self.ports.is_empty() {
+            return most;
+        }
+        let conflict = self.ports.iter().any(|own| taken.iter().any(|port| own.conflicts_with(port)));
+        if conflict { 0 } else { most.min(1) }
+    }
+
+    /// Records that `times` pods have joined a node.
+    pub(super) fn enter(&self, host: &mut HostState, times: u32) {
+        self.host.enter(host, times);
+    }
+}
+
+/// The pods of a solve as classes.
+#[derive(Debug)]
+pub(super) struct Classes {
+    /// The most demanding first: those that ask something of their node, then by CPU and memory.
+    pub(super) list: Vec<Class>,
+    pub(super) shapes: Vec<Shape>,
+    pub(super) groups: Groups,
+    /// Pods that are wrong by themselves.
+    pub(super) refused: Vec<(Arc<Pod>, WhyNot)>,
+}
+
+impl Classes {
+    /// Groups `pods`; a pod that is given twice counts once.
+    pub(super) fn of(pods: &[Arc<Pod>], prepared: &Prepared<'_>) -> Self {
+        let mut sorted: Vec<(PodKey, &Arc<Pod>)> = pods.iter().map(|pod| (PodKey::of(pod), pod)).collect();
+        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        sorted.dedup_by(|a, b| a.0 == b.0);
+        let mut builder = Builder::new(prepared);
+        let mut equal: BTreeMap<Vec<u8>, Vec<Arc<Pod>>> = BTreeMap::new();
+        let mut key = Vec::new();
+        for (_, pod) in sorted {
+            if let Some(why) = wrong_by_itself(pod) {
+                builder.refused.push((pod.clone(), why));
+                continue;
+            }
+            class_key(pod, &mut key);
+            match equal.get_mut(&key) {
+                Some(pods) => pods.push(pod.clone()),
+                None => {
+                    equal.insert(key.clone(), vec![pod.clone()]);
+                }
+            }
+        }
+        let classes: Vec<Class> = equal.into_values().filter_map(|pods| builder.class(pods)).collect();
+        let mut list: Vec<Class> = classes.into_iter().flat_map(|class| builder.split(class)).collect();
+        list.sort_by_cached_key(|class| builder.rank(class));
+        Self { list, shapes: builder.shapes, groups: builder.groups, refused: builder.refused }
+    }
+}
+
+/// Why nothing should be done for a pod, whatever there is.
+fn wrong_by_itself(pod: &Pod) -> Option<WhyNot> {
+    if is_daemon_pod(pod) {
+        return Some(WhyNot::DaemonPod);
+    }
+    if is_static_pod(pod) {
+        return Some(WhyNot::StaticPod);
+    }
+    if is_gated(pod) {
+        let gates = pod_spec(pod).scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).collect();
+        return Some(WhyNot::Gated { gates });
+    }
+    unsupported(pod_spec(pod)).map(|constraint| WhyNot::Unsupported { constraint })
+}
+
+/// What a pod needs that is not decided here.
+fn unsupported(spec: &PodSpec) -> Option<&'static str> {
+    let claims = |volume: &k8s_openapi::api::core::v1::Volume| {
+        volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some()
+    };
+    if spec.volumes.iter().flatten().any(claims) {
+        return Some("a volume that is claimed");
+    }
+    spec.resource_claims.as_ref().filter(|claims| !claims.is_empty()).map(|_| "a resource claim")
+}
+
+struct Builder<'a> {
+    prepared: &'a Prepared<'a>,
+    shapes: Vec<Shape>,
+    /// By requirements and tolerations as text.
+    shape_numbers: BTreeMap<(Requirements, String), usize>,
+    groups: Groups,
+    refused: Vec<(Arc<Pod>, WhyNot)>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(prepared: &'a Prepared<'a>) -> Self {
+        let mut groups = Groups::new(&prepared.snapshot().namespaces);
+        for pod in &prepared.keepers {
+            for term in required_anti(pod) {
+                groups.of_term(pod, term);
+            }
+        }
+        Self { prepared, shapes: Vec::new(), shape_numbers: BTreeMap::new(), groups, refused: Vec::new() }
+    }
+
+    /// The class of pods with equal keys; none where they are refused.
+    fn class(&mut self, pods: Vec<Arc<Pod>>) -> Option<Class> {
+        let pod = pods.first()?.clone();
+        match self.parts(&pod) {
+            Ok((requests, levels)) => {
+                let request = self.prepared.dimensions.requests(&requests);
+                let ports = host_ports(&pod).into_iter().collect();
+                let (host, domain) = self.rules(&pod);
+                Some(Class { pods, requests, request, levels, ports, host, domain })
+            }
+            Err(why) => {
+                self.refused.extend(pods.into_iter().map(|pod| (pod, why.clone())));
+                None
+            }
+        }
+    }
+
+    fn parts(&mut self, pod: &Pod) -> Result<(Resources, Vec<Vec<usize>>), WhyNot> {
+        let requests = pod_requests(pod)?;
+        let spec = pod_spec(pod);
+        let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+        let required = affinity.and_then(|node| node.required_during_scheduling_ignored_during_execution.as_ref());
+        let by_field = |term: &k8s_openapi::api::core::v1::NodeSelectorTerm| {
+            term.match_fields.as_ref().is_some_and(|fields| !fields.is_empty())
+        };
+        if required.is_some_and(|required| required.node_selector_terms.iter().any(by_field)) {
+            return Err(WhyNot::MatchFields);
+        }
+        let alternatives = required_alternatives(spec);
+        let possible: Vec<&Requirements> = alternatives.iter().filter(|asked| asked.contradiction().is_none()).collect();
+        if possible.is_empty() {
+            let key = alternatives.iter().find_map(Requirements::contradiction).map(|asked| asked.key().to_owned());
+            let key = key.unwrap_or_else(|| "nodeAffinity".to_owned());
+            return Err(WhyNot::Incompatible(Incompatible::Contradiction { key }));
+        }
+        if possible.iter().all(|asked| opts_out(asked)) {
+            return Err(WhyNot::OptsOut);
+        }
+        Ok((requests, self.levels(spec, &possible)))
+    }
+
+    /// Each preferred node affinity term in turn, the heaviest first, as if it were required; then none of them; then, where
+    /// some taint only prefers, tolerating that (spec core 2.6).
+    fn levels(&mut self, spec: &PodSpec, alternatives: &[&Requirements]) -> Vec<Vec<usize>> {
+        let own: Arc<[Toleration]> = spec.tolerations.clone().unwrap_or_default().into();
+        let mut levels: Vec<Vec<usize>> = Vec::new();
+        if self.prepared.snapshot().settings.preference_policy == PreferencePolicy::Respect {
+            for preferred in preferred_terms(spec) {
+                let both = alternatives.iter().map(|asked| asked.and(&preferred)).filter(|asked| asked.contradiction().is_none());
+                let level: Vec<usize> = both.map(|requirements| self.shape(requirements, &own)).collect();
+                levels.push(level);
+            }
+        }
+        levels.push(alternatives.iter().map(|asked| self.shape((*asked).clone(), &own)).collect());
+        if self.prepared.prefers_no_schedule {
+            let prefers = Toleration {
+                operator: Some("Exists".to_owned()),
+                effect: Some(PREFER_NO_SCHEDULE.to_owned()),
+                ..Toleration::default()
+            };
+            let lenient: Arc<[Toleration]> = own.iter().cloned().chain([prefers]).collect();
+            levels.push(alternatives.iter().map(|asked| self.shape((*asked).clone(), &lenient)).collect());
+        }
+        levels.retain(|level| !level.is_empty());
+        levels
+    }
+
+    fn shape(&mut self, requirements: Requirements, tolerations: &Arc<[Toleration]>) -> usize {
+        let key = (requirements, serde_json::to_string(tolerations.as_ref()).unwrap_or_default());
+        let next = self.shapes.len();
+        match self.shape_numbers.get(&key) {
+            Some(number) => *number,
+            None => {
+                self.shapes.push(Shape { requirements: key.0.clone(), tolerations: tolerations.clone() });
+                self.shape_numbers.insert(key, next);
+                next
+            }
+        }
+    }
+
+    /// The topology constraints of a pod, apart from what selects it.
+    fn rules(&mut self, pod: &Pod) -> (HostRules, DomainRules) {
+        let (mut host, mut domain) = (HostRules::default(), DomainRules::default());
+        for term in required_anti(pod) {
+            let group = self.groups.of_term(pod, term);
+            if self.groups.get(group).is_by_host() { host.anti.push(group) } else { domain.anti.push(group) }
+        }
+        for term in required_affinity(pod) {
+            let group = self.groups.of_term(pod, term);
+            if self.groups.get(group).is_by_host() { host.affinity.push(group) } else { domain.affinity.push(group) }
+        }
+        for spread in required_spread(pod) {
+            let group = self.groups.of_spread(pod, spread);
+            let max_skew = u32::try_from(spread.max_skew).unwrap_or(1).max(1);
+            if self.groups.get(group).is_by_host() {
+                host.spread.push((group, max_skew));
+            } else {
+                domain.spread.push(SpreadRule {
+                    group,
+                    max_skew,
+                    min_domains: spread.min_domains.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+                    honor_affinity: spread.node_affinity_policy.as_deref() != Some("Ignore"),
+                    honor_taints: spread.node_taints_policy.as_deref() == Some("Honor"),
+                });
+            }
+        }
+        (host, domain)
+    }
+
+    /// Splits a class by which groups select its pods.
+    fn split(&self, class: Class) -> Vec<Class> {
+        if self.groups.len() == 0 {
+            return vec![class];
+        }
+        let mut parts: BTreeMap<Vec<usize>, Vec<Arc<Pod>>> = BTreeMap::new();
+        for pod in &class.pods {
+            parts.entry(self.groups.selecting(pod).collect()).or_default().push(pod.clone());
+        }
+        let part = |(selected, pods): (Vec<usize>, Vec<Arc<Pod>>)| {
+            let (by_host, by_domain) = selected.into_iter().partition(|group| self.groups.get(*group).is_by_host());
+            let host = HostRules { selected: by_host, ..class.host.clone() };
+            let domain = DomainRules { selected: by_domain, ..class.domain.clone() };
+            Class { pods, host, domain, ..class.clone() }
+        };
+        parts.into_iter().map(part).collect()
+    }
+
+    fn rank(&self, class: &Class) -> impl Ord + use<> {
+        let asks = |level: &Vec<usize>| level.iter().any(|shape| !self.shapes[*shape].requirements.is_empty());
+        let follows = !class.host.affinity.is_empty() || !class.domain.affinity.is_empty();
+        let demanding = class.levels.iter().any(asks) || !class.ports.is_empty();
+        let (cpu, memory) = (class.requests.get(crate::model::CPU), class.requests.get(crate::model::MEMORY));
+        (follows, !demanding, Reverse(cpu), Reverse(memory), class.pods.first().map(|pod| PodKey::of(pod)))
+    }
+}
+
+/// Whether only nodes without a NodePool will do.
+fn opts_out(asked: &Requirements) -> bool {
+    asked.get(labels::NODE_POOL).is_some_and(|pool| pool.allows_absent() && !pool.intersects(pool))
+}
+
+/// The preferred node affinity terms, heaviest first.
+fn preferred_terms(spec: &PodSpec) -> Vec<Requirements> {
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let preferred = affinity.and_then(|node| node.preferred_during_scheduling_ignored_during_execution.as_ref());
+    let mut terms: Vec<_> = preferred.into_iter().flatten().collect();
+    terms.sort_by_key(|term| Reverse(term.weight));
+    terms.into_iter().map(|term| Requirements::from_term(&term.preference)).filter(|asked| !asked.is_empty()).collect()
+}

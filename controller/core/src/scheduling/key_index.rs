@@ -1,0 +1,90 @@
+//! Which of many requirement sets ask what of a label, so that a pod's requirement is compared once per distinct requirement
+//! and not once per instance type.
+
+use super::bits::Bits;
+use crate::model::{Requirement, Requirements};
+use std::collections::BTreeMap;
+
+/// The distinct requirements of each key, with the positions of the sets that have them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeyIndex {
+    keys: BTreeMap<String, KeyGroups>,
+    size: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct KeyGroups {
+    /// The sets that say something of the key.
+    pub(super) defined: Bits,
+    groups: Vec<(Requirement, Bits)>,
+}
+
+impl KeyIndex {
+    /// Indexes `sets` by their positions.
+    pub(super) fn new<'a>(sets: impl ExactSizeIterator<Item = &'a Requirements>) -> Self {
+        let size = sets.len();
+        let mut distinct: BTreeMap<&Requirement, Bits> = BTreeMap::new();
+        for (position, set) in sets.enumerate() {
+            for requirement in set.iter() {
+                distinct.entry(requirement).or_insert_with(|| Bits::none(size)).insert(position);
+            }
+        }
+        let mut keys: BTreeMap<String, KeyGroups> = BTreeMap::new();
+        for (requirement, positions) in distinct {
+            let key = keys.entry(requirement.key().to_owned());
+            let groups = key.or_insert_with(|| KeyGroups { defined: Bits::none(size), groups: Vec::new() });
+            groups.defined.unite(&positions);
+            groups.groups.push((requirement.clone(), positions));
+        }
+        Self { keys, size }
+    }
+
+    /// How many sets there are.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What is said of `key`; none where no set says anything.
+    pub(super) fn get(&self, key: &str) -> Option<&KeyGroups> {
+        self.keys.get(key)
+    }
+
+    /// The keys of which something is said.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
+    }
+
+    /// The sets that satisfy `asked`; those that say nothing of its key do if `or_silent`.
+    pub(super) fn satisfying(&self, asked: &Requirement, or_silent: bool) -> Bits {
+        let Some(groups) = self.keys.get(asked.key()) else {
+            return if or_silent { Bits::all(self.size) } else { Bits::none(self.size) };
+        };
+        let mut found = if or_silent { Bits::all(self.size) } else { Bits::none(self.size) };
+        found.subtract(&groups.defined);
+        let fitting = groups.groups.iter().filter(|(own, _)| own.compatible(asked));
+        fitting.for_each(|(_, positions)| found.unite(positions));
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyIndex;
+    use crate::model::{Operator, Requirement, Requirements};
+
+    #[test]
+    fn silent_sets_count_only_where_they_may() {
+        let sets = [
+            Requirements::from_iter([Requirement::new("arch", Operator::In, ["amd64"])]),
+            Requirements::from_iter([Requirement::new("arch", Operator::In, ["arm64"])]),
+            Requirements::new(),
+        ];
+        let index = KeyIndex::new(sets.iter());
+        let arm = Requirement::new("arch", Operator::In, ["arm64"]);
+        assert_eq!(index.satisfying(&arm, false).iter().collect::<Vec<_>>(), [1]);
+        assert_eq!(index.satisfying(&arm, true).iter().collect::<Vec<_>>(), [1, 2]);
+        let other = Requirement::new("zone", Operator::Exists, [""; 0]);
+        assert!(index.satisfying(&other, false).is_empty());
+        assert_eq!(index.satisfying(&other, true).iter().count(), 3);
+    }
+}

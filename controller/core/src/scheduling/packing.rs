@@ -1,0 +1,541 @@
+//! Which machines to open, and what goes into each: at every step the machine that costs least per worth of pods packed.
+//!
+//! The worth of a pod is what it would cost alone in bulk: the least price of a machine, over all that will do, divided by how
+//! many such pods it holds. A machine packed with pods whose worth exceeds its price is a bargain, because their needs complement
+//! each other; one with idle room is dear. Machines are opened for the most worthy class first and filled up with others.
+
+use super::{
+    classes::{Class, Classes},
+    dimensions::{take, times_that_fit},
+    existing::Filling,
+    host::HostState,
+    pool::Pool,
+    prepared::Prepared,
+    scopes::{ScopeId, Scopes},
+};
+use crate::model::{HostPort, MinValuesPolicy, Price};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many classes are looked at when a machine is judged; of more, a regular sample is. The chosen machine is filled from all.
+const JUDGED_CLASSES: usize = 256;
+/// Among machines whose price per worth is within so many thousandths of the best, the one that holds most is taken: fewer
+/// nodes for the same money.
+const FEWER_NODES_PERMILLE: i128 = 5;
+
+/// A machine to be launched.
+#[derive(Clone, Debug)]
+pub(super) struct Bin {
+    pub(super) scope: ScopeId,
+    /// Position in the pool's types: what it was filled for.
+    pub(super) kind: usize,
+    pub(super) free: Vec<i64>,
+    pub(super) ports: Vec<HostPort>,
+    host: HostState,
+    /// (class, how many)
+    pub(super) contents: Vec<(usize, u32)>,
+    /// The reservation that pays for it.
+    pub(super) reservation: Option<String>,
+    /// What it holds of its pool's limits, by dimension.
+    pub(super) held: Vec<i64>,
+}
+
+/// What may still be launched from a pool.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    pub(super) left: Vec<i64>,
+    pub(super) nodes_left: i64,
+}
+
+/// One solve under way.
+pub(super) struct Packing<'a> {
+    prepared: &'a Prepared<'a>,
+    classes: &'a Classes,
+    pub(super) scopes: Scopes<'a>,
+    /// By class: pods without a place.
+    pub(super) left: Vec<u32>,
+    /// By class: the level of preference that is being tried.
+    level: Vec<usize>,
+    /// By class: what one pod is worth, in nano-dollars.
+    worth: Vec<i128>,
+    /// By class and pool: the scopes of its level, alternatives.
+    class_scopes: Vec<Vec<Vec<ScopeId>>>,
+    pub(super) bins: Vec<Bin>,
+    /// By pool.
+    pub(super) limits: Vec<Limits>,
+    /// By scope: its types that no other beats, cheapest first.
+    fronts: BTreeMap<ScopeId, Vec<usize>>,
+    /// Dimensions that some class asks for.
+    asked: Vec<usize>,
+    /// By group: whether some pod of it is on some node.
+    present: Vec<bool>,
+    /// Classes that were not looked at in time.
+    pub(super) unseen: BTreeSet<usize>,
+}
+
+/// A machine that could be opened.
+struct Candidate {
+    scope: ScopeId,
+    kind: usize,
+    price: Price,
+    worth: i128,
+    contents: Vec<(usize, u32)>,
+}
+
+impl<'a> Packing<'a> {
+    pub(super) fn new(prepared: &'a Prepared<'a>, classes: &'a Classes, reserved_fallback: bool) -> Self {
+        let count = classes.list.len();
+        let asked = |dimension: &usize| {
+            let mut requests = classes.list.iter().filter_map(|class| class.request.as_ref());
+            requests.any(|request| request[*dimension] > 0)
+        };
+        let limits = prepared.pools.iter().map(|pool| Limits { left: pool.left.clone(), nodes_left: pool.nodes_left });
+        Self {
+            prepared,
+            classes,
+            scopes: Scopes::new(prepared, reserved_fallback),
+            left: classes.list.iter().map(Class::count).collect(),
+            level: vec![0; count],
+            worth: vec![0; count],
+            class_scopes: vec![Vec::new(); count],
+            bins: Vec::new(),
+            limits: limits.collect(),
+            fronts: BTreeMap::new(),
+            asked: (0..prepared.dimensions.len()).filter(asked).collect(),
+            present: vec![false; classes.groups.len()],
+            unseen: BTreeSet::new(),
+        }
+    }
+
+    /// Finds places for every class, first on `existing` machines, then on new ones.
+    pub(super) fn run(&mut self, existing: &mut Filling<'_>, go_on: &mut dyn FnMut() -> bool) {
+        self.present = (0..self.classes.groups.len()).map(|group| existing.has(group)).collect();
+        for class in 0..self.classes.list.len() {
+            self.place_on_existing(class, existing);
+            self.enter_level(class);
+            while self.left[class] > 0 && !self.is_launchable(class) && self.relax(class) {
+                self.place_on_existing(class, existing);
+            }
+        }
+        let mut order: Vec<usize> = (0..self.classes.list.len()).filter(|class| self.left[*class] > 0).collect();
+        let follows = |class: usize| !self.classes.list[class].host.affinity.is_empty();
+        order.sort_by_key(|class| (follows(*class), std::cmp::Reverse(self.worth[*class]), *class));
+        for position in 0..order.len() {
+            let class = order[position];
+            while self.left[class] > 0 {
+                if !go_on() {
+                    self.unseen.extend(order[position..].iter().copied().filter(|class| self.left[*class] > 0));
+                    return;
+                }
+                if self.open_for(class, &order[position..]) || self.join_open(class) {
+                    continue;
+                }
+                if !self.relax(class) {
+                    break;
+                }
+                self.place_on_existing(class, existing);
+                self.join_open(class);
+            }
+        }
+    }
+
+    fn place_on_existing(&mut self, class: usize, existing: &mut Filling<'_>) {
+        let own = &self.classes.list[class];
+        let level = &own.levels[self.level[class]];
+        let placed = existing.place(class, own, level, &self.classes.shapes, self.left[class]);
+        self.settle(class, placed);
+    }
+
+    /// Records that `times` pods of the class have found their place.
+    fn settle(&mut self, class: usize, times: u32) {
+        self.left[class] -= times;
+        if times > 0 {
+            let selected = &self.classes.list[class].host.selected;
+            selected.iter().for_each(|group| self.present[*group] = true);
+        }
+    }
+
+    /// Goes to the next level of preference; false at the last.
+    fn relax(&mut self, class: usize) -> bool {
+        let more = self.level[class] + 1 < self.classes.list[class].levels.len();
+        if more {
+            self.level[class] += 1;
+            self.enter_level(class);
+        }
+        more
+    }
+
+    /// Works out where the class could be launched at its level, and what it is worth.
+    fn enter_level(&mut self, class: usize) {
+        let own = &self.classes.list[class];
+        let level = &own.levels[self.level[class]];
+        let mut by_pool = Vec::with_capacity(self.prepared.pools.len());
+        let mut worth: Option<i128> = None;
+        for pool in 0..self.prepared.pools.len() {
+            let mut alternatives = Vec::new();
+            if let Some(request) = &own.request {
+                for shape in level {
+                    let Ok(scope) = self.scopes.of_shape(*shape, &self.classes.shapes, pool) else { continue };
+                    if let Some(own_worth) = self.worth_in(scope, request) {
+                        alternatives.push(scope);
+                        worth = Some(worth.map_or(own_worth, |worth| worth.min(own_worth)));
+                    }
+                }
+            }
+            by_pool.push(alternatives);
+        }
+        self.class_scopes[class] = by_pool;
+        self.worth[class] = worth.unwrap_or(1);
+    }
+
+    /// The least price per pod over the machines of `scope`, if any holds one.
+    fn worth_in(&self, scope: ScopeId, request: &[i64]) -> Option<i128> {
+        let scope = self.scopes.get(scope);
+        let pool = &self.prepared.pools[scope.pool];
+        let per_pod = |kind: usize| {
+            let room = &pool.types[kind].room;
+            let price = i128::from(scope.price(kind)?.nanos());
+            let mut share = 1i128;
+            for dimension in &self.asked {
+                let (asked, there) = (request[*dimension], room[*dimension]);
+                if asked > there {
+                    return None;
+                }
+                if asked > 0 {
+                    share = share.max(price * i128::from(asked) / i128::from(there));
+                }
+            }
+            Some(share)
+        };
+        scope.types().filter_map(per_pod).min()
+    }
+
+    fn is_launchable(&self, class: usize) -> bool {
+        self.class_scopes[class].iter().any(|alternatives| !alternatives.is_empty())
+    }
+
+    /// Puts pods of `class` into machines that are open already; true if some found room.
+    fn join_open(&mut self, class: usize) -> bool {
+        let own = &self.classes.list[class];
+        let Some(request) = &own.request else { return false };
+        let before = self.left[class];
+        for position in 0..self.bins.len() {
+            if self.left[class] == 0 {
+                break;
+            }
+            let bin = &self.bins[position];
+            let most = own.at_most_on(&bin.host, &bin.ports, self.left[class]);
+            let times = times_that_fit(request, &bin.free, most);
+            let pool = self.scopes.get(bin.scope).pool;
+            let (scope, kind) = (bin.scope, bin.kind);
+            if times == 0 {
+                continue;
+            }
+            if let Some(scope) = self.joined_scope(scope, kind, class, pool) {
+                let bin = &mut self.bins[position];
+                take(request, &mut bin.free, times);
+                bin.scope = scope;
+                bin.ports.extend(own.ports.iter().cloned());
+                own.enter(&mut bin.host, times);
+                bin.contents.push((class, times));
+                self.settle(class, times);
+            }
+        }
+        self.left[class] < before
+    }
+
+    /// The scope of a machine once pods of `class` join it; none if they cannot, or would make it dearer.
+    fn joined_scope(&mut self, scope: ScopeId, kind: usize, class: usize, pool: usize) -> Option<ScopeId> {
+        let price = self.scopes.get(scope).price(kind);
+        for position in 0..self.class_scopes[class][pool].len() {
+            let alternative = self.class_scopes[class][pool][position];
+            let Some(merged) = self.scopes.merge(scope, alternative) else { continue };
+            if self.scopes.get(merged).price(kind) == price {
+                return Some(merged);
+            }
+        }
+        None
+    }
+
+    /// Opens machines for `class`, filling them up from `order`; false if none can be.
+    fn open_for(&mut self, class: usize, order: &[usize]) -> bool {
+        let mut from = 0;
+        while from < self.prepared.pools.len() {
+            let weight = self.prepared.pools[from].weight;
+            let to = self.prepared.pools[from..].iter().take_while(|pool| pool.weight == weight).count() + from;
+            if let Some(best) = self.best(class, from..to, order) {
+                self.open(class, best, order);
+                return true;
+            }
+            from = to;
+        }
+        false
+    }
+
+    /// The best machine for `class` in pools of equal weight.
+    fn best(&mut self, class: usize, pools: std::ops::Range<usize>, order: &[usize]) -> Option<Candidate> {
+        let live: Vec<usize> = order.iter().copied().filter(|other| self.left[*other] > 0).collect();
+        let stride = live.len().div_ceil(JUDGED_CLASSES).max(1);
+        let sample: Vec<usize> = live.iter().copied().step_by(stride).collect();
+        let mut candidates = Vec::new();
+        for pool in pools {
+            for position in 0..self.class_scopes[class][pool].len() {
+                let scope = self.class_scopes[class][pool][position];
+                for kind in self.front(scope) {
+                    candidates.extend(self.judge(scope, kind, class, &sample));
+                }
+            }
+        }
+        pick(candidates)
+    }
+
+    /// The types of `scope` that no other beats in price and room.
+    fn front(&mut self, scope: ScopeId) -> Vec<usize> {
+        if let Some(known) = self.fronts.get(&scope) {
+            return known.clone();
+        }
+        let own = self.scopes.get(scope);
+        let pool = &self.prepared.pools[own.pool];
+        let mut priced: Vec<(Price, usize)> = own.types().filter_map(|kind| Some((own.price(kind)?, kind))).collect();
+        priced.sort_unstable();
+        let mut front: Vec<usize> = Vec::new();
+        for (_, kind) in priced {
+            // A reservation may hold too few machines to stand in for other types.
+            let mut others = front.iter().filter(|other| !is_reserved(pool, own, **other));
+            if !others.any(|other| beats(pool, *other, kind, &self.asked)) {
+                front.push(kind);
+            }
+        }
+        self.fronts.insert(scope, front.clone());
+        front
+    }
+
+    fn judge(&mut self, scope: ScopeId, kind: usize, class: usize, sample: &[usize]) -> Option<Candidate> {
+        let mixed = self.fill(scope, kind, class, sample)?;
+        if mixed.contents.len() == 1 {
+            return Some(mixed);
+        }
+        let alone = self.fill(scope, kind, class, &[])?;
+        pick(vec![mixed, alone])
+    }
+
+    /// Fills one machine of `kind` with pods of `class`, then with others in order; none if not even one pod fits.
+    fn fill(&mut self, scope: ScopeId, kind: usize, class: usize, others: &[usize]) -> Option<Candidate> {
+        let pool_index = self.scopes.get(scope).pool;
+        let pool = &self.prepared.pools[pool_index];
+        let limits = &self.limits[pool_index];
+        if !Pool::within_limits(&limits.left, limits.nodes_left, &pool.types[kind].capacity) {
+            return None;
+        }
+        self.scopes.get(scope).price(kind)?;
+        let mut bin = self.empty_bin(scope, kind);
+        let own = &self.classes.list[class];
+        let needs_all = !own.host.affinity.is_empty();
+        let begun_elsewhere = own.host.affinity.iter().any(|group| self.present[*group]);
+        if begun_elsewhere || self.add(&mut bin, class) == 0 || (needs_all && bin.contents[0].1 < self.left[class]) {
+            return None;
+        }
+        for other in others.iter().copied().filter(|other| *other != class) {
+            self.add(&mut bin, other);
+        }
+        if !self.keep_choice(&mut bin) {
+            return None;
+        }
+        let worth = bin.contents.iter().map(|(class, times)| self.worth[*class] * i128::from(*times)).sum();
+        let price = self.scopes.get(bin.scope).price(kind)?;
+        Some(Candidate { scope: bin.scope, kind, price, worth, contents: bin.contents })
+    }
+
+    fn empty_bin(&self, scope: ScopeId, kind: usize) -> Bin {
+        let pool = &self.prepared.pools[self.scopes.get(scope).pool];
+        let own = &pool.types[kind];
+        Bin {
+            scope,
+            kind,
+            free: own.room.clone(),
+            ports: pool.daemon_groups[own.daemon_group].ports.clone(),
+            host: HostState::empty(&self.classes.groups),
+            contents: Vec::new(),
+            reservation: None,
+            held: own.capacity.clone(),
+        }
+    }
+
+    /// Adds as many pods of `class` as fit; returns how many.
+    fn add(&mut self, bin: &mut Bin, class: usize) -> u32 {
+        let own = &self.classes.list[class];
+        let Some(request) = &own.request else { return 0 };
+        let fitting = times_that_fit(request, &bin.free, self.left[class]);
+        if fitting == 0 {
+            return 0;
+        }
+        let times = own.at_most_on_new(&bin.host, &bin.ports, fitting, bin.contents.is_empty());
+        let pool = self.scopes.get(bin.scope).pool;
+        if times == 0 {
+            return 0;
+        }
+        let Some(scope) = self.joined_scope(bin.scope, bin.kind, class, pool) else { return 0 };
+        bin.scope = scope;
+        take(request, &mut bin.free, times);
+        bin.ports.extend(own.ports.iter().cloned());
+        own.enter(&mut bin.host, times);
+        bin.contents.push((class, times));
+        times
+    }
+
+    /// Takes pods out again, last ones first, until enough types would do for the pool's `minValues`; false if there never are.
+    fn keep_choice(&mut self, bin: &mut Bin) -> bool {
+        let pool = &self.prepared.pools[self.scopes.get(bin.scope).pool];
+        let strict = self.prepared.snapshot().settings.min_values_policy == MinValuesPolicy::Strict;
+        if !strict || pool.min_values().next().is_none() {
+            return true;
+        }
+        while !bin.contents.is_empty() {
+            let types = super::claims::sufficient_types(self.prepared, &self.scopes, self.classes, bin, &self.limits);
+            if super::claims::lacking_values(pool, &types, &self.scopes.get(bin.scope).admission.requirements).is_empty() {
+                return true;
+            }
+            self.take_out_some(bin);
+        }
+        false
+    }
+
+    /// Halves what the last class has in the machine, so that a long way down is short.
+    fn take_out_some(&self, bin: &mut Bin) {
+        let Some((class, times)) = bin.contents.pop() else { return };
+        let request = self.classes.list[class].request.as_deref().unwrap_or_default();
+        let kept = times / 2;
+        for (free, asked) in bin.free.iter_mut().zip(request) {
+            *free += asked * i64::from(times - kept);
+        }
+        if kept > 0 {
+            bin.contents.push((class, kept));
+        }
+    }
+
+    /// Opens the machine again, fills it from all classes, and repeats it as often as its contents allow.
+    fn open(&mut self, class: usize, best: Candidate, order: &[usize]) {
+        let live: Vec<usize> = if best.contents.len() > 1 {
+            order.iter().copied().filter(|other| self.left[*other] > 0).collect()
+        } else {
+            Vec::new()
+        };
+        let start = self.start_scope(class, &best);
+        let filled = self.fill(start, best.kind, class, &live).unwrap_or(best);
+        let mut bin = self.empty_bin(filled.scope, filled.kind);
+        for (class, times) in &filled.contents {
+            let own = &self.classes.list[*class];
+            take(own.request.as_deref().unwrap_or_default(), &mut bin.free, *times);
+            bin.ports.extend(own.ports.iter().cloned());
+            own.enter(&mut bin.host, *times);
+        }
+        bin.contents.clone_from(&filled.contents);
+        bin.reservation = self.reservation(&filled);
+        self.hold_choice(&mut bin);
+        let copies = self.copies(&filled, &bin.held);
+        filled.contents.iter().for_each(|(class, times)| self.settle(*class, times * copies));
+        self.book(&filled, &bin.held, copies);
+        for _ in 0..copies {
+            self.bins.push(bin.clone());
+        }
+    }
+
+    /// The scope of `class` that the candidate was begun with.
+    fn start_scope(&mut self, class: usize, best: &Candidate) -> ScopeId {
+        let pool = self.scopes.get(best.scope).pool;
+        let alternatives = self.class_scopes[class][pool].clone();
+        let fitting = alternatives.into_iter().find(|scope| self.scopes.merge(*scope, best.scope) == Some(best.scope));
+        fitting.unwrap_or(best.scope)
+    }
+
+    /// Where the pool asks for a choice of types, a machine holds as much of the limits as its largest type would, so that
+    /// the choice is still there in the end.
+    fn hold_choice(&self, bin: &mut Bin) {
+        let pool = &self.prepared.pools[self.scopes.get(bin.scope).pool];
+        if pool.limited && pool.min_values().next().is_some() {
+            for kind in super::claims::sufficient_types(self.prepared, &self.scopes, self.classes, bin, &self.limits) {
+                bin.held.iter_mut().zip(&pool.types[kind].capacity).for_each(|(held, capacity)| *held = (*held).max(*capacity));
+            }
+        }
+    }
+
+    fn copies(&self, filled: &Candidate, held: &[i64]) -> u32 {
+        let by_contents = filled.contents.iter().map(|(class, times)| self.left[*class] / times).min().unwrap_or(1);
+        let pool = self.scopes.get(filled.scope).pool;
+        let limits = &self.limits[pool];
+        let by_limits = times_that_fit(held, &limits.left, by_contents);
+        let by_nodes = u32::try_from(limits.nodes_left).unwrap_or(u32::MAX);
+        let by_reservation = self.reservation(filled).map_or(u32::MAX, |id| self.scopes.ledger.get(&id).copied().unwrap_or(0));
+        by_limits.min(by_nodes).min(by_reservation).max(1)
+    }
+
+    fn reservation(&self, filled: &Candidate) -> Option<String> {
+        let scope = self.scopes.get(filled.scope);
+        let kind = &self.prepared.pools[scope.pool].types[filled.kind];
+        kind.offering(scope.offer(filled.kind)?).reservation_id.clone()
+    }
+
+    fn book(&mut self, filled: &Candidate, held: &[i64], copies: u32) {
+        let pool = self.scopes.get(filled.scope).pool;
+        let limits = &mut self.limits[pool];
+        for (left, held) in limits.left.iter_mut().zip(held).filter(|(left, _)| **left != i64::MAX) {
+            *left -= held * i64::from(copies);
+        }
+        if limits.nodes_left != i64::MAX {
+            limits.nodes_left -= i64::from(copies);
+        }
+        if let Some(id) = self.reservation(filled) {
+            self.scopes.reserve(&id, copies);
+            if self.scopes.ledger.get(&id) == Some(&0) {
+                self.fronts.clear();
+            }
+        }
+    }
+
+    /// The limited resources of which every one of `kinds` needs more than is left.
+    pub(super) fn exceeded(&self, pool: usize, kinds: &[usize]) -> Vec<String> {
+        let left = &self.limits[pool].left;
+        let types = &self.prepared.pools[pool].types;
+        let in_the_way = |dimension: &usize| kinds.iter().any(|kind| types[*kind].capacity[*dimension] > left[*dimension]);
+        (0..left.len()).filter(in_the_way).map(|dimension| self.prepared.dimensions.name(dimension).to_owned()).collect()
+    }
+
+    /// The level of preference at which `class` was last tried.
+    pub(super) fn level_of(&self, class: usize) -> usize {
+        self.level[class]
+    }
+}
+
+/// Whether `other` has at least the room of `kind` and needs no more of what is limited; it is known to cost no more.
+fn beats(pool: &Pool, other: usize, kind: usize, asked: &[usize]) -> bool {
+    let (better, worse) = (&pool.types[other], &pool.types[kind]);
+    let roomier = asked.iter().all(|dimension| better.room[*dimension] >= worse.room[*dimension]);
+    let within = || better.capacity.iter().zip(&worse.capacity).all(|(better, worse)| better <= worse);
+    roomier && (!pool.limited || within())
+}
+
+/// Whether a machine of `kind` would come out of a reservation.
+fn is_reserved(pool: &Pool, scope: &super::scopes::Scope, kind: usize) -> bool {
+    let own = &pool.types[kind];
+    scope.offer(kind).is_some_and(|offering| own.offering(offering).reservation_id.is_some())
+}
+
+/// The candidate with the least price per worth; of those that are about as good, the one that holds most.
+fn pick(candidates: Vec<Candidate>) -> Option<Candidate> {
+    let costs = |candidate: &Candidate| i128::from(candidate.price.nanos().max(1));
+    let mut best: Option<&Candidate> = None;
+    for candidate in &candidates {
+        let better = |own: &&Candidate| costs(candidate) * own.worth < costs(own) * candidate.worth;
+        if best.is_none_or(|own| better(&own)) {
+            best = Some(candidate);
+        }
+    }
+    let (price, worth) = best.map(|best| (costs(best), best.worth))?;
+    let close = |candidate: &Candidate| costs(candidate) * worth * 1000 <= price * candidate.worth * (1000 + FEWER_NODES_PERMILLE);
+    let mut chosen: Option<Candidate> = None;
+    for candidate in candidates.into_iter().filter(close) {
+        if chosen.as_ref().is_none_or(|own| candidate.worth > own.worth) {
+            chosen = Some(candidate);
+        }
+    }
+    chosen
+}

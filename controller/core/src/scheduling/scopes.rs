@@ -1,0 +1,188 @@
+//! What a pool could launch for pods of given shapes, worked out once per distinct question.
+
+use super::{
+    bits::Bits,
+    classes::Shape,
+    pool::{Admission, Pool, PoolOffering},
+    prepared::Prepared,
+};
+use crate::model::{CapacityType, Price, Requirements, WhyNot, first_untolerated, taint_text};
+use std::collections::BTreeMap;
+
+/// A position in [`Scopes`].
+pub(super) type ScopeId = usize;
+
+/// Machines of one pool that will do for some requirements.
+#[derive(Debug)]
+pub(super) struct Scope {
+    pub(super) pool: usize,
+    pub(super) admission: Admission,
+    /// By type: the offering that would be launched, and its price; none where the type will not do.
+    offers: Vec<Option<(Price, PoolOffering)>>,
+}
+
+/// How many machines each reservation still holds in this solve.
+pub(super) type Ledger = BTreeMap<String, u32>;
+
+/// Every scope of one solve.
+#[derive(Debug)]
+pub(super) struct Scopes<'a> {
+    prepared: &'a Prepared<'a>,
+    list: Vec<Scope>,
+    by_shape: BTreeMap<(usize, usize), Result<ScopeId, WhyNot>>,
+    merged: BTreeMap<(ScopeId, ScopeId), Option<ScopeId>>,
+    by_admission: BTreeMap<(usize, Requirements, Bits, Bits), ScopeId>,
+    pub(super) ledger: Ledger,
+    reserved_fallback: bool,
+}
+
+impl Scope {
+    /// What one machine of `kind` costs; none where it will not do.
+    pub(super) fn price(&self, kind: usize) -> Option<Price> {
+        self.offers[kind].map(|(price, _)| price)
+    }
+
+    /// The offering that a machine of `kind` would be launched through.
+    pub(super) fn offer(&self, kind: usize) -> Option<PoolOffering> {
+        self.offers[kind].map(|(_, offering)| offering)
+    }
+
+    /// The types that will do and can be had.
+    pub(super) fn types(&self) -> impl Iterator<Item = usize> {
+        self.admission.types.iter().filter(|kind| self.offers[*kind].is_some())
+    }
+}
+
+impl<'a> Scopes<'a> {
+    pub(super) fn new(prepared: &'a Prepared<'a>, reserved_fallback: bool) -> Self {
+        Self {
+            prepared,
+            list: Vec::new(),
+            by_shape: BTreeMap::new(),
+            merged: BTreeMap::new(),
+            by_admission: BTreeMap::new(),
+            ledger: ledger(prepared),
+            reserved_fallback,
+        }
+    }
+
+    pub(super) fn get(&self, id: ScopeId) -> &Scope {
+        &self.list[id]
+    }
+
+    /// What `pool` could launch for a shape.
+    pub(super) fn of_shape(&mut self, number: usize, shapes: &[Shape], pool: usize) -> Result<ScopeId, WhyNot> {
+        if let Some(known) = self.by_shape.get(&(number, pool)) {
+            return known.clone();
+        }
+        let found = self.admit(&shapes[number], pool).map(|admission| self.intern(pool, admission));
+        self.by_shape.insert((number, pool), found.clone());
+        found
+    }
+
+    fn admit(&self, shape: &Shape, pool: usize) -> Result<Admission, WhyNot> {
+        let own = &self.prepared.pools[pool];
+        if let Some(taint) = first_untolerated(&shape.tolerations, own.taints()) {
+            return Err(WhyNot::Taint { taint: taint_text(taint) });
+        }
+        Ok(own.admit(&shape.requirements, &self.prepared.signatures, &self.prepared.well_known)?)
+    }
+
+    /// What will do for both; none if nothing does.
+    pub(super) fn merge(&mut self, a: ScopeId, b: ScopeId) -> Option<ScopeId> {
+        if a == b {
+            return Some(a);
+        }
+        let key = (a.min(b), a.max(b));
+        if let Some(known) = self.merged.get(&key) {
+            return *known;
+        }
+        let merged = self.merge_anew(key.0, key.1);
+        self.merged.insert(key, merged);
+        merged
+    }
+
+    fn merge_anew(&mut self, a: ScopeId, b: ScopeId) -> Option<ScopeId> {
+        let (first, second) = (&self.list[a], &self.list[b]);
+        let requirements = first.admission.requirements.and(&second.admission.requirements);
+        if requirements.contradiction().is_some() {
+            return None;
+        }
+        let mut admission = first.admission.clone();
+        admission.types.intersect(&second.admission.types);
+        admission.signatures.intersect(&second.admission.signatures);
+        admission.requirements = requirements;
+        let pool = first.pool;
+        let id = self.intern(pool, admission);
+        self.list[id].types().next().is_some().then_some(id)
+    }
+
+    fn intern(&mut self, pool: usize, admission: Admission) -> ScopeId {
+        let key = (pool, admission.requirements.clone(), admission.types.clone(), admission.signatures.clone());
+        if let Some(known) = self.by_admission.get(&key) {
+            return *known;
+        }
+        let offers = self.offers(&self.prepared.pools[pool], &admission);
+        self.list.push(Scope { pool, admission, offers });
+        self.by_admission.insert(key, self.list.len() - 1);
+        self.list.len() - 1
+    }
+
+    fn offers(&self, pool: &Pool, admission: &Admission) -> Vec<Option<(Price, PoolOffering)>> {
+        let offer = |kind: usize| admission.types.contains(kind).then(|| self.offer(pool, kind, admission)).flatten();
+        (0..pool.types.len()).map(offer).collect()
+    }
+
+    /// How one machine would be launched: from a reservation that has one left, else at the lowest price, spot before on-demand
+    /// where both cost the same.
+    fn offer(&self, pool: &Pool, kind: usize, admission: &Admission) -> Option<(Price, PoolOffering)> {
+        let own = &pool.types[kind];
+        let allowed = own.offerings.iter().filter(|offering| admission.signatures.contains(offering.signature));
+        let mut best: Option<(bool, Price, CapacityType, PoolOffering)> = None;
+        let mut reserved_is_taken = false;
+        for offering in allowed {
+            let full = own.offering(*offering);
+            if let Some(id) = &full.reservation_id {
+                if self.ledger.get(id).copied().unwrap_or(0) == 0 {
+                    reserved_is_taken = true;
+                    continue;
+                }
+            }
+            let candidate = (full.reservation_id.is_none(), full.price, full.capacity_type, *offering);
+            let better = |own: &(bool, Price, CapacityType, PoolOffering)| (candidate.0, candidate.1, candidate.2) < (own.0, own.1, own.2);
+            if best.as_ref().is_none_or(better) {
+                best = Some(candidate);
+            }
+        }
+        let (unreserved, price, _, offering) = best?;
+        let must_wait = unreserved && reserved_is_taken && !self.reserved_fallback;
+        (!must_wait).then_some((price, offering))
+    }
+
+    /// Takes `count` machines from a reservation; once it is empty, every price is worked out anew.
+    pub(super) fn reserve(&mut self, id: &str, count: u32) {
+        let Some(left) = self.ledger.get_mut(id) else { return };
+        *left = left.saturating_sub(count);
+        if *left == 0 {
+            for position in 0..self.list.len() {
+                let scope = &self.list[position];
+                let offers = self.offers(&self.prepared.pools[scope.pool], &scope.admission);
+                self.list[position].offers = offers;
+            }
+        }
+    }
+}
+
+/// What reservations hold; where pools disagree, the least.
+fn ledger(prepared: &Prepared<'_>) -> Ledger {
+    let mut ledger = Ledger::new();
+    for kind in prepared.pools.iter().flat_map(|pool| &pool.types) {
+        for offering in kind.offerings.iter().map(|offering| kind.offering(*offering)) {
+            if let Some(id) = &offering.reservation_id {
+                let held = ledger.entry(id.clone()).or_insert(offering.reservation_capacity);
+                *held = (*held).min(offering.reservation_capacity);
+            }
+        }
+    }
+    ledger
+}
