@@ -74,7 +74,7 @@ impl CloudConfig {
         let regions = catalogue.regions();
         if !regions.contains(&self.region.as_str()) {
             let hint = hint(&self.region, regions.iter().copied());
-            problems.push(format!("unknown region `{}`{hint} Known: {}", self.region, regions.join(", ")));
+            problems.push(format!("unknown region `{}` (known: {}){hint}", self.region, regions.join(", ")));
         }
         for zone in &self.zones {
             if !catalogue.zones_of(&self.region).any(|known| known.name == zone) {
@@ -213,7 +213,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case(r#"{"region": "us-west-3"}"#, "unknown region `us-west-3`; did you mean `us-west-2`? Known: eu-west-1")]
+    #[case(
+        r#"{"region": "us-west-3"}"#,
+        "unknown region `us-west-3` (known: eu-west-1, us-east-1, us-west-2); did you mean `us-west-2`?"
+    )]
     #[case(
         r#"{"zones": ["us-west-2e"]}"#,
         "unknown zone `us-west-2e` in region `us-west-2`; did you mean `us-west-2a`?"
