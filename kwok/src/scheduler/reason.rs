@@ -1,0 +1,106 @@
+//! Why a pod cannot go to a node, in kube-scheduler's words.
+
+use std::{collections::BTreeMap, fmt};
+
+/// Why one node is out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The node is cordoned.
+    Cordoned,
+    /// A taint is not tolerated.
+    UntoleratedTaint {
+        /// The taint's key.
+        key: String,
+        /// The taint's value; empty if it has none.
+        value: String,
+    },
+    /// `nodeSelector` or required node affinity.
+    NodeAffinity,
+    /// The pod names another node.
+    NodeNameMismatch,
+    /// A host port is taken.
+    HostPort,
+    /// As many pods as the node takes are there.
+    TooManyPods,
+    /// Too little of a resource is left.
+    Insufficient(String),
+    /// A bound volume cannot be used from there.
+    VolumeAffinity,
+    /// The storage class provisions no volume there.
+    StorageTopology,
+    /// A spread constraint would be violated.
+    Spread,
+    /// The node lacks the label of a spread constraint.
+    SpreadLabelMissing,
+    /// Required pod affinity.
+    PodAffinity,
+    /// The pod's required anti-affinity.
+    PodAntiAffinity,
+    /// Another pod's required anti-affinity.
+    OthersAntiAffinity,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UntoleratedTaint { key, value } => return write!(f, "node(s) had untolerated taint {{{key}: {value}}}"),
+            Self::Insufficient(resource) => return write!(f, "Insufficient {resource}"),
+            Self::Cordoned => "node(s) were unschedulable",
+            Self::NodeAffinity => "node(s) didn't match Pod's node affinity/selector",
+            Self::NodeNameMismatch => "node(s) didn't match the requested node name",
+            Self::HostPort => "node(s) didn't have free ports for the requested pod ports",
+            Self::TooManyPods => "Too many pods",
+            Self::VolumeAffinity => "node(s) didn't match PersistentVolume's node affinity",
+            Self::StorageTopology => "node(s) didn't match the StorageClass's allowed topologies",
+            Self::Spread => "node(s) didn't match pod topology spread constraints",
+            Self::SpreadLabelMissing => "node(s) didn't match pod topology spread constraints (missing required label)",
+            Self::PodAffinity => "node(s) didn't match pod affinity rules",
+            Self::PodAntiAffinity => "node(s) didn't match pod anti-affinity rules",
+            Self::OthersAntiAffinity => "node(s) didn't satisfy existing pods anti-affinity rules",
+        })
+    }
+}
+
+/// Why a pod can go nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unschedulable {
+    /// Something about the pod itself, whatever the nodes: a claim that is missing or not bound.
+    Pod {
+        /// How many nodes there are.
+        nodes: usize,
+        /// What it is.
+        problem: String,
+    },
+    /// Every node is out.
+    Nodes {
+        /// How many nodes there are.
+        nodes: usize,
+        /// How many of them are out for each reason.
+        reasons: BTreeMap<Reason, usize>,
+    },
+}
+
+impl Unschedulable {
+    /// The reasons without their counts: what has to change before a pod's condition is worth writing again.
+    pub fn kinds(&self) -> Vec<String> {
+        match self {
+            Self::Pod { problem, .. } => vec![problem.clone()],
+            Self::Nodes { reasons, .. } => reasons.keys().map(Reason::to_string).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Unschedulable {
+    /// As kube-scheduler writes it into the pod's condition and the event.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod { nodes: 0, .. } | Self::Nodes { nodes: 0, .. } => f.write_str("no nodes available to schedule pods"),
+            Self::Pod { nodes, problem } => write!(f, "0/{nodes} nodes are available: {problem}."),
+            Self::Nodes { nodes, reasons } => {
+                let mut parts: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+                parts.sort();
+                write!(f, "0/{nodes} nodes are available: {}.", parts.join(", "))
+            }
+        }
+    }
+}
