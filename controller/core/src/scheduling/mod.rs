@@ -24,6 +24,7 @@ mod host;
 mod key_index;
 mod lower_bound;
 mod packing;
+mod pods;
 mod pool;
 mod prepared;
 mod results;
@@ -32,10 +33,11 @@ mod selector;
 mod topology;
 
 pub use lower_bound::lower_bound;
+pub use pods::{pods_of_leaving_nodes, pods_to_provision};
 pub use prepared::Prepared;
 pub use results::{Launch, Placement, PlannedNodeClaim, Results, Unschedulable};
 
-use crate::model::{ClusterSnapshot, PodKey, WhyNot, is_provisionable, is_reschedulable};
+use crate::model::{PodKey, WhyNot};
 use classes::Classes;
 use existing::Filling;
 use host::HostState;
@@ -55,13 +57,6 @@ pub struct SchedulingInput<'a> {
     pub without: &'a BTreeSet<usize>,
     /// Whether pods may get machines that are not reserved while reserved ones would do but are all taken.
     pub reserved_fallback: bool,
-}
-
-/// The pods that provisioning must place (spec core 2.3): those that wait for a node, and those on machines that go away.
-pub fn pods_to_provision(snapshot: &ClusterSnapshot) -> Vec<Arc<Pod>> {
-    let waiting = snapshot.pending.iter().filter(|pod| is_provisionable(pod));
-    let leaving = snapshot.nodes.iter().filter(|node| node.is_going_away()).flat_map(|node| &node.pods);
-    waiting.chain(leaving.filter(|pod| is_reschedulable(pod))).cloned().collect()
 }
 
 /// Decides where each pod of the input goes. The order of the input's lists does not matter.

@@ -1,0 +1,225 @@
+//! What the input may say.
+
+use super::{SolveError, strict};
+use crate::{
+    api::{NodePool, NodeSelectorRequirementWithMinValues},
+    model::{CapacityType, InvalidResource, MinValuesPolicy, PodKey, PreferencePolicy, Price, Resources},
+};
+use k8s_openapi::{
+    api::{
+        apps::v1::DaemonSet,
+        core::v1::{Namespace, Node, Pod},
+        policy::v1::PodDisruptionBudget,
+    },
+    apimachinery::pkg::api::resource::Quantity,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The problem.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Input {
+    pub(super) node_pools: Vec<NodePool>,
+    pub(super) instance_types: Vec<InstanceTypeInput>,
+    pub(super) nodes: Vec<NodeInput>,
+    pub(super) pods: Vec<Pod>,
+    pub(super) daemon_sets: Vec<DaemonSet>,
+    pub(super) pod_disruption_budgets: Vec<PodDisruptionBudget>,
+    pub(super) namespaces: Vec<Namespace>,
+    pub(super) well_known_labels: BTreeSet<String>,
+    pub(super) options: Options,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct InstanceTypeInput {
+    pub(super) name: String,
+    pub(super) capacity: BTreeMap<String, Quantity>,
+    #[serde(default)]
+    pub(super) overhead: OverheadInput,
+    #[serde(default)]
+    pub(super) requirements: Vec<NodeSelectorRequirementWithMinValues>,
+    #[serde(default)]
+    pub(super) offerings: Vec<OfferingInput>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct OverheadInput {
+    pub(super) kube_reserved: BTreeMap<String, Quantity>,
+    pub(super) system_reserved: BTreeMap<String, Quantity>,
+    pub(super) eviction_threshold: BTreeMap<String, Quantity>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct OfferingInput {
+    pub(super) zone: String,
+    #[schemars(with = "String")]
+    pub(super) capacity_type: CapacityType,
+    #[schemars(with = "f64")]
+    pub(super) price: Price,
+    #[serde(default = "yes")]
+    pub(super) available: bool,
+    #[serde(default)]
+    pub(super) requirements: Vec<NodeSelectorRequirementWithMinValues>,
+    #[serde(default, rename = "reservationID")]
+    pub(super) reservation_id: Option<String>,
+    #[serde(default)]
+    pub(super) reservation_capacity: Option<u32>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NodeInput {
+    pub(super) node: Node,
+    #[serde(default)]
+    pub(super) pods: Vec<Pod>,
+    #[serde(default)]
+    pub(super) marked_for_deletion: bool,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Options {
+    #[schemars(with = "Option<String>")]
+    pub(super) preference_policy: Option<PreferencePolicy>,
+    #[schemars(with = "Option<String>")]
+    pub(super) min_values_policy: Option<MinValuesPolicy>,
+    pub(super) reserved_fallback: bool,
+    pub(super) spot_to_spot_consolidation: bool,
+    pub(super) max_instance_types: Option<usize>,
+    pub(super) timeout_seconds: Option<f64>,
+}
+
+/// Reads and checks the input.
+pub(super) fn read(text: &str) -> Result<Input, SolveError> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let input: Input = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| typed(&error))?;
+    deserializer.end().map_err(|error| untyped(&error))?;
+    strict::refuse_unknown_fields(text, &schemars::schema_for!(Input))?;
+    let check = Check { text };
+    check.all(&input)?;
+    Ok(input)
+}
+
+fn typed(error: &serde_path_to_error::Error<serde_json::Error>) -> SolveError {
+    let path = error.path().to_string();
+    let inner = untyped(error.inner());
+    // Text that is no JSON at all has no field that could be named.
+    let named = error.inner().is_data() && path != ".";
+    SolveError { path: named.then_some(path), ..inner }
+}
+
+/// The deserializer's message without the position, which is told apart.
+fn untyped(error: &serde_json::Error) -> SolveError {
+    let text = error.to_string();
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    SolveError { path: None, line: error.line(), message: message.to_owned() }
+}
+
+/// What types alone do not say.
+struct Check<'a> {
+    text: &'a str,
+}
+
+impl Check<'_> {
+    fn all(&self, input: &Input) -> Result<(), SolveError> {
+        self.names("nodePools", "metadata.name", input.node_pools.iter().map(|own| own.metadata.name.as_deref()))?;
+        self.names("instanceTypes", "name", input.instance_types.iter().map(|own| Some(own.name.as_str())))?;
+        self.names("nodes", "node.metadata.name", input.nodes.iter().map(|own| own.node.metadata.name.as_deref()))?;
+        self.pods(input)?;
+        for (index, kind) in input.instance_types.iter().enumerate() {
+            self.instance_type(&format!("instanceTypes[{index}]"), kind)?;
+        }
+        self.options(&input.options)
+    }
+
+    fn error(&self, path: String, message: impl Into<String>) -> SolveError {
+        SolveError { line: strict::line_of(self.text, &path), path: Some(path), message: message.into() }
+    }
+
+    /// Every element of `list` has a name of its own.
+    fn names<'b>(&self, list: &str, field: &str, names: impl Iterator<Item = Option<&'b str>>) -> Result<(), SolveError> {
+        let mut seen = BTreeSet::new();
+        for (index, name) in names.enumerate() {
+            let path = format!("{list}[{index}].{field}");
+            match name {
+                None | Some("") => return Err(self.error(path, "a name is needed")),
+                Some(name) if !seen.insert(name) => return Err(self.error(path, format!("`{name}` is there already"))),
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// No two pods, pending or bound, share namespace and name.
+    fn pods(&self, input: &Input) -> Result<(), SolveError> {
+        let pending = input.pods.iter().enumerate().map(|(index, pod)| (format!("pods[{index}]"), pod));
+        let bound = input.nodes.iter().enumerate().flat_map(|(node, own)| {
+            own.pods.iter().enumerate().map(move |(index, pod)| (format!("nodes[{node}].pods[{index}]"), pod))
+        });
+        let mut seen = BTreeSet::new();
+        for (path, pod) in pending.chain(bound) {
+            let path = || format!("{path}.metadata.name");
+            if pod.metadata.name.as_deref().unwrap_or_default().is_empty() {
+                return Err(self.error(path(), "a name is needed"));
+            }
+            let key = PodKey::of(pod);
+            if !seen.insert(key.clone()) {
+                return Err(self.error(path(), format!("the pod `{key}` is there already")));
+            }
+        }
+        Ok(())
+    }
+
+    fn instance_type(&self, path: &str, kind: &InstanceTypeInput) -> Result<(), SolveError> {
+        let overhead = [
+            ("kubeReserved", &kind.overhead.kube_reserved),
+            ("systemReserved", &kind.overhead.system_reserved),
+            ("evictionThreshold", &kind.overhead.eviction_threshold),
+        ];
+        let amounts = |path: String, map: &BTreeMap<String, Quantity>| {
+            let refused = |invalid: InvalidResource| self.error(format!("{path}.{}", invalid.resource), invalid.source.to_string());
+            Resources::from_capacity(map).map(drop).map_err(refused)
+        };
+        amounts(format!("{path}.capacity"), &kind.capacity)?;
+        for (name, map) in overhead {
+            amounts(format!("{path}.overhead.{name}"), map)?;
+        }
+        for (index, offering) in kind.offerings.iter().enumerate() {
+            self.offering(&format!("{path}.offerings[{index}]"), offering)?;
+        }
+        Ok(())
+    }
+
+    fn offering(&self, path: &str, offering: &OfferingInput) -> Result<(), SolveError> {
+        if offering.zone.is_empty() {
+            return Err(self.error(format!("{path}.zone"), "a zone is needed"));
+        }
+        let reserved = offering.capacity_type == CapacityType::Reserved;
+        match (&offering.reservation_id, reserved) {
+            (None, true) => Err(self.error(path.to_owned(), "a `reserved` offering needs its `reservationID`")),
+            (Some(_), false) => {
+                Err(self.error(format!("{path}.reservationID"), "only an offering of capacity type `reserved` has one"))
+            }
+            (Some(_), true) | (None, false) => Ok(()),
+        }
+    }
+
+    fn options(&self, options: &Options) -> Result<(), SolveError> {
+        if options.max_instance_types == Some(0) {
+            return Err(self.error("options.maxInstanceTypes".to_owned(), "at least 1 is needed"));
+        }
+        if options.timeout_seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds >= 0.0)) {
+            return Err(self.error("options.timeoutSeconds".to_owned(), "a number that is not negative is needed"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! The input as a snapshot and a catalog.
+
+use super::schema::{Input, InstanceTypeInput, NodeInput, OfferingInput, Options};
+use crate::{
+    api::{NodeClaim, NodeClaimSpec, NodeClaimStatus, NodePool, conditions, labels},
+    model::{
+        Catalog, ClusterSnapshot, FeatureGates, InstanceType, NodePoolName, Offering, Operator, Overhead, PodKey, Requirement,
+        Requirements, Resources, Settings, StateNode,
+    },
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::core::v1::Node,
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The time at which every input is thought to be looked at: 2026-01-01.
+const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
+/// How long a node is thought to have existed where it does not say.
+const AGE: SignedDuration = SignedDuration::from_hours(1);
+
+/// The input's cluster and cloud.
+pub(super) struct World {
+    pub(super) snapshot: ClusterSnapshot,
+    pub(super) catalog: Catalog,
+}
+
+impl World {
+    pub(super) fn of(input: Input) -> Self {
+        let mut types: Vec<Arc<InstanceType>> = input.instance_types.iter().map(|own| Arc::new(instance_type(own))).collect();
+        types.sort_by(|a, b| a.name.cmp(&b.name));
+        let types: Arc<[Arc<InstanceType>]> = types.into();
+        let name = |pool: &NodePool| NodePoolName::from(pool.metadata.name.as_deref().unwrap_or_default());
+        let node_pools: BTreeMap<NodePoolName, Arc<NodePool>> =
+            input.node_pools.into_iter().map(|pool| (name(&pool), Arc::new(pool))).collect();
+        // Every type is offered to every pool; requirements filter.
+        let by_pool = node_pools.keys().map(|name| (name.clone(), types.clone())).collect();
+        let mut nodes: Vec<StateNode> = input.nodes.into_iter().map(|own| state_node(own, &node_pools)).collect();
+        nodes.sort_by(|a, b| a.name().cmp(b.name()));
+        let snapshot = ClusterSnapshot {
+            now: NOW,
+            node_pools,
+            nodes,
+            pending: input.pods.into_iter().map(Arc::new).collect(),
+            daemon_sets: input.daemon_sets.into_iter().map(Arc::new).collect(),
+            pod_disruption_budgets: input.pod_disruption_budgets.into_iter().map(Arc::new).collect(),
+            namespaces: input.namespaces.into_iter().map(Arc::new).collect(),
+            settings: settings(&input.options, input.well_known_labels),
+        };
+        Self { snapshot, catalog: Catalog { by_pool } }
+    }
+}
+
+fn settings(options: &Options, well_known_labels: std::collections::BTreeSet<String>) -> Settings {
+    let default = Settings::default();
+    Settings {
+        preference_policy: options.preference_policy.unwrap_or(default.preference_policy),
+        min_values_policy: options.min_values_policy.unwrap_or(default.min_values_policy),
+        max_instance_types: options.max_instance_types.unwrap_or(default.max_instance_types),
+        well_known_labels,
+        feature_gates: FeatureGates {
+            spot_to_spot_consolidation: options.spot_to_spot_consolidation,
+            ..default.feature_gates.clone()
+        },
+        ..default
+    }
+}
+
+fn instance_type(input: &InstanceTypeInput) -> InstanceType {
+    let mut offerings: Vec<Offering> = input.offerings.iter().map(offering).collect();
+    offerings.sort_by(|a, b| (&a.zone, a.capacity_type, &a.reservation_id).cmp(&(&b.zone, b.capacity_type, &b.reservation_id)));
+    let mut requirements = Requirements::from_specs(&input.requirements);
+    if !requirements.contains(labels::INSTANCE_TYPE) {
+        requirements.add(Requirement::new(labels::INSTANCE_TYPE, Operator::In, [&input.name]));
+    }
+    InstanceType {
+        name: input.name.clone(),
+        requirements,
+        offerings,
+        capacity: Resources::of_capacity(&input.capacity),
+        overhead: Overhead {
+            kube_reserved: Resources::of_capacity(&input.overhead.kube_reserved),
+            system_reserved: Resources::of_capacity(&input.overhead.system_reserved),
+            eviction_threshold: Resources::of_capacity(&input.overhead.eviction_threshold),
+        },
+    }
+}
+
+fn offering(input: &OfferingInput) -> Offering {
+    let mut requirements = Requirements::from_specs(&input.requirements);
+    requirements.add(Requirement::new(labels::ZONE, Operator::In, [&input.zone]));
+    requirements.add(Requirement::new(labels::CAPACITY_TYPE, Operator::In, [input.capacity_type.as_str()]));
+    if let Some(id) = input.reservation_id.as_ref().filter(|_| !requirements.contains(labels::CAPACITY_RESERVATION_ID)) {
+        requirements.add(Requirement::new(labels::CAPACITY_RESERVATION_ID, Operator::In, [id]));
+    }
+    Offering {
+        zone: input.zone.clone(),
+        capacity_type: input.capacity_type,
+        price: input.price,
+        available: input.available,
+        requirements,
+        reservation_id: input.reservation_id.clone(),
+        reservation_capacity: input.reservation_capacity.unwrap_or(0),
+    }
+}
+
+/// A node as a machine. One that is labelled with a pool stands for an initialized NodeClaim that may be consolidated.
+fn state_node(input: NodeInput, pools: &BTreeMap<NodePoolName, Arc<NodePool>>) -> StateNode {
+    let NodeInput { mut node, pods, marked_for_deletion } = input;
+    node.metadata.creation_timestamp.get_or_insert(Time(NOW - AGE));
+    let node_name = node.metadata.name.clone();
+    let pool = node.metadata.labels.as_ref().and_then(|labels| labels.get(labels::NODE_POOL)).cloned();
+    let node_claim = pool.map(|pool| {
+        let labels = node.metadata.labels.get_or_insert_default();
+        for key in [labels::REGISTERED, labels::INITIALIZED] {
+            labels.insert(key.to_owned(), "true".to_owned());
+        }
+        let spec = node.spec.get_or_insert_default();
+        let id = spec.provider_id.get_or_insert_with(|| format!("solve:///{}", node_name.as_deref().unwrap_or_default()));
+        let id = id.clone();
+        Arc::new(node_claim(&node, id, pools.get(&NodePoolName::from(&pool)).map(AsRef::as_ref)))
+    });
+    let mut pods: Vec<_> = pods.into_iter().collect();
+    for pod in &mut pods {
+        pod.spec.get_or_insert_default().node_name.clone_from(&node_name);
+    }
+    pods.sort_by_cached_key(PodKey::of);
+    StateNode {
+        node: Some(Arc::new(node)),
+        node_claim,
+        pods: pods.into_iter().map(Arc::new).collect(),
+        marked_for_deletion,
+        nominated_until: None,
+    }
+}
+
+fn node_claim(node: &Node, provider_id: String, pool: Option<&NodePool>) -> NodeClaim {
+    let since = node.metadata.creation_timestamp.clone().unwrap_or(Time(NOW - AGE));
+    let condition = |type_: &str| Condition {
+        type_: type_.to_owned(),
+        status: conditions::TRUE.to_owned(),
+        reason: type_.to_owned(),
+        message: String::new(),
+        last_transition_time: since.clone(),
+        observed_generation: None,
+    };
+    let all = [
+        conditions::LAUNCHED,
+        conditions::REGISTERED,
+        conditions::INITIALIZED,
+        conditions::CONSOLIDATABLE,
+        conditions::READY,
+    ];
+    let template = pool.map(|pool| pool.spec.template.spec.clone()).unwrap_or_default();
+    let status = node.status.as_ref();
+    NodeClaim {
+        metadata: ObjectMeta {
+            name: node.metadata.name.clone(),
+            labels: node.metadata.labels.clone(),
+            annotations: node.metadata.annotations.clone(),
+            creation_timestamp: Some(since.clone()),
+            deletion_timestamp: node.metadata.deletion_timestamp.clone(),
+            ..ObjectMeta::default()
+        },
+        spec: NodeClaimSpec {
+            taints: template.taints,
+            startup_taints: template.startup_taints,
+            node_class_ref: template.node_class_ref,
+            termination_grace_period: template.termination_grace_period,
+            expire_after: template.expire_after,
+            ..NodeClaimSpec::default()
+        },
+        status: Some(NodeClaimStatus {
+            node_name: node.metadata.name.clone(),
+            provider_id: Some(provider_id),
+            capacity: status.and_then(|status| status.capacity.clone()).unwrap_or_default(),
+            allocatable: status.and_then(|status| status.allocatable.clone()).unwrap_or_default(),
+            conditions: all.into_iter().map(condition).collect(),
+            ..NodeClaimStatus::default()
+        }),
+    }
+}
