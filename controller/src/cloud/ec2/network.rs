@@ -137,7 +137,9 @@ impl AddressLedger {
     /// `subnets` have been described anew: what was launched into them before is part of their free addresses.
     pub(super) fn settle(&self, subnets: &[SubnetFacts]) {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        subnets.iter().for_each(|subnet| drop(taken.remove(&subnet.id)));
+        for subnet in subnets {
+            taken.remove(&subnet.id);
+        }
     }
 }
 

@@ -101,7 +101,7 @@ pub struct Ec2Provider {
     parameters: Cache<Option<String>>,
     listing: Cache<Arc<BTreeMap<ProviderId, Described>>>,
     /// Launch templates that are known to exist.
-    templates: Mutex<BTreeSet<String>>,
+    templates: tokio::sync::Mutex<BTreeSet<String>>,
     /// UIDs of NodeClaims for which a machine may have been bought by this process, and when.
     launches: Mutex<BTreeMap<String, Timestamp>>,
 }
@@ -144,7 +144,7 @@ impl Ec2Provider {
             published: Cache::new(clock, PUBLISHED_TTL),
             parameters: Cache::new(clock, PARAMETER_TTL),
             listing: Cache::new(clock, LISTING_TTL),
-            templates: Mutex::default(),
+            templates: tokio::sync::Mutex::default(),
             launches: Mutex::default(),
         }
     }
@@ -215,15 +215,24 @@ impl Ec2Provider {
         plan(request, &Surroundings { class, cluster: &self.cluster, shape: &shape, subnets: &best, refusals: &refusals, now })
     }
 
+    /// Makes the templates that are not known to exist. Launches that come meanwhile wait, as they mostly need the same ones.
     async fn ensure_templates(&self, plan: &Plan) -> Result<(), CloudError> {
+        let mut known = self.templates.lock().await;
         for group in &plan.groups {
             let name = group.template.name();
-            if !lock(&self.templates).contains(&name) {
+            if !known.contains(&name) {
                 launch_template::ensure(&self.calls, &self.clients, &group.template).await?;
-                lock(&self.templates).insert(name);
+                known.insert(name);
             }
         }
         Ok(())
+    }
+
+    async fn forget_templates(&self, plan: &Plan) {
+        let mut known = self.templates.lock().await;
+        for group in &plan.groups {
+            known.remove(&group.template.name());
+        }
     }
 
     /// Sends the fleet request until it has an answer that decides: with the same token while it may have been heard, with
@@ -238,7 +247,7 @@ impl Ec2Provider {
                 Ok(answer) => return fleet::read(&answer, plan, &mut lock(&self.refusals), self.clock.now()),
                 Err(error) if error.has_code(LAUNCH_TEMPLATE_NOT_FOUND) && !template_lost => {
                     template_lost = true;
-                    plan.groups.iter().for_each(|group| drop(lock(&self.templates).remove(&group.template.name())));
+                    self.forget_templates(plan).await;
                     self.ensure_templates(plan).await?;
                 }
                 Err(error) if error.has_code(IDEMPOTENT_PARAMETER_MISMATCH) && nth + 1 < MAX_TOKENS => {
@@ -276,7 +285,8 @@ impl Ec2Provider {
         launches.retain(|_, at| *at + LAUNCHES_TTL > now);
         let before = launches.insert(uid.to_owned(), now).is_some();
         let created = request.claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        before || request.attempt > 1 || created.is_none_or(|created| created < self.started)
+        // Objects carry whole seconds, so one of the second in which this process started may be older than it.
+        before || request.attempt > 1 || created.is_none_or(|created| created <= self.started)
     }
 
     async fn launched(&self, request: &LaunchRequest, class: &Ec2NodeClass, instance: CloudInstance) -> Result<Launched, CloudError> {
@@ -375,7 +385,7 @@ impl CloudProvider for Ec2Provider {
         launch_template::delete_of_class(&self.calls, &self.clients, &self.cluster.name, name).await?;
         lock(&self.offered).remove(name);
         // Which of them were the class's is not remembered: a template that is still there is found again by its name.
-        lock(&self.templates).clear();
+        self.templates.lock().await.clear();
         Ok(())
     }
 

@@ -156,10 +156,10 @@ impl Harness {
         self.provider.instance_types(&node_pool(), &Self::class()).await.unwrap()
     }
 
-    /// A launch of a claim that was created `age` seconds before now.
+    /// A launch of a claim that was created `age` seconds before the provider started; below zero, after.
     async fn create(&self, age: i64) -> Result<Launched, CloudError> {
         let mut claim = node_claim();
-        claim.metadata.creation_timestamp = Some(Time(self.clock.now() - SignedDuration::from_secs(age)));
+        claim.metadata.creation_timestamp = Some(Time(self.provider.started - SignedDuration::from_secs(age)));
         let mut requirements = Requirements::new();
         requirements.add(Requirement::new("kubernetes.io/arch", Operator::In, ["amd64"]));
         let request = LaunchRequest {
@@ -183,7 +183,7 @@ async fn a_launch_makes_its_template_and_buys_one_machine() {
         })
         .then_output(|| bought("i-1"));
     let harness = Harness::new(&[fleet]);
-    let launched = harness.create(0).await.unwrap();
+    let launched = harness.create(-1).await.unwrap();
     assert_eq!(harness.seen.take(), ["CreateLaunchTemplate", "CreateFleet"], "a new claim needs no look for its machine");
     assert_eq!(launched.instance.provider_id.as_str(), "aws:///us-east-1b/i-1");
     assert_eq!((launched.instance.capacity_type, launched.price.to_string()), (CapacityType::Spot, "$0.0300".to_owned()));
@@ -197,8 +197,8 @@ async fn a_template_of_the_same_content_is_made_once() {
     let fleet = mock!(Client::create_fleet).sequence().output(|| bought("i-1")).repeatedly().build();
     let nothing = mock!(Client::describe_instances).sequence().output(|| DescribeInstancesOutput::builder().build()).repeatedly().build();
     let harness = Harness::new(&[fleet, nothing]);
-    harness.create(0).await.unwrap();
-    harness.create(0).await.unwrap();
+    harness.create(-1).await.unwrap();
+    harness.create(-1).await.unwrap();
     assert_eq!(harness.seen.take(), ["CreateLaunchTemplate", "CreateFleet", "DescribeInstances", "CreateFleet"]);
 }
 
@@ -228,7 +228,7 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_token() {
         .output(|| bought("i-1"))
         .build();
     let harness = Harness::new(&[fleet]);
-    assert_eq!(harness.create(0).await.unwrap().instance.provider_id.as_str(), "aws:///us-east-1b/i-1");
+    assert_eq!(harness.create(-1).await.unwrap().instance.provider_id.as_str(), "aws:///us-east-1b/i-1");
     assert_eq!(harness.seen.take(), ["CreateLaunchTemplate", "CreateFleet Transport", "CreateFleet"]);
 }
 
@@ -237,7 +237,7 @@ async fn a_machine_whose_answer_stays_lost_is_found_by_its_tags() {
     let fleet = mock!(Client::create_fleet).sequence().http_status(502, Some("<html>bad gateway</html>".to_owned())).repeatedly().build();
     let existing = mock!(Client::describe_instances).then_output(|| described("i-1", InstanceStateName::Pending));
     let harness = Harness::new(&[fleet, existing]);
-    assert_eq!(harness.create(0).await.unwrap().instance.provider_id.as_str(), "aws:///us-east-1a/i-1");
+    assert_eq!(harness.create(-1).await.unwrap().instance.provider_id.as_str(), "aws:///us-east-1a/i-1");
     let lost = "CreateFleet Transport";
     assert_eq!(harness.seen.take(), ["CreateLaunchTemplate", lost, lost, lost, "DescribeInstances"]);
 }
@@ -254,7 +254,7 @@ async fn a_used_token_without_a_machine_is_replaced() {
     let harness = Harness::new(&[used, fresh, nothing]);
     harness.types().await;
     let started = harness.clock.elapsed();
-    assert_eq!(harness.create(0).await.unwrap().instance.provider_id.as_str(), "aws:///us-east-1b/i-2");
+    assert_eq!(harness.create(-1).await.unwrap().instance.provider_id.as_str(), "aws:///us-east-1b/i-2");
     let calls = harness.seen.take();
     assert_eq!(calls.iter().filter(|call| *call == "DescribeInstances").count(), 5, "it is looked for before another is bought");
     assert_eq!(calls.last().unwrap(), "CreateFleet");
@@ -265,7 +265,7 @@ async fn a_used_token_without_a_machine_is_replaced() {
 async fn a_template_that_was_deleted_is_made_again() {
     let lost = mock!(Client::create_fleet).sequence().error(|| refusal(LAUNCH_TEMPLATE_NOT_FOUND)).output(|| bought("i-1")).build();
     let harness = Harness::new(&[lost]);
-    harness.create(0).await.unwrap();
+    harness.create(-1).await.unwrap();
     assert_eq!(
         harness.seen.take(),
         [
@@ -286,7 +286,7 @@ async fn a_pool_without_capacity_is_not_offered_for_three_minutes() {
         CreateFleetOutput::builder().errors(error.launch_template_and_overrides(both).build()).build()
     });
     let harness = Harness::new(&[empty]);
-    let error = harness.create(0).await.unwrap_err();
+    let error = harness.create(-1).await.unwrap_err();
     assert_eq!(error.to_string(), "insufficient capacity: InsufficientInstanceCapacity for c5.large/us-east-1a (none left)");
     let available = async || harness.types().await[0].offerings.iter().map(|one| one.available).collect::<Vec<_>>();
     assert_eq!(available().await, [false, true, true, true], "spot in the first zone");

@@ -18,8 +18,10 @@ fn own_parts(text: &str) -> Result<Vec<Part>, UserDataError> {
     if mime::is_mime(text) {
         return mime::split(text);
     }
-    let is_mapping = serde_saphyr::from_str::<Value>(text).is_ok_and(|value| value.is_object());
-    Ok(vec![Part::new(if is_mapping { NODE_CONFIG } else { SHELL }, text)])
+    // Many a script is a YAML mapping too (`echo a: b`), so it must say that it is a NodeConfig.
+    let value = serde_saphyr::from_str::<Value>(text).unwrap_or_default();
+    let is_node_config = value.get("kind").and_then(Value::as_str) == Some("NodeConfig");
+    Ok(vec![Part::new(if is_node_config { NODE_CONFIG } else { SHELL }, text)])
 }
 
 fn node_config(bootstrap: &Bootstrap<'_>) -> Result<String, UserDataError> {
