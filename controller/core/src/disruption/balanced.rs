@@ -119,7 +119,8 @@ mod tests {
     #[case([-100, 1, 1000, 10], 0)]
     #[case([100, 1, 0, 10], 0)]
     #[case([100, 0, 1000, 10], i128::MAX)]
-    fn golden(#[case] [savings, disruption, price, pool]: [i64; 4], #[case] hundredths: i128) {
+    fn golden(#[case] input: [i64; 4], #[case] hundredths: i128) {
+        let [savings, disruption, price, pool] = input;
         assert_eq!(Score::new(savings, disruption, price, pool).hundredths, hundredths);
     }
 }

@@ -132,7 +132,9 @@ fn images(schema: &mut Schema) {
         .rule(
             "spec",
             "!has(self.amiFamily) || self.amiFamily == 'Custom' || \
-             self.amiSelectorTerms.all(term, !has(term.alias) || term.alias.startsWith(self.amiFamily.lowerAscii() + '@'))",
+             self.amiSelectorTerms.all(term, !has(term.alias) || term.alias.startsWith({'AL2': 'al2@', 'AL2023': 'al2023@', \
+             'Bottlerocket': 'bottlerocket@', 'Windows2019': 'windows2019@', 'Windows2022': 'windows2022@', \
+             'Windows2025': 'windows2025@'}[self.amiFamily]))",
             "amiFamily must be the alias' family, or Custom",
         );
 }

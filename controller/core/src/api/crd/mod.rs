@@ -49,6 +49,9 @@ fn finish(mut crd: CustomResourceDefinition, constrain: fn(&mut Schema)) -> Cust
 }
 
 #[cfg(test)]
+mod rules_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
