@@ -18,6 +18,8 @@ mod node_lifecycle;
 mod object;
 mod run;
 mod send;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use delays::Spread;

@@ -18,6 +18,8 @@ mod resources;
 mod run;
 mod schedule;
 mod score;
+#[cfg(test)]
+mod shell_tests;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -154,6 +154,8 @@ struct Scheduler {
     improved: u64,
     /// Counts all changes: may let a pod fit that has rules about other pods.
     changed: u64,
+    /// What both counts were when pods were last woken.
+    woken: (u64, u64),
     /// What the lists under way have given so far, by kind.
     listed: BTreeMap<&'static str, BTreeSet<PodName>>,
     cycle_at: Option<Timestamp>,
@@ -169,6 +171,7 @@ impl Scheduler {
             verdicts: BTreeMap::new(),
             improved: 0,
             changed: 0,
+            woken: (0, 0),
             listed: BTreeMap::new(),
             cycle_at: None,
         }
@@ -188,15 +191,25 @@ impl Scheduler {
     fn improve(&mut self) {
         self.improved += 1;
         self.changed += 1;
-        self.queue.wake(|_| true, self.config.clock.now());
         self.stir();
     }
 
     /// Something changed that only matters to pods with rules about other pods.
     fn shift(&mut self) {
         self.changed += 1;
-        self.queue.wake(minds_others, self.config.clock.now());
         self.stir();
+    }
+
+    /// Wakes the parked pods that what has changed since the last time may help: once for a whole burst of changes.
+    fn wake(&mut self) {
+        let now = self.config.clock.now();
+        let (improved, changed) = (self.improved, self.changed);
+        let (seen_improved, seen_changed) = std::mem::replace(&mut self.woken, (improved, changed));
+        if improved > seen_improved {
+            self.queue.wake(|_| true, now);
+        } else if changed > seen_changed {
+            self.queue.wake(minds_others, now);
+        }
     }
 
     async fn change(&mut self, change: Change) {
@@ -314,6 +327,7 @@ impl Scheduler {
     /// Tries a batch of pods.
     async fn cycle(&mut self) {
         self.cycle_at = None;
+        self.wake();
         self.queue.advance(self.config.clock.now());
         for _ in 0..BATCH {
             match self.queue.next() {
