@@ -49,6 +49,12 @@ impl KeyIndex {
         self.keys.get(key)
     }
 
+    /// The values that sets list for `key`.
+    pub(super) fn values(&self, key: &str) -> impl Iterator<Item = &str> {
+        let groups = self.keys.get(key).into_iter().flat_map(|groups| &groups.groups);
+        groups.flat_map(|(requirement, _)| requirement.values())
+    }
+
     /// The keys of which something is said.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.keys().map(String::as_str)
@@ -84,7 +90,7 @@ mod tests {
         assert_eq!(index.satisfying(&arm, false).iter().collect::<Vec<_>>(), [1]);
         assert_eq!(index.satisfying(&arm, true).iter().collect::<Vec<_>>(), [1, 2]);
         let other = Requirement::new("zone", Operator::Exists, [""; 0]);
-        assert!(index.satisfying(&other, false).is_empty());
+        assert_eq!(index.satisfying(&other, false).iter().count(), 0);
         assert_eq!(index.satisfying(&other, true).iter().count(), 3);
     }
 }

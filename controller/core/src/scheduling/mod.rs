@@ -18,6 +18,7 @@ mod class_key;
 mod classes;
 mod daemons;
 mod dimensions;
+mod domains;
 mod existing;
 mod explain;
 mod host;
@@ -39,11 +40,15 @@ pub use results::{Launch, Placement, PlannedNodeClaim, Results, Unschedulable};
 
 use crate::model::{PodKey, WhyNot};
 use classes::Classes;
+use domains::{Caps, Pinned};
 use existing::Filling;
 use host::HostState;
 use k8s_openapi::api::core::v1::Pod;
 use packing::Packing;
 use std::{collections::BTreeSet, sync::Arc};
+
+/// How often a split over domains is made again because a part of it found no room.
+const MAX_ROUNDS: u32 = 8;
 
 /// What to place, and on what.
 #[derive(Clone, Copy, Debug)]
@@ -68,16 +73,59 @@ pub fn solve(input: &SchedulingInput<'_>) -> Results {
 /// been decided until then holds.
 pub fn solve_while(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> Results {
     let prepared = input.prepared;
-    let classes = Classes::of(input.pods, prepared);
+    let base = Classes::of(input.pods, prepared);
     let moving: BTreeSet<PodKey> =
-        if classes.groups.len() == 0 { BTreeSet::new() } else { input.pods.iter().map(|pod| PodKey::of(pod)).collect() };
+        if base.groups.len() == 0 { BTreeSet::new() } else { input.pods.iter().map(|pod| PodKey::of(pod)).collect() };
+    if !domains::needed(&base, prepared) {
+        return place(input, &base, &moving, go_on).results(prepared, &base);
+    }
+    let mut caps = Caps::new();
+    let mut round = 1;
+    loop {
+        let pinned = domains::pin(&base, prepared, input.without, &moving, &caps);
+        let placed = place(input, &pinned.classes, &moving, go_on);
+        let short = placed.short(&pinned);
+        if short.is_empty() || round == MAX_ROUNDS || !placed.packing.unseen.is_empty() {
+            return placed.results(prepared, &pinned.classes);
+        }
+        caps.extend(short);
+        round += 1;
+    }
+}
+
+/// One placing of all classes.
+struct Placed<'a> {
+    packing: Packing<'a>,
+    filling: Filling<'a>,
+}
+
+fn place<'a>(
+    input: &SchedulingInput<'a>,
+    classes: &'a Classes,
+    moving: &BTreeSet<PodKey>,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Placed<'a> {
+    let prepared = input.prepared;
     let mut filling = Filling::new(prepared, input.without, |node| {
         let pods = prepared.snapshot().nodes[node.index].pods.iter().map(AsRef::as_ref);
         HostState::of(&classes.groups, pods.filter(|pod| classes.groups.len() > 0 && !moving.contains(&PodKey::of(pod))))
     });
-    let mut packing = Packing::new(prepared, &classes, input.reserved_fallback);
+    let mut packing = Packing::new(prepared, classes, input.reserved_fallback);
     packing.run(&mut filling, go_on);
-    assemble(prepared, &classes, &mut packing, &filling)
+    Placed { packing, filling }
+}
+
+impl Placed<'_> {
+    /// The parts of which some pods found no room, with how many did.
+    fn short(&self, pinned: &Pinned) -> Caps {
+        let parts = pinned.parts.iter().enumerate().filter_map(|(class, part)| Some((class, part.clone()?)));
+        let short = parts.filter(|(class, _)| self.packing.left[*class] > 0);
+        short.map(|(class, part)| (part, pinned.classes.list[class].count() - self.packing.left[class])).collect()
+    }
+
+    fn results(mut self, prepared: &Prepared<'_>, classes: &Classes) -> Results {
+        assemble(prepared, classes, &mut self.packing, &self.filling)
+    }
 }
 
 /// Hands the pods of each class out to the places found for it, in order.

@@ -175,7 +175,7 @@ impl<'a> Packing<'a> {
             if let Some(request) = &own.request {
                 for shape in level {
                     let Ok(scope) = self.scopes.of_shape(*shape, &self.classes.shapes, pool) else { continue };
-                    if let Some(own_worth) = self.worth_in(scope, request) {
+                    if let Some(own_worth) = self.scopes.worth(scope, request) {
                         alternatives.push(scope);
                         worth = Some(worth.map_or(own_worth, |worth| worth.min(own_worth)));
                     }
@@ -185,28 +185,6 @@ impl<'a> Packing<'a> {
         }
         self.class_scopes[class] = by_pool;
         self.worth[class] = worth.unwrap_or(1);
-    }
-
-    /// The least price per pod over the machines of `scope`, if any holds one.
-    fn worth_in(&self, scope: ScopeId, request: &[i64]) -> Option<i128> {
-        let scope = self.scopes.get(scope);
-        let pool = &self.prepared.pools[scope.pool];
-        let per_pod = |kind: usize| {
-            let room = &pool.types[kind].room;
-            let price = i128::from(scope.price(kind)?.nanos());
-            let mut share = 1i128;
-            for dimension in &self.asked {
-                let (asked, there) = (request[*dimension], room[*dimension]);
-                if asked > there {
-                    return None;
-                }
-                if asked > 0 {
-                    share = share.max(price * i128::from(asked) / i128::from(there));
-                }
-            }
-            Some(share)
-        };
-        scope.types().filter_map(per_pod).min()
     }
 
     fn is_launchable(&self, class: usize) -> bool {

@@ -83,6 +83,11 @@ impl Pool {
         &self.object.spec.template.spec.taints
     }
 
+    /// The values that the pool or its types list for `key`.
+    pub(super) fn values(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.index.values(key).chain(self.template.get(key).into_iter().flat_map(crate::model::Requirement::values))
+    }
+
     /// The keys of which at least so many values must remain.
     pub(super) fn min_values(&self) -> impl Iterator<Item = (&str, u32)> {
         self.template.iter().filter_map(|requirement| Some((requirement.key(), requirement.min_values()?)))

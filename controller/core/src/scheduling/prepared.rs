@@ -16,7 +16,10 @@ use crate::{
     },
 };
 use k8s_openapi::api::core::v1::{Pod, Taint};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What many solves of one snapshot share: pools, types, offerings, daemons and nodes as arrays and bit sets. Make it once per
 /// snapshot.
@@ -72,6 +75,12 @@ impl<'a> Prepared<'a> {
         Self { snapshot, catalog, dimensions, pools, closed, signatures, nodes, keepers, well_known, prefers_no_schedule }
     }
 
+    /// The values that machines of some pool may have for the label `key`.
+    pub(super) fn values_of(&self, key: &str) -> BTreeSet<String> {
+        let by_pool = self.pools.iter().flat_map(|pool| pool.values(key));
+        self.signatures.values(key).chain(by_pool).map(str::to_owned).collect()
+    }
+
     /// The snapshot.
     pub fn snapshot(&self) -> &'a ClusterSnapshot {
         self.snapshot
@@ -106,7 +115,7 @@ fn well_known(snapshot: &ClusterSnapshot, catalog: &Catalog) -> WellKnownLabels 
     let types = || catalog.by_pool.values().flat_map(|types| types.iter());
     let by_type = types().flat_map(|kind| kind.requirements.keys());
     let by_offering = types().flat_map(|kind| &kind.offerings).flat_map(|offering| offering.requirements.keys());
-    let mut keys = std::collections::BTreeSet::new();
+    let mut keys = BTreeSet::new();
     keys.extend(by_type.chain(by_offering));
     WellKnownLabels::default().with(snapshot.settings.well_known_labels.iter().cloned()).with(keys)
 }

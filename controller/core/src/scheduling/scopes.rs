@@ -117,6 +117,26 @@ impl<'a> Scopes<'a> {
         self.list[id].types().next().is_some().then_some(id)
     }
 
+    /// What one pod is worth in a scope, in nano-dollars: the least price of a machine divided by how many such pods it holds.
+    pub(super) fn worth(&self, id: ScopeId, request: &[i64]) -> Option<i128> {
+        let scope = &self.list[id];
+        let pool = &self.prepared.pools[scope.pool];
+        let asked: Vec<(usize, i64)> = request.iter().copied().enumerate().filter(|(_, asked)| *asked > 0).collect();
+        let per_pod = |kind: usize| {
+            let room = &pool.types[kind].room;
+            let price = i128::from(scope.price(kind)?.nanos());
+            let mut share = 1i128;
+            for (dimension, asked) in &asked {
+                if *asked > room[*dimension] {
+                    return None;
+                }
+                share = share.max(price * i128::from(*asked) / i128::from(room[*dimension]));
+            }
+            Some(share)
+        };
+        scope.types().filter_map(per_pod).min()
+    }
+
     fn intern(&mut self, pool: usize, admission: Admission) -> ScopeId {
         let key = (pool, admission.requirements.clone(), admission.types.clone(), admission.signatures.clone());
         if let Some(known) = self.by_admission.get(&key) {

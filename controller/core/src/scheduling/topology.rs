@@ -21,7 +21,7 @@ pub(super) struct Group {
 }
 
 /// The groups of one solve, each once.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Groups {
     namespaces: Vec<Arc<Namespace>>,
     groups: Vec<Group>,
