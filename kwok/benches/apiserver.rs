@@ -16,7 +16,11 @@ fn main() {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime without I/O can be built")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O can be built")
 }
 
 fn server() -> ApiServer {
@@ -24,7 +28,8 @@ fn server() -> ApiServer {
 }
 
 fn pod() -> Vec<u8> {
-    let container = json!({"name": "web", "image": "web:1", "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}}});
+    let container =
+        json!({"name": "web", "image": "web:1", "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}}});
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "web-", "labels": {"app": "web"}}, "spec": {"containers": [container]}});
     pod.to_string().into_bytes()
 }

@@ -12,8 +12,8 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Error, ResourceExt,
     api::{
-        ApiResource, DeleteParams, DynamicObject, EvictParams, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
-        PropagationPolicy, WatchEvent, WatchParams,
+        ApiResource, DeleteParams, DynamicObject, EvictParams, GroupVersionKind, ListParams, Patch, PatchParams,
+        PostParams, PropagationPolicy, WatchEvent, WatchParams,
     },
     runtime::{WatchStreamExt, wait, watcher},
 };
@@ -32,7 +32,9 @@ fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
 }
 
 fn pod(name: &str) -> Pod {
-    from(json!({"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web:1"}]}}))
+    from(
+        json!({"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web:1"}]}}),
+    )
 }
 
 fn config_map(name: &str) -> ConfigMap {
@@ -66,7 +68,13 @@ async fn creating_gives_identity_and_refuses_what_is_taken_or_wrong() {
     assert_eq!(taken, (409, "AlreadyExists".into(), "configmaps \"a\" already exists".into()));
     let wrong = failure(maps.create(&PostParams::default(), &config_map("No_Name")).await.unwrap_err());
     assert_eq!((wrong.0, wrong.1.as_str()), (422, "Invalid"));
-    assert!(wrong.2.starts_with("ConfigMap \"No_Name\" is invalid: metadata.name: Invalid value: \"No_Name\": a lowercase RFC 1123"), "{}", wrong.2);
+    assert!(
+        wrong.2.starts_with(
+            "ConfigMap \"No_Name\" is invalid: metadata.name: Invalid value: \"No_Name\": a lowercase RFC 1123"
+        ),
+        "{}",
+        wrong.2
+    );
     let nowhere = Api::<ConfigMap>::namespaced(api.client(), "nowhere");
     let missing = failure(nowhere.create(&PostParams::default(), &config_map("a")).await.unwrap_err());
     assert_eq!(missing, (404, "NotFound".into(), "namespaces \"nowhere\" not found".into()));
@@ -112,7 +120,8 @@ async fn all_kinds_of_patches() {
     let params = PatchParams::default();
     maps.patch("a", &params, &Patch::Merge(json!({"data": {"merge": "1"}}))).await.unwrap();
     maps.patch("a", &params, &Patch::Strategic(json!({"data": {"strategic": "1"}}))).await.unwrap();
-    let operations = from(json!([{"op": "test", "path": "/data/a", "value": "1"}, {"op": "remove", "path": "/data/a"}]));
+    let operations =
+        from(json!([{"op": "test", "path": "/data/a", "value": "1"}, {"op": "remove", "path": "/data/a"}]));
     maps.patch("a", &params, &Patch::Json::<()>(operations)).await.unwrap();
     let applied = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"apply": "1"}});
     let map = maps.patch("a", &PatchParams::apply("test"), &Patch::Apply(applied)).await.unwrap();
@@ -133,11 +142,16 @@ async fn lists_are_selected_and_paged() {
     let maps = Api::<ConfigMap>::default_namespaced(api.client());
     for name in ["a", "b", "c", "d", "e"] {
         let labels = json!({"even": (["b", "d"].contains(&name)).to_string()});
-        maps.create(&PostParams::default(), &from(json!({"metadata": {"name": name, "labels": labels}}))).await.unwrap();
+        maps.create(&PostParams::default(), &from(json!({"metadata": {"name": name, "labels": labels}})))
+            .await
+            .unwrap();
     }
     let names = |list: &kube::api::ObjectList<ConfigMap>| list.iter().map(ResourceExt::name_any).collect::<Vec<_>>();
     assert_eq!(names(&maps.list(&ListParams::default().labels("even=true")).await.unwrap()), ["b", "d"]);
-    assert_eq!(names(&maps.list(&ListParams::default().fields("metadata.name!=a")).await.unwrap()), ["b", "c", "d", "e"]);
+    assert_eq!(
+        names(&maps.list(&ListParams::default().fields("metadata.name!=a")).await.unwrap()),
+        ["b", "c", "d", "e"]
+    );
     let first = maps.list(&ListParams::default().limit(2)).await.unwrap();
     assert_eq!((names(&first), first.metadata.remaining_item_count), (vec!["a".into(), "b".into()], Some(3)));
     maps.delete("c", &DeleteParams::default()).await.unwrap();
@@ -173,7 +187,10 @@ async fn watches_follow_from_a_version_and_end_with_it() {
     }
     assert_eq!(kinds, ["added", "modified", "deleted"]);
     let bookmark = events.try_next().await.unwrap().unwrap();
-    assert!(matches!(&bookmark, WatchEvent::Bookmark(mark) if mark.metadata.resource_version == api.revision().to_string()), "{bookmark:?}");
+    assert!(
+        matches!(&bookmark, WatchEvent::Bookmark(mark) if mark.metadata.resource_version == api.revision().to_string()),
+        "{bookmark:?}"
+    );
     api.compact();
     let mut late = maps.watch(&WatchParams::default(), &version).await.unwrap().boxed();
     assert!(matches!(late.try_next().await.unwrap().unwrap(), WatchEvent::Error(status) if status.code == 410));
@@ -240,16 +257,23 @@ fn owned(name: &str, owner: &ConfigMap) -> ConfigMap {
 #[tokio::test(start_paused = true)]
 async fn dependents_follow_their_owner_unless_orphaned() {
     let maps = Api::<ConfigMap>::default_namespaced(server().client());
-    for (policy, survives) in [(PropagationPolicy::Background, false), (PropagationPolicy::Foreground, false), (PropagationPolicy::Orphan, true)] {
+    for (policy, survives) in [
+        (PropagationPolicy::Background, false),
+        (PropagationPolicy::Foreground, false),
+        (PropagationPolicy::Orphan, true),
+    ] {
         let owner = maps.create(&PostParams::default(), &config_map("owner")).await.unwrap();
         maps.create(&PostParams::default(), &owned("child", &owner)).await.unwrap();
         let params = DeleteParams { propagation_policy: Some(policy.clone()), ..DeleteParams::default() };
         maps.delete("owner", &params).await.unwrap();
         let uid = owner.uid().unwrap();
-        tokio::time::timeout(Duration::from_secs(60), wait::await_condition(maps.clone(), "owner", wait::conditions::is_deleted(&uid)))
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(
+            Duration::from_secs(60),
+            wait::await_condition(maps.clone(), "owner", wait::conditions::is_deleted(&uid)),
+        )
+        .await
+        .unwrap()
+        .unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let child = maps.get_opt("child").await.unwrap();
         assert_eq!(child.is_some(), survives, "{policy:?}");
@@ -261,7 +285,8 @@ async fn dependents_follow_their_owner_unless_orphaned() {
 async fn namespaces_go_with_what_they_hold() {
     let api = server();
     let namespaces = Api::<Namespace>::all(api.client());
-    let created = namespaces.create(&PostParams::default(), &from(json!({"metadata": {"name": "team"}}))).await.unwrap();
+    let created =
+        namespaces.create(&PostParams::default(), &from(json!({"metadata": {"name": "team"}}))).await.unwrap();
     let maps = Api::<ConfigMap>::namespaced(api.client(), "team");
     let held: ConfigMap = from(json!({"metadata": {"name": "a", "finalizers": ["example.com/hold"]}}));
     maps.create(&PostParams::default(), &held).await.unwrap();
@@ -283,7 +308,8 @@ async fn deleting_a_collection_deletes_what_is_selected() {
         maps.create(&PostParams::default(), &config_map(name)).await.unwrap();
     }
     maps.delete_collection(&DeleteParams::default(), &ListParams::default().fields("metadata.name!=b")).await.unwrap();
-    let left: Vec<String> = maps.list(&ListParams::default()).await.unwrap().iter().map(ResourceExt::name_any).collect();
+    let left: Vec<String> =
+        maps.list(&ListParams::default()).await.unwrap().iter().map(ResourceExt::name_any).collect();
     assert_eq!(left, ["b"]);
 }
 
@@ -310,20 +336,30 @@ async fn custom_resources_are_served_while_their_definition_exists() {
     let api = server();
     let definitions = Api::<CustomResourceDefinition>::all(api.client());
     let definition = definitions.create(&PostParams::default(), &widget_definition()).await.unwrap();
-    wait::await_condition(definitions.clone(), "widgets.example.com", wait::conditions::is_crd_established()).await.unwrap();
+    wait::await_condition(definitions.clone(), "widgets.example.com", wait::conditions::is_crd_established())
+        .await
+        .unwrap();
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Widget"));
     let widgets = Api::<DynamicObject>::all_with(api.client(), &resource);
-    let widget: DynamicObject =
-        from(json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}, "status": {"x": 1}}));
+    let widget: DynamicObject = from(
+        json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}, "status": {"x": 1}}),
+    );
     let created = widgets.create(&PostParams::default(), &widget).await.unwrap();
-    assert_eq!(created.data, json!({"spec": {"size": 1, "replicas": 3}}), "defaults are filled in, status is not the creator's");
+    assert_eq!(
+        created.data,
+        json!({"spec": {"size": 1, "replicas": 3}}),
+        "defaults are filled in, status is not the creator's"
+    );
     let status = Patch::Merge(json!({"status": {"replicas": 2}, "spec": {"size": 9}}));
     let changed = widgets.patch_status("w", &PatchParams::default(), &status).await.unwrap();
     assert_eq!(changed.data["spec"]["size"], 1);
     assert_eq!(changed.metadata.generation, Some(1));
     let grown = widgets.patch("w", &PatchParams::default(), &Patch::Merge(json!({"spec": {"size": 2}}))).await.unwrap();
     assert_eq!(grown.metadata.generation, Some(2));
-    let scale = widgets.patch_scale("w", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": 5}}))).await.unwrap();
+    let scale = widgets
+        .patch_scale("w", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": 5}})))
+        .await
+        .unwrap();
     assert_eq!((scale.spec.unwrap().replicas, scale.status.unwrap().replicas), (Some(5), 2));
     let strategic = widgets.patch("w", &PatchParams::default(), &Patch::Strategic(json!({"spec": {"size": 3}}))).await;
     assert_eq!(failure(strategic.unwrap_err()).0, 415);
@@ -343,13 +379,17 @@ async fn deployments_scale_and_count_generations() {
     }}));
     let created = deployments.create(&PostParams::default(), &deployment).await.unwrap();
     assert_eq!(created.spec.as_ref().unwrap().replicas, Some(1));
-    let scale = deployments.patch_scale("web", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": 4}}))).await.unwrap();
+    let scale = deployments
+        .patch_scale("web", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": 4}})))
+        .await
+        .unwrap();
     assert_eq!(scale.status.unwrap().selector.as_deref(), Some("app=web"));
     let status = json!({"status": {"replicas": 4, "observedGeneration": 2}});
     let changed = deployments.patch_status("web", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     assert_eq!((changed.spec.unwrap().replicas, changed.metadata.generation), (Some(4), Some(2)));
     let moved = json!({"spec": {"selector": {"matchLabels": {"app": "other"}}, "template": {"metadata": {"labels": {"app": "other"}}}}});
-    let (code, _, message) = failure(deployments.patch("web", &PatchParams::default(), &Patch::Merge(moved)).await.unwrap_err());
+    let (code, _, message) =
+        failure(deployments.patch("web", &PatchParams::default(), &Patch::Merge(moved)).await.unwrap_err());
     assert_eq!(code, 422);
     assert!(message.contains("field is immutable"), "{message}");
 }
@@ -361,8 +401,13 @@ async fn a_pod_is_bound_once() {
     assert_eq!(pod.spec.unwrap().node_name.as_deref(), Some("n"));
     let pods = Api::<Pod>::default_namespaced(api.client());
     let again = json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "m"}});
-    let refused = failure(pods.create_subresource::<Value, Value>("binding", "a", &PostParams::default(), &again).await.unwrap_err());
-    assert_eq!(refused.2, "Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"n\"");
+    let refused = failure(
+        pods.create_subresource::<Value, Value>("binding", "a", &PostParams::default(), &again).await.unwrap_err(),
+    );
+    assert_eq!(
+        refused.2,
+        "Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"n\""
+    );
     assert_eq!(refused.0, 409);
     let on_node = pods.list(&ListParams::default().fields("spec.nodeName=n")).await.unwrap();
     assert_eq!(on_node.items.len(), 1);
@@ -370,8 +415,9 @@ async fn a_pod_is_bound_once() {
 
 async fn budget(client: &Client, name: &str, allowed: i64) {
     let budgets = Api::<PodDisruptionBudget>::default_namespaced(client.clone());
-    let budget: PodDisruptionBudget =
-        from(json!({"metadata": {"name": name}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}}));
+    let budget: PodDisruptionBudget = from(
+        json!({"metadata": {"name": name}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}}),
+    );
     budgets.create(&PostParams::default(), &budget).await.unwrap();
     let status = json!({"status": {"disruptionsAllowed": allowed, "currentHealthy": 1 + allowed, "desiredHealthy": 1, "expectedPods": 2, "observedGeneration": 1}});
     budgets.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
@@ -392,11 +438,17 @@ async fn evictions_respect_budgets() {
     assert_eq!((status.code, status.reason.as_str()), (429, "TooManyRequests"));
     assert_eq!(status.message, "Cannot evict pod as it would violate the pod's disruption budget.");
     let cause = &status.details.unwrap().causes[0];
-    assert_eq!((cause.reason.as_str(), cause.message.as_str()), ("DisruptionBudget", "The disruption budget one needs 1 healthy pods and has 2 currently"));
+    assert_eq!(
+        (cause.reason.as_str(), cause.message.as_str()),
+        ("DisruptionBudget", "The disruption budget one needs 1 healthy pods and has 2 currently")
+    );
     budget(&api.client(), "two", 1).await;
     let several = failure(pods.evict("b", &EvictParams::default()).await.unwrap_err());
     assert_eq!(several.0, 500);
-    assert_eq!(several.2, "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.");
+    assert_eq!(
+        several.2,
+        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -406,12 +458,16 @@ async fn evictions_check_the_uid_and_wait_for_the_controller() {
     bound(&api.client(), "a").await;
     // `Api::evict` of kube 5.0 sends its options as `delete_options`, which no API server reads, so the body is our own.
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}, "deleteOptions": {"preconditions": {"uid": "other"}}});
-    let refused = pods.create_subresource::<Value, Value>("eviction", "a", &PostParams::default(), &eviction).await.unwrap_err();
+    let refused =
+        pods.create_subresource::<Value, Value>("eviction", "a", &PostParams::default(), &eviction).await.unwrap_err();
     assert_eq!(failure(refused).0, 409);
     let budgets = Api::<PodDisruptionBudget>::default_namespaced(api.client());
-    let fresh: PodDisruptionBudget = from(json!({"metadata": {"name": "fresh"}, "spec": {"maxUnavailable": 1, "selector": {}}}));
+    let fresh: PodDisruptionBudget =
+        from(json!({"metadata": {"name": "fresh"}, "spec": {"maxUnavailable": 1, "selector": {}}}));
     budgets.create(&PostParams::default(), &fresh).await.unwrap();
-    let Error::Api(status) = pods.evict("a", &EvictParams::default()).await.unwrap_err() else { panic!("expected an API error") };
+    let Error::Api(status) = pods.evict("a", &EvictParams::default()).await.unwrap_err() else {
+        panic!("expected an API error")
+    };
     assert_eq!((status.code, status.details.unwrap().retry_after_seconds), (429, 10));
 }
 
@@ -422,7 +478,8 @@ async fn unknown_fields_are_named() {
     let pods = Api::<DynamicObject>::default_namespaced_with(api.client(), &resource);
     let typo: DynamicObject = from(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
         "spec": {"foo": 1, "containers": [{"name": "web", "image": "web:1", "imagePolicy": "x"}]}}));
-    let strict = http::Request::post("/api/v1/namespaces/default/pods?fieldValidation=Strict").header("content-type", "application/json");
+    let strict = http::Request::post("/api/v1/namespaces/default/pods?fieldValidation=Strict")
+        .header("content-type", "application/json");
     let strict = strict.body(serde_json::to_vec(&typo).unwrap()).unwrap();
     let (code, reason, message) = failure(api.client().request::<Value>(strict).await.unwrap_err());
     assert_eq!((code, reason.as_str()), (400, "BadRequest"));
@@ -432,7 +489,8 @@ async fn unknown_fields_are_named() {
     );
     let lenient = pods.create(&PostParams::default(), &typo).await.unwrap();
     assert_eq!(lenient.data["spec"].get("foo"), None);
-    let wrong: DynamicObject = from(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "b"}, "spec": {"containers": "web"}}));
+    let wrong: DynamicObject =
+        from(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "b"}, "spec": {"containers": "web"}}));
     let (code, _, message) = failure(pods.create(&PostParams::default(), &wrong).await.unwrap_err());
     assert_eq!(code, 400);
     assert!(message.contains("`spec.containers`"), "{message}");
@@ -455,12 +513,15 @@ async fn events_have_two_forms() {
 async fn kubelets_register_nodes_with_status_and_change_them_by_status() {
     let api = server();
     let nodes = Api::<Node>::all(api.client());
-    let node: Node = from(json!({"metadata": {"name": "n"}, "status": {"capacity": {"cpu": "4"}, "conditions": [{"type": "Ready", "status": "False"}]}}));
+    let node: Node = from(
+        json!({"metadata": {"name": "n"}, "status": {"capacity": {"cpu": "4"}, "conditions": [{"type": "Ready", "status": "False"}]}}),
+    );
     assert!(nodes.create(&PostParams::default(), &node).await.unwrap().status.unwrap().capacity.is_some());
     let ready = json!({"metadata": {"labels": {"a": "b"}}, "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "False"}]}});
     let node = nodes.patch_status("n", &PatchParams::default(), &Patch::Strategic(ready)).await.unwrap();
     assert_eq!(node.labels()["a"], "b");
-    let conditions: Vec<(String, String)> = node.status.unwrap().conditions.unwrap().into_iter().map(|one| (one.type_, one.status)).collect();
+    let conditions: Vec<(String, String)> =
+        node.status.unwrap().conditions.unwrap().into_iter().map(|one| (one.type_, one.status)).collect();
     assert_eq!(conditions, [("Ready".into(), "True".into()), ("DiskPressure".into(), "False".into())]);
 }
 
@@ -469,8 +530,14 @@ async fn discovery_knows_everything_that_is_served() {
     let api = server();
     let client = api.client();
     assert_eq!(client.apiserver_version().await.unwrap().minor, "35");
-    Api::<CustomResourceDefinition>::all(client.clone()).create(&PostParams::default(), &widget_definition()).await.unwrap();
-    for discovery in [kube::Discovery::new(client.clone()).run().await.unwrap(), kube::Discovery::new(client).run_aggregated().await.unwrap()] {
+    Api::<CustomResourceDefinition>::all(client.clone())
+        .create(&PostParams::default(), &widget_definition())
+        .await
+        .unwrap();
+    for discovery in [
+        kube::Discovery::new(client.clone()).run().await.unwrap(),
+        kube::Discovery::new(client).run_aggregated().await.unwrap(),
+    ] {
         let (_, capabilities) = discovery.resolve_gvk(&GroupVersionKind::gvk("example.com", "v1", "Widget")).unwrap();
         assert_eq!(capabilities.subresources.len(), 2);
         let (resource, _) = discovery.resolve_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment")).unwrap();

@@ -67,7 +67,9 @@ fn document(server: &Arc<Inner>, parts: &Parts) -> Result<Response, ApiError> {
     if path.starts_with("/openapi/") {
         // Clients ask for Protobuf first and take what the content type says.
         let registry = &server.lock().registry;
-        return openapi::document(registry, path).map(|value| json_response(StatusCode::OK, "application/json", serialized(&value))).ok_or_else(ApiError::no_such_path);
+        return openapi::document(registry, path)
+            .map(|value| json_response(StatusCode::OK, "application/json", serialized(&value)))
+            .ok_or_else(ApiError::no_such_path);
     }
     let accept = Accept::parse(&parts.headers)?;
     let found = discovery::document(&server.lock().registry, path, accept.form == Form::AggregatedDiscovery);
@@ -77,10 +79,18 @@ fn document(server: &Arc<Inner>, parts: &Parts) -> Result<Response, ApiError> {
 }
 
 fn health(path: &str) -> Option<&'static str> {
-    ["/healthz", "/livez", "/readyz"].iter().any(|prefix| path == *prefix || path.starts_with(&format!("{prefix}/"))).then_some("ok")
+    ["/healthz", "/livez", "/readyz"]
+        .iter()
+        .any(|prefix| path == *prefix || path.starts_with(&format!("{prefix}/")))
+        .then_some("ok")
 }
 
-fn resource_request(server: &Arc<Inner>, parts: &Parts, body: &Bytes, path: ResourcePath) -> Result<Response, ApiError> {
+fn resource_request(
+    server: &Arc<Inner>,
+    parts: &Parts,
+    body: &Bytes,
+    path: ResourcePath,
+) -> Result<Response, ApiError> {
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;
     let accept = Accept::parse(&parts.headers)?;
     let resource = server.lock().registry.find(&path.group, &path.version, &path.plural).cloned();
@@ -150,7 +160,13 @@ fn watch(server: &Arc<Inner>, mut call: Call, accept: Accept) -> Result<Response
     Ok(response)
 }
 
-fn dispatch(state: &mut State, call: &Call, method: &Method, headers: &HeaderMap, body: &Bytes) -> Result<Answer, ApiError> {
+fn dispatch(
+    state: &mut State,
+    call: &Call,
+    method: &Method,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Answer, ApiError> {
     if let Some(name) = call.path.subresource.clone() {
         return subresource::dispatch(state, call, &name, method, headers, body);
     }
@@ -183,7 +199,8 @@ fn written(call: &Call, accept: Accept, answer: Answer) -> Response {
         AnswerBody::Object(object) => object_bytes(call, accept.form, &object),
         AnswerBody::List(objects, metadata) => list_bytes(call, accept.form, &objects, &metadata),
     };
-    let mut response = if accept.yaml { yaml_response(code, &bytes) } else { json_response(code, media_type(accept.form), bytes) };
+    let mut response =
+        if accept.yaml { yaml_response(code, &bytes) } else { json_response(code, media_type(accept.form), bytes) };
     for warning in warnings {
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{}\"", warning.replace('"', "\\\""))) {
             response.headers_mut().append(header::WARNING, value);
@@ -204,7 +221,13 @@ fn object_bytes(call: &Call, form: Form, object: &Arc<Object>) -> Bytes {
     match form {
         Form::Table => {
             let metadata = serde_json::json!({"resourceVersion": object.revision().to_string()});
-            serialized(&table::render(&call.resource, std::slice::from_ref(object), &metadata, call.query.include_object, call.now))
+            serialized(&table::render(
+                &call.resource,
+                std::slice::from_ref(object),
+                &metadata,
+                call.query.include_object,
+                call.now,
+            ))
         }
         Form::PartialMetadata => serialized(&table::partial_metadata(object.value())),
         Form::Plain | Form::AggregatedDiscovery => shown_bytes(&call.resource, object),
@@ -234,7 +257,9 @@ fn list_bytes(call: &Call, form: Form, objects: &[Arc<Object>], metadata: &Value
         }
         match form {
             Form::PartialMetadata => bytes.extend_from_slice(&serialized(&table::partial_metadata(object.value()))),
-            Form::Plain | Form::Table | Form::AggregatedDiscovery => bytes.extend_from_slice(&shown_bytes(resource, object)),
+            Form::Plain | Form::Table | Form::AggregatedDiscovery => {
+                bytes.extend_from_slice(&shown_bytes(resource, object))
+            }
         }
     }
     bytes.extend_from_slice(b"]}");
@@ -272,4 +297,3 @@ fn failure(error: &ApiError) -> Response {
     }
     response
 }
-

@@ -28,7 +28,9 @@ pub(crate) fn document(registry: &Registry, path: &str, aggregated: bool) -> Opt
         ["api", version] => resource_list(registry, "", version)?,
         ["apis", name, version] => resource_list(registry, name, version)?,
         ["version"] => version_info(),
-        [] | [""] => json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
+        [] | [""] => {
+            json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]})
+        }
         _ => return None,
     };
     Some(Document { value, is_aggregated: aggregated && segments.len() == 1 && segments != ["version"] })
@@ -87,7 +89,8 @@ struct Subresource {
 fn subresources(resource: &ResourceType) -> Vec<Subresource> {
     const CHANGE: &[&str] = &["get", "patch", "update"];
     let own = |name, verbs| Subresource { name, group: "", version: "", kind: resource.kind.clone(), verbs };
-    let other = |name, group, version, kind: &str, verbs| Subresource { name, group, version, kind: kind.into(), verbs };
+    let other =
+        |name, group, version, kind: &str, verbs| Subresource { name, group, version, kind: kind.into(), verbs };
     let mut all = Vec::new();
     if resource.status {
         all.push(own("status", CHANGE));
@@ -104,7 +107,9 @@ fn subresources(resource: &ResourceType) -> Vec<Subresource> {
                 own("resize", CHANGE),
                 own("log", &["get"][..]),
             ]),
-            "ServiceAccount" => all.push(other("token", "authentication.k8s.io", "v1", "TokenRequest", &["create"][..])),
+            "ServiceAccount" => {
+                all.push(other("token", "authentication.k8s.io", "v1", "TokenRequest", &["create"][..]))
+            }
             "Namespace" => all.push(own("finalize", &["update"][..])),
             _ => {}
         }
@@ -153,11 +158,16 @@ fn aggregate(registry: &Registry, core: bool) -> Value {
 
 fn aggregated_group(registry: &Registry, name: &str) -> Value {
     let version = |version: &String| {
-        let resources: Vec<Value> = registry.resources(name, version).iter().map(|one| aggregated_resource(one)).collect();
+        let resources: Vec<Value> =
+            registry.resources(name, version).iter().map(|one| aggregated_resource(one)).collect();
         json!({"version": version, "resources": resources, "freshness": "Current"})
     };
     let versions: Vec<Value> = registry.versions(name).iter().map(version).collect();
-    let metadata = if name.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": name, "creationTimestamp": null}) };
+    let metadata = if name.is_empty() {
+        json!({"creationTimestamp": null})
+    } else {
+        json!({"name": name, "creationTimestamp": null})
+    };
     json!({"metadata": metadata, "versions": versions})
 }
 
@@ -177,7 +187,11 @@ fn aggregated_resource(resource: &ResourceType) -> Value {
     let below: Vec<Value> = subresources(resource)
         .into_iter()
         .map(|one| {
-            let (group, version) = if one.version.is_empty() { (resource.group.as_str(), resource.version.as_str()) } else { (one.group, one.version) };
+            let (group, version) = if one.version.is_empty() {
+                (resource.group.as_str(), resource.version.as_str())
+            } else {
+                (one.group, one.version)
+            };
             json!({"subresource": one.name, "responseKind": kind(group, version, &one.kind), "verbs": one.verbs})
         })
         .collect();

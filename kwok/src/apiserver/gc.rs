@@ -8,7 +8,10 @@ use super::{
     request::{Query, ResourcePath},
     server::Inner,
     state::{Call, State, definitions, namespaces},
-    store::{GroupResource, Object, ObjectRef, Work, lifecycle::{self, Deletion, FOREGROUND, ORPHAN, Propagation}},
+    store::{
+        GroupResource, Object, ObjectRef, Work,
+        lifecycle::{self, Deletion, FOREGROUND, ORPHAN, Propagation},
+    },
     value::{at, items, members_mut, text},
     verbs::delete::{DeleteOptions, delete_object},
 };
@@ -75,7 +78,10 @@ fn delete(state: &mut State, place: &ObjectRef, object: &Arc<Object>, propagatio
         return;
     }
     // A deletion that was asked for with its own policy keeps it.
-    let options = DeleteOptions { deletion: Deletion { grace_seconds: None, propagation: Some(propagation) }, ..DeleteOptions::default() };
+    let options = DeleteOptions {
+        deletion: Deletion { grace_seconds: None, propagation: Some(propagation) },
+        ..DeleteOptions::default()
+    };
     let call = call_for(resource, place, now);
     // The only refusals are preconditions, of which there are none, and protected namespaces, which stay.
     if let Err(error) = delete_object(state, &call, object, &options) {
@@ -135,7 +141,8 @@ fn orphan_dependents(state: &mut State, owner: &Object, now: Timestamp) {
         let Some(dependent) = current(state, &place) else { continue };
         let mut value = dependent.value().clone();
         let references = items(&value, &["metadata", "ownerReferences"]).to_vec();
-        let left: Vec<Value> = references.into_iter().filter(|reference| text(reference, &["uid"]) != Some(owner.uid())).collect();
+        let left: Vec<Value> =
+            references.into_iter().filter(|reference| text(reference, &["uid"]) != Some(owner.uid())).collect();
         let metadata = members_mut(&mut value, &["metadata"]);
         if left.is_empty() {
             metadata.remove("ownerReferences");
@@ -156,9 +163,13 @@ fn dependents_are_gone(state: &mut State, owner: &Object, now: Timestamp) -> boo
     let dependents = state.store.owners().dependents(owner.uid());
     let blocks = |place: &ObjectRef| {
         let dependent = current(state, place);
-        let references = dependent.as_ref().map(|object| items(object.value(), &["metadata", "ownerReferences"])).unwrap_or_default();
+        let references = dependent
+            .as_ref()
+            .map(|object| items(object.value(), &["metadata", "ownerReferences"]))
+            .unwrap_or_default();
         references.iter().any(|reference| {
-            text(reference, &["uid"]) == Some(owner.uid()) && at(reference, &["blockOwnerDeletion"]).and_then(Value::as_bool) == Some(true)
+            text(reference, &["uid"]) == Some(owner.uid())
+                && at(reference, &["blockOwnerDeletion"]).and_then(Value::as_bool) == Some(true)
         })
     };
     !dependents.iter().any(blocks)
@@ -169,7 +180,11 @@ fn namespace_is_empty(state: &mut State, namespace: &Object, now: Timestamp) -> 
     let inside = |state: &State| -> Vec<(GroupResource, Arc<Object>)> {
         let resources: Vec<GroupResource> = state.store.resources().cloned().collect();
         let in_resource = |resource: &GroupResource| -> Vec<_> {
-            state.store.objects_in(resource, namespace.name()).map(|object| (resource.clone(), Arc::clone(object))).collect()
+            state
+                .store
+                .objects_in(resource, namespace.name())
+                .map(|object| (resource.clone(), Arc::clone(object)))
+                .collect()
         };
         resources.iter().flat_map(in_resource).collect()
     };

@@ -50,7 +50,9 @@ fn accepted(range: &str) -> Option<Accept> {
         None => Form::Plain,
         Some("Table") if range.contains("v=v1") && !range.contains("v=v1beta1") => Form::Table,
         Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Form::PartialMetadata,
-        Some("APIGroupDiscoveryList") if range.contains("v=v2") && !range.contains("v=v2beta1") => Form::AggregatedDiscovery,
+        Some("APIGroupDiscoveryList") if range.contains("v=v2") && !range.contains("v=v2beta1") => {
+            Form::AggregatedDiscovery
+        }
         Some(_) => return None,
     };
     Some(Accept { form, yaml })
@@ -82,8 +84,10 @@ pub(crate) fn read_json(body: &Bytes) -> Result<Value, ApiError> {
 
 /// Reads YAML.
 pub(crate) fn read_yaml(body: &Bytes) -> Result<Value, ApiError> {
-    let text = std::str::from_utf8(body).map_err(|error| ApiError::bad_request(format!("the body is no UTF-8 text: {error}")))?;
-    serde_saphyr::from_str(text).map_err(|error| ApiError::bad_request(format!("error converting YAML to JSON: {error}")))
+    let text = std::str::from_utf8(body)
+        .map_err(|error| ApiError::bad_request(format!("the body is no UTF-8 text: {error}")))?;
+    serde_saphyr::from_str(text)
+        .map_err(|error| ApiError::bad_request(format!("error converting YAML to JSON: {error}")))
 }
 
 /// The fields of `given` that `known` has lost, as paths: what typed decoding did not recognise.

@@ -33,7 +33,9 @@ impl ResourcePath {
     fn below(self, rest: &[String]) -> Option<Self> {
         let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
         match rest.as_slice() {
-            ["namespaces", name, subresource @ ("status" | "finalize")] => Some(self.named("namespaces", name, Some(subresource))),
+            ["namespaces", name, subresource @ ("status" | "finalize")] => {
+                Some(self.named("namespaces", name, Some(subresource)))
+            }
             ["namespaces", namespace, plural, tail @ ..] => {
                 let namespace = Some((*namespace).to_owned());
                 Self { namespace, ..self }.tail(plural, tail)
@@ -66,7 +68,8 @@ fn percent_decoded(segment: &str) -> String {
     let mut rest = segment.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
         let escaped = (*first == b'%').then(|| tail.get(..2)).flatten();
-        let code = escaped.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let code =
+            escaped.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
         bytes.push(code.unwrap_or(*first));
         rest = if code.is_some() { &tail[2..] } else { tail };
     }
@@ -111,8 +114,8 @@ impl Query {
     /// # Errors
     /// 400 that names the parameter.
     pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
-        let pairs: Vec<(String, String)> =
-            serde_urlencoded::from_str(text).map_err(|error| ApiError::bad_request(format!("unable to read the query: {error}")))?;
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(text)
+            .map_err(|error| ApiError::bad_request(format!("unable to read the query: {error}")))?;
         let mut query = Self::default();
         for (key, value) in pairs {
             query.read(&key, value)?;
@@ -161,7 +164,9 @@ fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, ApiError>
 where
     T::Err: std::fmt::Display,
 {
-    value.parse().map_err(|error| ApiError::bad_request(format!("`{key}` must be a whole number, not `{value}`: {error}")))
+    value
+        .parse()
+        .map_err(|error| ApiError::bad_request(format!("`{key}` must be a whole number, not `{value}`: {error}")))
 }
 
 fn dry_run(value: &str) -> Result<bool, ApiError> {
@@ -177,7 +182,9 @@ fn field_validation(value: &str) -> Result<FieldValidation, ApiError> {
         "Ignore" => Ok(FieldValidation::Ignore),
         "Warn" | "" => Ok(FieldValidation::Warn),
         "Strict" => Ok(FieldValidation::Strict),
-        other => Err(ApiError::bad_request(format!("`fieldValidation` must be `Ignore`, `Warn` or `Strict`, not `{other}`"))),
+        other => {
+            Err(ApiError::bad_request(format!("`fieldValidation` must be `Ignore`, `Warn` or `Strict`, not `{other}`")))
+        }
     }
 }
 
@@ -186,7 +193,9 @@ fn include_object(value: &str) -> Result<IncludeObject, ApiError> {
         "None" => Ok(IncludeObject::None),
         "Metadata" | "" => Ok(IncludeObject::Metadata),
         "Object" => Ok(IncludeObject::Object),
-        other => Err(ApiError::bad_request(format!("`includeObject` must be `None`, `Metadata` or `Object`, not `{other}`"))),
+        other => {
+            Err(ApiError::bad_request(format!("`includeObject` must be `None`, `Metadata` or `Object`, not `{other}`")))
+        }
     }
 }
 
@@ -202,11 +211,21 @@ mod tests {
     #[case("/api/v1/namespaces/default/status", "|v1|-|namespaces|default|status")]
     #[case("/api/v1/namespaces/default/pods/a/eviction", "|v1|default|pods|a|eviction")]
     #[case("/apis/apps/v1/namespaces/x/deployments", "apps|v1|x|deployments|-|-")]
-    #[case("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "rbac.authorization.k8s.io|v1|-|clusterroles|system:node|-")]
+    #[case(
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+        "rbac.authorization.k8s.io|v1|-|clusterroles|system:node|-"
+    )]
     fn paths(#[case] path: &str, #[case] expected: &str) {
         let found = ResourcePath::parse(path).unwrap();
         let shown = |part: &Option<String>| part.clone().unwrap_or_else(|| "-".into());
-        let parts = [found.group.clone(), found.version.clone(), shown(&found.namespace), found.plural.clone(), shown(&found.name), shown(&found.subresource)];
+        let parts = [
+            found.group.clone(),
+            found.version.clone(),
+            shown(&found.namespace),
+            found.plural.clone(),
+            shown(&found.name),
+            shown(&found.subresource),
+        ];
         assert_eq!(parts.join("|"), expected);
     }
 

@@ -113,7 +113,8 @@ impl ApiServer {
     /// on it until the last clone is dropped or [`ApiServer::shutdown`] is called.
     pub fn new(config: Config) -> Self {
         let Config { clock, seed, history } = config;
-        let mut state = State { store: Store::new(history), registry: Registry::new(), seed, requests: BTreeMap::new() };
+        let mut state =
+            State { store: Store::new(history), registry: Registry::new(), seed, requests: BTreeMap::new() };
         builtin::bootstrap(&mut state, clock.now());
         state.store.take_touched();
         let inner = Arc::new(Inner {

@@ -31,7 +31,10 @@ pub(crate) struct Call {
 impl Call {
     /// The key of the object that the path names.
     pub(crate) fn object_name(&self) -> ObjectName {
-        ObjectName::new(self.path.namespace.as_deref().unwrap_or_default(), self.path.name.as_deref().unwrap_or_default())
+        ObjectName::new(
+            self.path.namespace.as_deref().unwrap_or_default(),
+            self.path.name.as_deref().unwrap_or_default(),
+        )
     }
 }
 

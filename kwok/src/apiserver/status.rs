@@ -103,7 +103,11 @@ impl ApiError {
     pub(crate) fn too_large_version(asked: u64, now: u64) -> Self {
         let message = format!("Too large resource version: {asked}, current: {now}");
         let mut error = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message);
-        let cause = Cause { reason: "ResourceVersionTooLarge".into(), message: "Too large resource version".into(), field: String::new() };
+        let cause = Cause {
+            reason: "ResourceVersionTooLarge".into(),
+            message: "Too large resource version".into(),
+            field: String::new(),
+        };
         error.details = Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() };
         error
     }

@@ -121,7 +121,9 @@ pub(crate) fn validate_labels(labels: Option<&Value>, field: &str) -> Vec<FieldE
     for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
         errors.extend(qualified_name_problem(key).map(|problem| FieldError::invalid(field, key.as_str(), problem)));
         match value.as_str() {
-            Some(value) => errors.extend(label_value_problem(value).map(|problem| FieldError::invalid(field, value, problem))),
+            Some(value) => {
+                errors.extend(label_value_problem(value).map(|problem| FieldError::invalid(field, value, problem)))
+            }
             None => errors.push(FieldError::invalid(format!("{field}.{key}"), value.clone(), "must be a string")),
         }
     }
@@ -134,7 +136,10 @@ fn validate_annotations(object: &Value) -> Vec<FieldError> {
     let mut size = 0;
     for (key, value) in at(object, &["metadata", "annotations"]).and_then(Value::as_object).into_iter().flatten() {
         size += key.len() + value.as_str().map_or(0, str::len);
-        errors.extend(qualified_name_problem(&key.to_lowercase()).map(|problem| FieldError::invalid(field, key.as_str(), problem)));
+        errors.extend(
+            qualified_name_problem(&key.to_lowercase())
+                .map(|problem| FieldError::invalid(field, key.as_str(), problem)),
+        );
         if !value.is_string() {
             errors.push(FieldError::invalid(format!("{field}.{key}"), value.clone(), "must be a string"));
         }
@@ -150,14 +155,24 @@ fn validate_owners(object: &Value) -> Vec<FieldError> {
     for (index, owner) in items(object, &["metadata", "ownerReferences"]).iter().enumerate() {
         for key in ["apiVersion", "kind", "name", "uid"] {
             if text_or_empty(owner, &[key]).is_empty() {
-                errors.push(FieldError::invalid(format!("metadata.ownerReferences[{index}].{key}"), "", "must not be empty"));
+                errors.push(FieldError::invalid(
+                    format!("metadata.ownerReferences[{index}].{key}"),
+                    "",
+                    "must not be empty",
+                ));
             }
         }
     }
-    let controllers = items(object, &["metadata", "ownerReferences"]).iter().filter(|owner| owner.get("controller") == Some(&Value::Bool(true)));
+    let controllers = items(object, &["metadata", "ownerReferences"])
+        .iter()
+        .filter(|owner| owner.get("controller") == Some(&Value::Bool(true)));
     if controllers.count() > 1 {
         let detail = "Only one reference can have Controller set to true";
-        errors.push(FieldError::invalid("metadata.ownerReferences", at(object, &["metadata", "ownerReferences"]).cloned().unwrap_or_default(), detail));
+        errors.push(FieldError::invalid(
+            "metadata.ownerReferences",
+            at(object, &["metadata", "ownerReferences"]).cloned().unwrap_or_default(),
+            detail,
+        ));
     }
     errors
 }
@@ -166,7 +181,11 @@ fn validate_owners(object: &Value) -> Vec<FieldError> {
 fn added_finalizers(object: &Value, old: &Value) -> Option<FieldError> {
     text(old, &["metadata", "deletionTimestamp"])?;
     let before: Vec<&str> = texts(old, &["metadata", "finalizers"]).collect();
-    let added: Vec<&str> = texts(object, &["metadata", "finalizers"]).filter(|finalizer| !before.contains(finalizer)).collect();
-    let detail = format!("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}", added.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", "));
+    let added: Vec<&str> =
+        texts(object, &["metadata", "finalizers"]).filter(|finalizer| !before.contains(finalizer)).collect();
+    let detail = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        added.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+    );
     (!added.is_empty()).then(|| FieldError::forbidden("metadata.finalizers", detail))
 }

@@ -19,7 +19,10 @@ use super::{
     registry::{ResourceType, builtin::BuiltinKind, custom},
     state::{State, namespaces},
     status::ApiError,
-    store::{GroupResource, ObjectName, lifecycle::{self, Generation}},
+    store::{
+        GroupResource, ObjectName,
+        lifecycle::{self, Generation},
+    },
     value::{at, carry_over, members_mut, set},
     verbs::update::Part,
 };
@@ -29,8 +32,19 @@ use serde_json::{Value, json};
 
 /// Members whose values are quantities, wherever they stand in a built-in kind.
 const QUANTITY_MAPS: [&str; 13] = [
-    "requests", "limits", "capacity", "allocatable", "hard", "used", "overhead", "default", "defaultRequest", "max", "min",
-    "maxLimitRequestRatio", "allocatedResources",
+    "requests",
+    "limits",
+    "capacity",
+    "allocatable",
+    "hard",
+    "used",
+    "overhead",
+    "default",
+    "defaultRequest",
+    "max",
+    "min",
+    "maxLimitRequestRatio",
+    "allocatedResources",
 ];
 
 /// Writes quantities in their canonical form, as the server's decoding does.
@@ -39,8 +53,22 @@ const QUANTITY_MAPS: [&str; 13] = [
 /// The first text that is no quantity.
 pub(crate) fn normalize(kind: &BuiltinKind, object: &mut Value) -> Result<(), String> {
     const WITH_QUANTITIES: [&str; 16] = [
-        "Pod", "Node", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "ReplicationController", "PodTemplate",
-        "PersistentVolume", "PersistentVolumeClaim", "ResourceQuota", "LimitRange", "CSIStorageCapacity", "RuntimeClass",
+        "Pod",
+        "Node",
+        "Deployment",
+        "ReplicaSet",
+        "StatefulSet",
+        "DaemonSet",
+        "Job",
+        "CronJob",
+        "ReplicationController",
+        "PodTemplate",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "ResourceQuota",
+        "LimitRange",
+        "CSIStorageCapacity",
+        "RuntimeClass",
     ];
     if WITH_QUANTITIES.contains(&kind.kind) { normalize_value(object) } else { Ok(()) }
 }
@@ -48,7 +76,9 @@ pub(crate) fn normalize(kind: &BuiltinKind, object: &mut Value) -> Result<(), St
 fn normalize_value(value: &mut Value) -> Result<(), String> {
     match value {
         Value::Object(members) => members.iter_mut().try_for_each(|(key, member)| match member {
-            Value::Object(amounts) if QUANTITY_MAPS.contains(&key.as_str()) => amounts.values_mut().try_for_each(normalize_quantity),
+            Value::Object(amounts) if QUANTITY_MAPS.contains(&key.as_str()) => {
+                amounts.values_mut().try_for_each(normalize_quantity)
+            }
             Value::Object(_) | Value::Array(_) => normalize_value(member),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
         }),
@@ -80,7 +110,11 @@ pub(crate) fn validate(kind: &BuiltinKind, object: &Value, old: Option<&Value>) 
         // An update that leaves the spec alone has nothing to answer for.
         ("Pod", Some(old)) if object.get("spec") == old.get("spec") => Vec::new(),
         ("Pod", Some(old)) => pod_rules::validate_update(object, old, &[]),
-        (kind, Some(old)) if object.get("spec") == old.get("spec") && object.get("spec").is_some() && kind != "Namespace" => Vec::new(),
+        (kind, Some(old))
+            if object.get("spec") == old.get("spec") && object.get("spec").is_some() && kind != "Namespace" =>
+        {
+            Vec::new()
+        }
         (kind, old) => kind_rules::validate(kind, object, old),
     }
 }
@@ -149,8 +183,16 @@ pub(crate) fn bootstrap(state: &mut State, now: Timestamp) {
         put(state, &namespaces(), namespace, now, Generation::None);
     }
     let classes = [
-        ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
-        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
     ];
     for (name, value, description) in classes {
         let class = json!({

@@ -35,7 +35,9 @@ pub(crate) fn read(headers: &HeaderMap, body: &Bytes, resource: &ResourceType) -
     match media_type(headers) {
         "application/json-patch+json" => read_operations(body),
         "application/merge-patch+json" => object(read_json(body)?).map(Patch::Merge),
-        "application/strategic-merge-patch+json" if resource.custom().is_none() => object(read_json(body)?).map(Patch::Strategic),
+        "application/strategic-merge-patch+json" if resource.custom().is_none() => {
+            object(read_json(body)?).map(Patch::Strategic)
+        }
         "application/apply-patch+yaml" => object(read_yaml(body)?).map(Patch::Apply),
         _ if resource.custom().is_some() => Err(ApiError::unsupported_media_type(
             "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
@@ -51,11 +53,16 @@ fn object(value: Value) -> Result<Value, ApiError> {
 }
 
 fn read_operations(body: &Bytes) -> Result<Patch, ApiError> {
-    let patch: json_patch::Patch =
-        serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    let patch: json_patch::Patch = serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
     if patch.0.len() > MAX_OPERATIONS {
-        let message = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", patch.0.len());
-        return Err(ApiError { code: http::StatusCode::PAYLOAD_TOO_LARGE, reason: "RequestEntityTooLarge", ..ApiError::bad_request(message) });
+        let message =
+            format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", patch.0.len());
+        return Err(ApiError {
+            code: http::StatusCode::PAYLOAD_TOO_LARGE,
+            reason: "RequestEntityTooLarge",
+            ..ApiError::bad_request(message)
+        });
     }
     Ok(Patch::Json(patch))
 }
@@ -64,9 +71,12 @@ fn read_operations(body: &Bytes) -> Result<Patch, ApiError> {
 pub(crate) fn apply(resource: &ResourceType, old: &Value, patch: &Patch, call: &Call) -> Result<Value, ApiError> {
     let mut new = old.clone();
     match patch {
-        Patch::Json(operations) => json_patch::patch(&mut new, operations).map_err(|error| rejected(&error.to_string()))?,
+        Patch::Json(operations) => {
+            json_patch::patch(&mut new, operations).map_err(|error| rejected(&error.to_string()))?
+        }
         Patch::Merge(changes) => json_patch::merge(&mut new, changes),
-        Patch::Strategic(changes) => strategic::merge(&resource.kind, &mut new, changes).map_err(|error| ApiError::bad_request(error.to_string()))?,
+        Patch::Strategic(changes) => strategic::merge(&resource.kind, &mut new, changes)
+            .map_err(|error| ApiError::bad_request(error.to_string()))?,
         Patch::Apply(given) => new = server_side_apply::apply(resource, old, given, call)?,
     }
     // A patch that does not speak of the version applies to whatever version is there.
@@ -79,6 +89,7 @@ pub(crate) fn apply(resource: &ResourceType, old: &Value, patch: &Patch, call: &
 
 fn rejected(why: &str) -> ApiError {
     let mut error = ApiError::unprocessable("the server rejected our request due to an error in our request");
-    error.details.causes = vec![Cause { reason: "UnexpectedServerResponse".into(), message: why.into(), field: String::new() }];
+    error.details.causes =
+        vec![Cause { reason: "UnexpectedServerResponse".into(), message: why.into(), field: String::new() }];
     error
 }

@@ -38,9 +38,16 @@ fn list_rule(kind: &str, path: &[&str]) -> ListRule {
         ("status", "addresses") if kind == "Node" => ListRule::ByKey("type"),
         ("status", "podIPs" | "hostIPs") => ListRule::ByKey("ip"),
         ("status", "resourceClaimStatuses") => ListRule::ByKey("name"),
-        ("spec", "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "imagePullSecrets" | "schedulingGates" | "resourceClaims") => {
-            ListRule::ByKey("name")
-        }
+        (
+            "spec",
+            "containers"
+            | "initContainers"
+            | "ephemeralContainers"
+            | "volumes"
+            | "imagePullSecrets"
+            | "schedulingGates"
+            | "resourceClaims",
+        ) => ListRule::ByKey("name"),
         ("spec", "hostAliases") => ListRule::ByKey("ip"),
         ("spec", "topologySpreadConstraints") => ListRule::ByKey("topologyKey"),
         ("spec", "ports") if kind == "Service" => ListRule::ByKey("port"),
@@ -56,7 +63,9 @@ fn list_rule(kind: &str, path: &[&str]) -> ListRule {
 fn top_level_rule(kind: &str, path: &[&str]) -> ListRule {
     match (kind, path) {
         ("ServiceAccount", ["", "secrets" | "imagePullSecrets"]) => ListRule::ByKey("name"),
-        ("ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration", ["", "webhooks"]) => ListRule::ByKey("name"),
+        ("ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration", ["", "webhooks"]) => {
+            ListRule::ByKey("name")
+        }
         _ => ListRule::Atomic,
     }
 }
@@ -100,16 +109,35 @@ fn merge_members(kind: &str, path: &[&str], target: &mut Members, patch: &Member
     if let Some(kept) = patch.get(RETAIN_KEYS).and_then(Value::as_array) {
         target.retain(|key, _| kept.iter().any(|kept| kept == key));
     }
+    let before = ordered_lists(target, patch);
     for (key, value) in patch.iter().filter(|(key, _)| !key.starts_with('$')) {
         let below = [path, &[key.as_str()]].concat();
         merge_member(kind, &below, target, key, value)?;
     }
     delete_plain_values(target, patch);
-    set_orders(kind, path, target, patch);
+    for (key, original) in before {
+        let rule = list_rule(kind, &[path, &[key]].concat());
+        let order = patch.get(&format!("{ORDER}{key}")).and_then(Value::as_array);
+        if let (Some(list), Some(order)) = (target.get_mut(key).and_then(Value::as_array_mut), order) {
+            reorder(list, &original, order, rule);
+        }
+    }
     Ok(())
 }
 
-fn merge_member(kind: &str, path: &[&str], target: &mut Members, key: &str, patch: &Value) -> Result<(), StrategicError> {
+/// The lists whose order the patch sets, as they are before it.
+fn ordered_lists<'a>(target: &Members, patch: &'a Members) -> Vec<(&'a str, Vec<Value>)> {
+    let keys = patch.keys().filter_map(|directive| directive.strip_prefix(ORDER));
+    keys.map(|key| (key, target.get(key).and_then(Value::as_array).cloned().unwrap_or_default())).collect()
+}
+
+fn merge_member(
+    kind: &str,
+    path: &[&str],
+    target: &mut Members,
+    key: &str,
+    patch: &Value,
+) -> Result<(), StrategicError> {
     if patch.is_null() {
         target.remove(key);
         return Ok(());
@@ -117,6 +145,11 @@ fn merge_member(kind: &str, path: &[&str], target: &mut Members, key: &str, patc
     // Deleting what is not there leaves nothing behind.
     if patch.get(DIRECTIVE).and_then(Value::as_str) == Some("delete") {
         target.remove(key);
+        return Ok(());
+    }
+    // The one field of the built-in kinds with `patchStrategy: replace`.
+    if kind == "PodDisruptionBudget" && path == ["", "spec", "selector"] {
+        target.insert(key.to_owned(), patch.clone());
         return Ok(());
     }
     let place = target.entry(key).or_insert(Value::Null);
@@ -141,7 +174,13 @@ fn target_has(target: &Value, value: &Value) -> bool {
     target.as_array().is_some_and(|list| list.contains(value))
 }
 
-fn merge_by_key(kind: &str, path: &[&str], list: &mut Vec<Value>, patch: &[Value], key: &'static str) -> Result<(), StrategicError> {
+fn merge_by_key(
+    kind: &str,
+    path: &[&str],
+    list: &mut Vec<Value>,
+    patch: &[Value],
+    key: &'static str,
+) -> Result<(), StrategicError> {
     if patch.iter().any(|element| element.get(DIRECTIVE).and_then(Value::as_str) == Some("replace")) {
         list.clear();
     }
@@ -177,36 +216,27 @@ fn delete_plain_values(target: &mut Members, patch: &Members) {
     }
 }
 
-fn set_orders(kind: &str, path: &[&str], target: &mut Members, patch: &Members) {
-    for (directive, order) in patch {
-        let Some(key) = directive.strip_prefix(ORDER) else { continue };
-        let below = [path, &[key]].concat();
-        let rule = list_rule(kind, &below);
-        if let (Some(list), Some(order)) = (target.get_mut(key).and_then(Value::as_array_mut), order.as_array()) {
-            reorder(list, order, rule);
-        }
-    }
-}
-
-/// Elements named in `order` take its order; the others stay before those that followed them.
-fn reorder(list: &mut Vec<Value>, order: &[Value], rule: ListRule) {
+/// Elements named in `order` take its order. The others keep their place before those that followed them in the original.
+fn reorder(list: &mut Vec<Value>, original: &[Value], order: &[Value], rule: ListRule) {
     let id = |value: &Value| match rule {
         ListRule::ByKey(key) => value.get(key).cloned().unwrap_or_default(),
         ListRule::Atomic | ListRule::Set => value.clone(),
     };
     let rank = |value: &Value| order.iter().position(|named| id(named) == id(value));
-    let mut named: Vec<(usize, Value)> = list.iter().cloned().enumerate().filter(|(_, value)| rank(value).is_some()).collect();
-    named.sort_by_key(|(_, value)| rank(value));
-    let mut others = list.iter().cloned().enumerate().filter(|(_, value)| rank(value).is_none()).collect::<Vec<_>>().into_iter().peekable();
-    let mut sorted = Vec::with_capacity(list.len());
-    for (position, value) in named {
-        while let Some((_, other)) = others.next_if(|(other, _)| *other < position) {
-            sorted.push(other);
+    let position = |value: &Value| original.iter().position(|found| id(found) == id(value));
+    let (mut named, others): (Vec<Value>, Vec<Value>) =
+        std::mem::take(list).into_iter().partition(|value| rank(value).is_some());
+    named.sort_by_key(rank);
+    let mut others = others.into_iter().peekable();
+    for value in named {
+        let here = position(&value);
+        // New elements have no place in the original and go before whatever is left.
+        while let Some(other) = others.next_if(|other| here.is_some_and(|here| position(other) < Some(here))) {
+            list.push(other);
         }
-        sorted.push(value);
+        list.push(value);
     }
-    sorted.extend(others.map(|(_, other)| other));
-    *list = sorted;
+    list.extend(others);
 }
 
 #[cfg(test)]

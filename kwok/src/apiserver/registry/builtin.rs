@@ -218,8 +218,7 @@ pub(crate) static BUILTIN: &[BuiltinKind] = &[
     row::<apiregistration::APIService>("apiservices", CLUSTER).categories(API_EXTENSIONS).with_status(),
     row::<admission::ValidatingWebhookConfiguration>("validatingwebhookconfigurations", CLUSTER)
         .categories(API_EXTENSIONS),
-    row::<admission::MutatingWebhookConfiguration>("mutatingwebhookconfigurations", CLUSTER)
-        .categories(API_EXTENSIONS),
+    row::<admission::MutatingWebhookConfiguration>("mutatingwebhookconfigurations", CLUSTER).categories(API_EXTENSIONS),
     row::<admission::ValidatingAdmissionPolicy>("validatingadmissionpolicies", CLUSTER)
         .categories(API_EXTENSIONS)
         .with_status(),

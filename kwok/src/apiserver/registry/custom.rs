@@ -4,7 +4,10 @@ use super::{CustomVersion, Origin, PrinterColumn, ResourceType, ScalePaths, api_
 use crate::apiserver::{
     field_error::FieldError,
     schema::Schema,
-    store::{GroupResource, lifecycle::{Generation, time_text}},
+    store::{
+        GroupResource,
+        lifecycle::{Generation, time_text},
+    },
     value::{at, integer, items, set, text, text_or_empty, texts},
 };
 use jiff::Timestamp;
@@ -33,7 +36,11 @@ pub(crate) fn validate_definition(definition: &Value) -> Vec<FieldError> {
         let detail = "must be spec.names.plural+\".\"+spec.group";
         errors.push(FieldError::invalid("metadata.name", name, detail));
     }
-    for (field, path) in [("spec.group", vec!["spec", "group"]), ("spec.names.plural", vec!["spec", "names", "plural"]), ("spec.names.kind", vec!["spec", "names", "kind"])] {
+    for (field, path) in [
+        ("spec.group", vec!["spec", "group"]),
+        ("spec.names.plural", vec!["spec", "names", "plural"]),
+        ("spec.names.kind", vec!["spec", "names", "kind"]),
+    ] {
         if text_or_empty(definition, &path).is_empty() {
             errors.push(FieldError::required(field, ""));
         }
@@ -42,19 +49,34 @@ pub(crate) fn validate_definition(definition: &Value) -> Vec<FieldError> {
     if !["Namespaced", "Cluster"].contains(&scope) {
         errors.push(FieldError::not_supported("spec.scope", scope, &["Cluster", "Namespaced"]));
     }
-    let stored = items(definition, &["spec", "versions"]).iter().filter(|version| is_true(version, &["storage"])).count();
+    let stored =
+        items(definition, &["spec", "versions"]).iter().filter(|version| is_true(version, &["storage"])).count();
     if stored != 1 {
         let versions = at(definition, &["spec", "versions"]).cloned().unwrap_or_default();
-        errors.push(FieldError::invalid("spec.versions", versions, "must have exactly one version marked as storage version"));
+        errors.push(FieldError::invalid(
+            "spec.versions",
+            versions,
+            "must have exactly one version marked as storage version",
+        ));
     }
-    errors.extend(items(definition, &["spec", "versions"]).iter().enumerate().flat_map(|(index, version)| schema_errors(index, version)));
+    errors.extend(
+        items(definition, &["spec", "versions"])
+            .iter()
+            .enumerate()
+            .flat_map(|(index, version)| schema_errors(index, version)),
+    );
     errors
 }
 
 fn schema_errors(index: usize, version: &Value) -> Vec<FieldError> {
     let field = format!("spec.versions[{index}].schema.openAPIV3Schema");
     match at(version, &["schema", "openAPIV3Schema"]) {
-        Some(schema) => Schema::compile(schema).err().into_iter().flatten().map(|error| FieldError { field: format!("{field}{}", error.field), ..error }).collect(),
+        Some(schema) => Schema::compile(schema)
+            .err()
+            .into_iter()
+            .flatten()
+            .map(|error| FieldError { field: format!("{field}{}", error.field), ..error })
+            .collect(),
         None => vec![FieldError::required(field, "schemas are required")],
     }
 }
@@ -74,7 +96,9 @@ pub(crate) fn establish(definition: &mut Value, now: Timestamp) {
         versions.push(stored.into());
     }
     set(definition, &["status"], "storedVersions", versions);
-    let is_established = items(definition, &["status", "conditions"]).iter().any(|condition| text(condition, &["type"]) == Some("Established"));
+    let is_established = items(definition, &["status", "conditions"])
+        .iter()
+        .any(|condition| text(condition, &["type"]) == Some("Established"));
     if !is_established {
         let at = time_text(now);
         let conditions = json!([
@@ -87,7 +111,10 @@ pub(crate) fn establish(definition: &mut Value, now: Timestamp) {
 
 /// What the objects of a definition are stored under.
 pub(crate) fn storage(definition: &Value) -> GroupResource {
-    GroupResource::new(text_or_empty(definition, &["spec", "group"]), text_or_empty(definition, &["spec", "names", "plural"]))
+    GroupResource::new(
+        text_or_empty(definition, &["spec", "group"]),
+        text_or_empty(definition, &["spec", "names", "plural"]),
+    )
 }
 
 /// The resources that a definition's served versions make.
@@ -95,7 +122,11 @@ pub(crate) fn resource_types(definition: &Value) -> Vec<ResourceType> {
     let versions = items(definition, &["spec", "versions"]);
     let stored = versions.iter().find(|version| is_true(version, &["storage"]));
     let stored = stored.map(|version| text_or_empty(version, &["name"])).unwrap_or_default();
-    versions.iter().filter(|version| is_true(version, &["served"])).map(|version| resource_type(definition, version, stored)).collect()
+    versions
+        .iter()
+        .filter(|version| is_true(version, &["served"]))
+        .map(|version| resource_type(definition, version, stored))
+        .collect()
 }
 
 fn resource_type(definition: &Value, version: &Value, stored: &str) -> ResourceType {

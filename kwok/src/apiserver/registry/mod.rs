@@ -172,7 +172,8 @@ impl Registry {
 
     /// The versions of a group, the preferred one first.
     pub(crate) fn versions(&self, group: &str) -> Vec<String> {
-        let versions: BTreeSet<&str> = self.all().filter(|one| one.group == group).map(|one| one.version.as_str()).collect();
+        let versions: BTreeSet<&str> =
+            self.all().filter(|one| one.group == group).map(|one| one.version.as_str()).collect();
         let mut versions: Vec<String> = versions.into_iter().map(str::to_owned).collect();
         versions.sort_by_key(|version| version_rank(version));
         versions

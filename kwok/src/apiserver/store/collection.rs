@@ -154,7 +154,8 @@ fn page_of(objects: &BTreeMap<ObjectName, Arc<Object>>, filter: &Filter, page: &
         Some(last) => Bound::Excluded(last.clone()),
         None => Bound::Included(ObjectName::new(filter.namespace.as_deref().unwrap_or_default(), "")),
     };
-    let in_namespace = |name: &ObjectName| filter.namespace.as_deref().is_none_or(|namespace| namespace == name.namespace);
+    let in_namespace =
+        |name: &ObjectName| filter.namespace.as_deref().is_none_or(|namespace| namespace == name.namespace);
     let mut matching = objects
         .range((from, Bound::Unbounded))
         .take_while(|(name, _)| in_namespace(name))

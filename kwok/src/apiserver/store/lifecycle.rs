@@ -42,7 +42,16 @@ pub(crate) fn prepare_create(object: &mut Value, uid: &str, now: Timestamp, gene
 
 /// Keeps what a client may not change in `metadata`, and counts the generation.
 pub(crate) fn prepare_update(new: &mut Value, old: &Value, generation: Generation) {
-    let kept = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace", "generateName"];
+    let kept = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "name",
+        "namespace",
+        "generateName",
+    ];
     for key in kept {
         carry_over(new, old, &["metadata"], key);
     }
@@ -72,7 +81,8 @@ fn differs_outside(new: &Value, old: &Value, ignored: &[&str]) -> bool {
 /// Whether writing `new` over `old` would change nothing but the version.
 pub(crate) fn is_same(new: &Value, old: &Value) -> bool {
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return false };
-    let same_rest = new.len() == old.len() && new.iter().filter(|(key, _)| *key != "metadata").all(|(key, value)| old.get(key) == Some(value));
+    let same_rest = new.len() == old.len()
+        && new.iter().filter(|(key, _)| *key != "metadata").all(|(key, value)| old.get(key) == Some(value));
     let metadata = |object: &value::Members| {
         let mut members = object.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
         members.remove("resourceVersion");
@@ -175,7 +185,9 @@ fn mark(object: &mut Value, grace: i64, now: Timestamp) -> bool {
     let metadata = members_mut(object, &["metadata"]);
     metadata.insert("deletionTimestamp".into(), time_text(due).into());
     metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
-    if begun.is_none() && let Some(generation) = at(object, &["metadata", "generation"]).and_then(Value::as_i64) {
+    if begun.is_none()
+        && let Some(generation) = at(object, &["metadata", "generation"]).and_then(Value::as_i64)
+    {
         set(object, &["metadata"], "generation", generation + 1);
     }
     true
@@ -219,7 +231,12 @@ mod tests {
     #[case("n", "Running", None, false)]
     #[case("n", "Succeeded", None, true)]
     #[case("n", "Running", Some(0), true)]
-    fn pods_with_a_node_are_given_time(#[case] node: &str, #[case] phase: &str, #[case] grace: Option<i64>, #[case] gone: bool) {
+    fn pods_with_a_node_are_given_time(
+        #[case] node: &str,
+        #[case] phase: &str,
+        #[case] grace: Option<i64>,
+        #[case] gone: bool,
+    ) {
         assert_eq!(matches!(deleted(&pod(node, phase), grace, None), Outcome::Remove(_)), gone);
     }
 

@@ -273,14 +273,16 @@ mod tests {
         for name in ["a", "b", "c"] {
             store.put(&pods(), pod(name, "old"));
         }
-        let first = store.list(&pods(), &Filter::default(), &PageRequest { limit: 2, ..PageRequest::default() }).unwrap();
+        let first =
+            store.list(&pods(), &Filter::default(), &PageRequest { limit: 2, ..PageRequest::default() }).unwrap();
         assert_eq!(first.remaining, Some(1));
         store.put(&pods(), pod("c", "new"));
         store.put(&pods(), pod("d", "new"));
         store.remove(&pods(), pod("b", "old"));
         let next = PageRequest { limit: 2, after: first.last, revision: Some(first.revision) };
         let second = store.list(&pods(), &Filter::default(), &next).unwrap();
-        let notes: Vec<_> = second.objects.iter().map(|object| (object.name().to_owned(), object.value()["note"].clone())).collect();
+        let notes: Vec<_> =
+            second.objects.iter().map(|object| (object.name().to_owned(), object.value()["note"].clone())).collect();
         assert_eq!(notes, [("c".to_owned(), json!("old"))]);
         assert!(second.last.is_none());
     }

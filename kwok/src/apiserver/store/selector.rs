@@ -23,16 +23,23 @@ impl LabelSelector {
     /// A sentence that names the part that cannot be read.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let parts = split_outside_parentheses(text);
-        parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).map(parse_requirement).collect::<Result<_, _>>().map(Self)
+        parts
+            .iter()
+            .map(|part| part.trim())
+            .filter(|part| !part.is_empty())
+            .map(parse_requirement)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Reads the object form: `matchLabels` and `matchExpressions`. Nothing at all (null) matches nothing: `None`.
     pub(crate) fn from_object(selector: &Value) -> Option<Self> {
         let selector = selector.as_object()?;
         let labels = selector.get("matchLabels").and_then(Value::as_object);
-        let equal = labels.into_iter().flatten().map(|(key, value)| {
-            Requirement::In(key.clone(), vec![value.as_str().unwrap_or_default().to_owned()])
-        });
+        let equal = labels
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| Requirement::In(key.clone(), vec![value.as_str().unwrap_or_default().to_owned()]));
         let expressions = selector.get("matchExpressions").and_then(Value::as_array);
         let expressions = expressions.into_iter().flatten().map(expression);
         Some(Self(equal.chain(expressions).collect()))
@@ -63,7 +70,8 @@ fn expression(expression: &Value) -> Requirement {
 impl Requirement {
     fn holds(&self, labels: Option<&Value>) -> bool {
         let label = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
-        let among = |key: &str, values: &[String]| label(key).is_some_and(|found| values.iter().any(|value| value == found));
+        let among =
+            |key: &str, values: &[String]| label(key).is_some_and(|found| values.iter().any(|value| value == found));
         match self {
             Self::In(key, values) => among(key, values),
             Self::NotIn(key, values) => !among(key, values),
@@ -140,7 +148,12 @@ impl FieldSelector {
     /// # Errors
     /// A sentence that names the part that cannot be read.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(parse_field).collect::<Result<_, _>>().map(Self)
+        text.split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(parse_field)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The selector with the name required too.
@@ -198,7 +211,10 @@ pub(crate) struct Filter {
 impl Filter {
     /// Whether the object is one of them.
     pub(crate) fn matches(&self, object: &Value) -> bool {
-        let in_namespace = self.namespace.as_deref().is_none_or(|namespace| value::text_or_empty(object, &["metadata", "namespace"]) == namespace);
+        let in_namespace = self
+            .namespace
+            .as_deref()
+            .is_none_or(|namespace| value::text_or_empty(object, &["metadata", "namespace"]) == namespace);
         in_namespace && self.labels.matches(value::at(object, &["metadata", "labels"])) && self.fields.matches(object)
     }
 }

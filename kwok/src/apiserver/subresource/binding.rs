@@ -49,7 +49,11 @@ fn check_pod(pod: &Object, binding: &Value, node: &str) -> Result<(), ApiError> 
         bound if bound == node => return refused(&format!("pod {name} is already assigned to node \"{bound}\"")),
         bound => return refused(&format!("pod {name} is already assigned to node \"{bound}\"")),
     }
-    if items(pod.value(), &["spec", "schedulingGates"]).is_empty() { Ok(()) } else { refused(&format!("pod {name} has non-empty .spec.schedulingGates")) }
+    if items(pod.value(), &["spec", "schedulingGates"]).is_empty() {
+        Ok(())
+    } else {
+        refused(&format!("pod {name} has non-empty .spec.schedulingGates"))
+    }
 }
 
 fn bound(pod: &Value, binding: &Value, node: &str, now: Timestamp) -> Value {
@@ -63,7 +67,9 @@ fn bound(pod: &Value, binding: &Value, node: &str, now: Timestamp) -> Value {
     }
     let mut conditions = items(&pod, &["status", "conditions"]).to_vec();
     conditions.retain(|condition| text(condition, &["type"]) != Some("PodScheduled"));
-    conditions.push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time_text(now)}));
+    conditions.push(
+        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time_text(now)}),
+    );
     set(&mut pod, &["status"], "conditions", conditions);
     pod
 }

@@ -68,7 +68,8 @@ fn check_uid(pod: &Object, options: &DeleteOptions) -> Result<(), ApiError> {
 
 /// Budgets do not count pods that have ended, have not begun, or are going already.
 fn is_ignored(pod: &Object) -> bool {
-    pod.is_terminating() || ["Succeeded", "Failed", "Pending"].contains(&text_or_empty(pod.value(), &["status", "phase"]))
+    pod.is_terminating()
+        || ["Succeeded", "Failed", "Pending"].contains(&text_or_empty(pod.value(), &["status", "phase"]))
 }
 
 fn protecting(state: &State, pod: &Object) -> Vec<Arc<Object>> {
@@ -81,7 +82,9 @@ fn protecting(state: &State, pod: &Object) -> Vec<Arc<Object>> {
 }
 
 fn several_budgets() -> ApiError {
-    ApiError::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")
+    ApiError::internal(
+        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+    )
 }
 
 /// Takes one disruption from the budget, or says why not.
@@ -109,7 +112,9 @@ fn is_free(budget: &Object, pod: &Object) -> bool {
 
 fn is_ready(pod: &Object) -> bool {
     let conditions = items(pod.value(), &["status", "conditions"]);
-    conditions.iter().any(|condition| text(condition, &["type"]) == Some("Ready") && text(condition, &["status"]) == Some("True"))
+    conditions
+        .iter()
+        .any(|condition| text(condition, &["type"]) == Some("Ready") && text(condition, &["status"]) == Some("True"))
 }
 
 /// How many disruptions are left after this one.
@@ -124,13 +129,21 @@ fn granted(budget: &Object) -> Result<i64, ApiError> {
     if allowed < 0 {
         return Err(ApiError::forbidden(&budgets(), name, "pdb disruptions allowed is negative"));
     }
-    let disrupted = at(budget.value(), &["status", "disruptedPods"]).and_then(Value::as_object).map_or(0, |pods| pods.len());
+    let disrupted =
+        at(budget.value(), &["status", "disruptedPods"]).and_then(Value::as_object).map_or(0, |pods| pods.len());
     if disrupted > MAX_DISRUPTED_PODS {
-        return Err(ApiError::forbidden(&budgets(), name, "DisruptedPods map too big - too many evictions not confirmed by PDB controller"));
+        return Err(ApiError::forbidden(
+            &budgets(),
+            name,
+            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+        ));
     }
     if allowed == 0 {
         let (needed, healthy) = (number(&["status", "desiredHealthy"]), number(&["status", "currentHealthy"]));
-        return Err(refused(format!("The disruption budget {name} needs {needed} healthy pods and has {healthy} currently"), 0));
+        return Err(refused(
+            format!("The disruption budget {name} needs {needed} healthy pods and has {healthy} currently"),
+            0,
+        ));
     }
     Ok(allowed - 1)
 }

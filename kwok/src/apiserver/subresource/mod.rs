@@ -36,20 +36,35 @@ pub(crate) fn dispatch(
     let part = match (name, resource.kind.as_str()) {
         ("status", _) if resource.status => Part::Status,
         ("scale", _) if resource.scale.is_some() => return scale::dispatch(state, call, method, headers, body),
-        ("binding", "Pod") if is_builtin => return post(method, || binding::bind(state, call, &read_object(headers, body)?)),
-        ("eviction", "Pod") if is_builtin => return post(method, || eviction::evict(state, call, &read_object(headers, body)?)),
+        ("binding", "Pod") if is_builtin => {
+            return post(method, || binding::bind(state, call, &read_object(headers, body)?));
+        }
+        ("eviction", "Pod") if is_builtin => {
+            return post(method, || eviction::evict(state, call, &read_object(headers, body)?));
+        }
         ("log", "Pod") if is_builtin => return log(state, call, method),
-        ("exec" | "attach" | "portforward" | "proxy", "Pod") | ("proxy", "Node" | "Service") if is_builtin => return no_containers(name),
+        ("exec" | "attach" | "portforward" | "proxy", "Pod") | ("proxy", "Node" | "Service") if is_builtin => {
+            return no_containers(name);
+        }
         ("ephemeralcontainers", "Pod") if is_builtin => Part::EphemeralContainers,
         ("resize", "Pod") if is_builtin => Part::Resize,
         ("finalize", "Namespace") if is_builtin => Part::Finalize,
-        ("token", "ServiceAccount") if is_builtin => return post(method, || token::request(state, call, read_object(headers, body)?)),
+        ("token", "ServiceAccount") if is_builtin => {
+            return post(method, || token::request(state, call, read_object(headers, body)?));
+        }
         _ => return Err(ApiError::no_such_path()),
     };
     change(state, call, part, method, headers, body)
 }
 
-fn change(state: &mut State, call: &Call, part: Part, method: &Method, headers: &HeaderMap, body: &Bytes) -> Result<Answer, ApiError> {
+fn change(
+    state: &mut State,
+    call: &Call,
+    part: Part,
+    method: &Method,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Answer, ApiError> {
     match method.as_str() {
         "GET" => read::get(state, call),
         "PUT" => update::replace(state, call, part, read_object(headers, body)?),

@@ -20,7 +20,13 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Answers a request to `scale`.
-pub(crate) fn dispatch(state: &mut State, call: &Call, method: &Method, headers: &HeaderMap, body: &Bytes) -> Result<Answer, ApiError> {
+pub(crate) fn dispatch(
+    state: &mut State,
+    call: &Call,
+    method: &Method,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Answer, ApiError> {
     let paths = call.resource.scale.clone().ok_or_else(ApiError::no_such_path)?;
     let object = existing(state, call)?;
     let shown = scale_of(call, &object, &paths);
@@ -33,10 +39,20 @@ pub(crate) fn dispatch(state: &mut State, call: &Call, method: &Method, headers:
     write(state, call, &object, &paths, &wanted)
 }
 
-fn write(state: &mut State, call: &Call, object: &Arc<Object>, paths: &ScalePaths, wanted: &Value) -> Result<Answer, ApiError> {
+fn write(
+    state: &mut State,
+    call: &Call,
+    object: &Arc<Object>,
+    paths: &ScalePaths,
+    wanted: &Value,
+) -> Result<Answer, ApiError> {
     let replicas = integer(wanted, &["spec", "replicas"]).unwrap_or_default();
     if replicas < 0 {
-        let error = crate::apiserver::field_error::FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        let error = crate::apiserver::field_error::FieldError::invalid(
+            "spec.replicas",
+            replicas,
+            "must be greater than or equal to 0",
+        );
         return Err(ApiError::invalid("autoscaling", "Scale", object.name(), &[error]));
     }
     let mut body = convert::shown(&call.resource, object).into_owned();
@@ -87,9 +103,18 @@ fn selector_text(call: &Call, value: &Value, paths: &ScalePaths) -> String {
     }
     // Replication controllers select by plain equality.
     let selector = at(value, &["spec", "selector"]);
-    let labels = if call.resource.kind == "ReplicationController" { selector } else { selector.and_then(|selector| selector.get("matchLabels")) };
-    let equal = labels.and_then(Value::as_object).into_iter().flatten().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
-    let expressions = selector.map(|selector| crate::apiserver::value::items(selector, &["matchExpressions"])).unwrap_or_default();
+    let labels = if call.resource.kind == "ReplicationController" {
+        selector
+    } else {
+        selector.and_then(|selector| selector.get("matchLabels"))
+    };
+    let equal = labels
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    let expressions =
+        selector.map(|selector| crate::apiserver::value::items(selector, &["matchExpressions"])).unwrap_or_default();
     equal.chain(expressions.iter().map(expression_text)).collect::<Vec<_>>().join(",")
 }
 

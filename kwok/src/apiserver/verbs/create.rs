@@ -23,7 +23,11 @@ pub(crate) fn create(state: &mut State, call: &Call, mut body: Value) -> Result<
         return Ok(Answer::value(StatusCode::CREATED, reviews::answer(&call.resource, object)));
     }
     let object = prepare(state, call, object)?;
-    let created = if call.query.dry_run { Arc::new(Object::new(object, 0)) } else { state.put(&call.resource.storage, object, call.now) };
+    let created = if call.query.dry_run {
+        Arc::new(Object::new(object, 0))
+    } else {
+        state.put(&call.resource.storage, object, call.now)
+    };
     Ok(Answer::object(StatusCode::CREATED, created).with_warnings(warnings))
 }
 
@@ -70,7 +74,8 @@ fn check_namespace_accepts(state: &State, resource: &ResourceType, name: &Object
     match namespace {
         None => Err(ApiError::not_found(&namespaces(), &name.namespace)),
         Some(namespace) if namespace.is_terminating() => {
-            let why = format!("unable to create new content in namespace {} because it is being terminated", name.namespace);
+            let why =
+                format!("unable to create new content in namespace {} because it is being terminated", name.namespace);
             Err(ApiError::forbidden(&resource.group_resource(), &name.name, &why))
         }
         Some(_) => Ok(()),

@@ -5,7 +5,10 @@ use crate::apiserver::{
     registry::ResourceType,
     state::{Call, State},
     status::{ApiError, success},
-    store::{Object, PageRequest, lifecycle::{self, Deletion, Outcome, Propagation}},
+    store::{
+        Object, PageRequest,
+        lifecycle::{self, Deletion, Outcome, Propagation},
+    },
     value::{at, integer, text},
 };
 use http::StatusCode;
@@ -36,7 +39,8 @@ impl DeleteOptions {
             deletion: Deletion { grace_seconds, propagation },
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),
-            dry_run: call.query.dry_run || at(body, &["dryRun"]).and_then(Value::as_array).is_some_and(|all| !all.is_empty()),
+            dry_run: call.query.dry_run
+                || at(body, &["dryRun"]).and_then(Value::as_array).is_some_and(|all| !all.is_empty()),
         })
     }
 
@@ -75,11 +79,23 @@ pub(crate) fn delete(state: &mut State, call: &Call, body: &Value) -> Result<Ans
 
 /// Kinds of the core group whose deletion answers with the object (`ReturnDeletedObject`).
 const ANSWERED_WITH_OBJECT: [&str; 8] = [
-    "Pod", "Service", "PersistentVolume", "PersistentVolumeClaim", "ServiceAccount", "ResourceQuota", "PodTemplate", "Namespace",
+    "Pod",
+    "Service",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "ServiceAccount",
+    "ResourceQuota",
+    "PodTemplate",
+    "Namespace",
 ];
 
 /// Deletes an object, or begins to.
-pub(crate) fn delete_object(state: &mut State, call: &Call, object: &Arc<Object>, options: &DeleteOptions) -> Result<Answer, ApiError> {
+pub(crate) fn delete_object(
+    state: &mut State,
+    call: &Call,
+    object: &Arc<Object>,
+    options: &DeleteOptions,
+) -> Result<Answer, ApiError> {
     let resource = &call.resource;
     options.check(resource, object)?;
     check_protected(resource, object)?;
@@ -112,7 +128,11 @@ fn perform(state: &mut State, call: &Call, object: &Arc<Object>, options: &Delet
 fn check_protected(resource: &ResourceType, object: &Object) -> Result<(), ApiError> {
     const PROTECTED: [&str; 3] = ["default", "kube-system", "kube-public"];
     if resource.kind == "Namespace" && PROTECTED.contains(&object.name()) {
-        return Err(ApiError::forbidden(&resource.group_resource(), object.name(), "this namespace may not be deleted"));
+        return Err(ApiError::forbidden(
+            &resource.group_resource(),
+            object.name(),
+            "this namespace may not be deleted",
+        ));
     }
     Ok(())
 }

@@ -66,12 +66,15 @@ impl Answer {
 /// Checks `apiVersion` and `kind`, filling them in where they are missing.
 pub(crate) fn check_type(resource: &ResourceType, object: &mut Value) -> Result<(), ApiError> {
     let expected = resource.api_version();
-    for (key, expected, what) in [("apiVersion", expected.as_str(), "API version"), ("kind", resource.kind.as_str(), "kind")] {
+    for (key, expected, what) in
+        [("apiVersion", expected.as_str(), "API version"), ("kind", resource.kind.as_str(), "kind")]
+    {
         match text_or_empty(object, &[key]) {
             "" => set(object, &[], key, expected),
             found if found == expected => {}
             found => {
-                let message = format!("the {what} in the data ({found}) does not match the expected {what} ({expected})");
+                let message =
+                    format!("the {what} in the data ({found}) does not match the expected {what} ({expected})");
                 return Err(ApiError::bad_request(message));
             }
         }
@@ -91,7 +94,9 @@ pub(crate) fn check_namespace(call: &Call, object: &mut Value) -> Result<(), Api
         "" => set(object, &["metadata"], "namespace", namespace),
         found if found == namespace => {}
         found => {
-            let message = format!("the namespace of the provided object does not match the namespace sent on the request: `{found}` instead of `{namespace}`");
+            let message = format!(
+                "the namespace of the provided object does not match the namespace sent on the request: `{found}` instead of `{namespace}`"
+            );
             return Err(ApiError::bad_request(message));
         }
     }

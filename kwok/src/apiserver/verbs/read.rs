@@ -45,14 +45,36 @@ const COMMON_FIELDS: [&str; 2] = ["metadata.name", "metadata.namespace"];
 
 fn builtin_fields(kind: &str) -> &'static [&'static str] {
     match kind {
-        "Pod" => &["spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName"],
+        "Pod" => &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ],
         "Node" => &["spec.unschedulable"],
         "Namespace" => &["status.phase"],
         "Secret" => &["type"],
         "Event" => &[
-            "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
-            "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type",
-            "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid", "reportingController",
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "reportingController",
         ],
         "ReplicaSet" | "ReplicationController" => &["status.replicas"],
         "Job" => &["status.successful"],
@@ -64,7 +86,9 @@ fn builtin_fields(kind: &str) -> &'static [&'static str] {
 pub(crate) fn check_field_selector(resource: &ResourceType, query: &Query) -> Result<(), ApiError> {
     let custom = resource.custom().map(|version| version.selectable_fields.as_slice()).unwrap_or_default();
     for field in query.fields.fields() {
-        let known = COMMON_FIELDS.contains(&field.as_str()) || builtin_fields(&resource.kind).contains(&field.as_str()) || custom.contains(&field);
+        let known = COMMON_FIELDS.contains(&field.as_str())
+            || builtin_fields(&resource.kind).contains(&field.as_str())
+            || custom.contains(&field);
         if !known {
             return Err(ApiError::bad_request(format!("field label not supported: {field}")));
         }
@@ -90,7 +114,8 @@ fn page_request(query: &Query, now: u64) -> Result<PageRequest, ApiError> {
 
 /// Reads a resource version.
 pub(crate) fn parse_version(text: &str) -> Result<u64, ApiError> {
-    text.parse().map_err(|_| ApiError::bad_request(format!("Invalid value: \"{text}\": a resource version is a whole number")))
+    text.parse()
+        .map_err(|_| ApiError::bad_request(format!("Invalid value: \"{text}\": a resource version is a whole number")))
 }
 
 fn too_old_list(query: &Query) -> ApiError {
@@ -104,12 +129,18 @@ fn too_old_list(query: &Query) -> ApiError {
 }
 
 fn encode(revision: u64, last: &ObjectName) -> String {
-    let token = Continue { v: "meta.k8s.io/v1".into(), rv: revision, namespace: last.namespace.clone(), name: last.name.clone() };
+    let token = Continue {
+        v: "meta.k8s.io/v1".into(),
+        rv: revision,
+        namespace: last.namespace.clone(),
+        name: last.name.clone(),
+    };
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("text and a number can always be written"))
 }
 
 fn decode(token: &str) -> Result<(u64, ObjectName), ApiError> {
-    let invalid = || ApiError::bad_request("continue key is not valid: it must be the `metadata.continue` of the list before");
+    let invalid =
+        || ApiError::bad_request("continue key is not valid: it must be the `metadata.continue` of the list before");
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
     let token: Continue = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
     Ok((token.rv, ObjectName { namespace: token.namespace, name: token.name }))

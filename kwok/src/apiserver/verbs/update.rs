@@ -70,8 +70,12 @@ fn check_name(call: &Call, body: &Value) -> Result<(), ApiError> {
     let expected = call.object_name().name;
     match text_or_empty(body, &["metadata", "name"]) {
         found if found == expected => Ok(()),
-        "" => Err(ApiError::bad_request("the name of the object must be given in `metadata.name` and match the name on the URL")),
-        found => Err(ApiError::bad_request(format!("the name of the object ({found}) does not match the name on the URL ({expected})"))),
+        "" => Err(ApiError::bad_request(
+            "the name of the object must be given in `metadata.name` and match the name on the URL",
+        )),
+        found => Err(ApiError::bad_request(format!(
+            "the name of the object ({found}) does not match the name on the URL ({expected})"
+        ))),
     }
 }
 
@@ -80,12 +84,22 @@ fn require_version(resource: &ResourceType, body: &Value) -> Result<(), ApiError
     if resource.custom().is_none() || !text_or_empty(body, &["metadata", "resourceVersion"]).is_empty() {
         return Ok(());
     }
-    let error = crate::apiserver::field_error::FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+    let error = crate::apiserver::field_error::FieldError::invalid(
+        "metadata.resourceVersion",
+        0,
+        "must be specified for an update",
+    );
     Err(super::invalid(resource, body, &[error]))
 }
 
 /// The common end of replace and patch: preconditions, rules, the store.
-pub(crate) fn write(state: &mut State, call: &Call, part: Part, old: &Arc<Object>, body: Value) -> Result<Answer, ApiError> {
+pub(crate) fn write(
+    state: &mut State,
+    call: &Call,
+    part: Part,
+    old: &Arc<Object>,
+    body: Value,
+) -> Result<Answer, ApiError> {
     let resource = &call.resource;
     check_preconditions(call, old, &body)?;
     let (given, warnings) = decode(call, body)?;

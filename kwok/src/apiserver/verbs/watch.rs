@@ -47,7 +47,9 @@ impl Watch {
         let version = call.query.resource_version.as_deref().map(parse_version).transpose()?.unwrap_or(0);
         let initial = call.query.send_initial_events.unwrap_or(version == 0);
         let filter = call.query.filter(&call.path);
-        let timeout = Duration::from_secs(call.query.timeout_seconds.filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_TIMEOUT_SECONDS));
+        let timeout = Duration::from_secs(
+            call.query.timeout_seconds.filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_TIMEOUT_SECONDS),
+        );
         let bookmarks = call.query.allow_bookmarks;
         let cursor = if initial || version == 0 { state.store.revision() } else { version };
         let watch = Self { call, filter, form, cursor, bookmarks, timeout };
@@ -57,8 +59,10 @@ impl Watch {
 
     fn initial_lines(&self, state: &State) -> Result<Vec<Bytes>, ApiError> {
         let page = state.store.list(&self.call.resource.storage, &self.filter, &PageRequest::default());
-        let objects = page.map_err(|_| ApiError::expired("The resourceVersion for the provided watch is too old."))?.objects;
-        let mut lines: Vec<Bytes> = objects.iter().map(|object| self.line(EventKind::Added, object, self.call.now)).collect();
+        let objects =
+            page.map_err(|_| ApiError::expired("The resourceVersion for the provided watch is too old."))?.objects;
+        let mut lines: Vec<Bytes> =
+            objects.iter().map(|object| self.line(EventKind::Added, object, self.call.now)).collect();
         if self.call.query.send_initial_events == Some(true) && self.bookmarks {
             lines.push(self.bookmark(true));
         }
@@ -69,7 +73,9 @@ impl Watch {
     pub(crate) fn bookmark(&self, initial_events_end: bool) -> Bytes {
         let resource = &self.call.resource;
         match self.form {
-            Form::PartialMetadata => bookmark_line("meta.k8s.io/v1", "PartialObjectMetadata", self.cursor, initial_events_end),
+            Form::PartialMetadata => {
+                bookmark_line("meta.k8s.io/v1", "PartialObjectMetadata", self.cursor, initial_events_end)
+            }
             Form::Plain | Form::Table | Form::AggregatedDiscovery => {
                 bookmark_line(&resource.api_version(), &resource.kind, self.cursor, initial_events_end)
             }
@@ -125,8 +131,12 @@ impl Watch {
     fn line(&self, kind: EventKind, object: &Arc<Object>, now: Timestamp) -> Bytes {
         let resource = &self.call.resource;
         match self.form {
-            Form::Plain | Form::AggregatedDiscovery if resource.is_stored_form() => event_line(kind.as_str(), &object.json()),
-            Form::Plain | Form::AggregatedDiscovery => event_line(kind.as_str(), &serialized(&convert::shown(resource, object))),
+            Form::Plain | Form::AggregatedDiscovery if resource.is_stored_form() => {
+                event_line(kind.as_str(), &object.json())
+            }
+            Form::Plain | Form::AggregatedDiscovery => {
+                event_line(kind.as_str(), &serialized(&convert::shown(resource, object)))
+            }
             Form::PartialMetadata => event_line(kind.as_str(), &serialized(&table::partial_metadata(object.value()))),
             Form::Table => {
                 let metadata = json!({"resourceVersion": object.revision().to_string()});

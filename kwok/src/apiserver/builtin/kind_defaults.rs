@@ -1,0 +1,177 @@
+//! What objects other than pods are filled in with (`pkg/apis/*/v1/defaults.go`).
+
+use super::pod_defaults::fill_in_spec;
+use crate::apiserver::{
+    state::State,
+    value::{at, items, members_mut, set, set_default, text, text_or_empty},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+/// Fills in an object of a built-in kind.
+pub(super) fn fill_in(kind: &str, object: &mut Value) {
+    match kind {
+        "Pod" => fill_in_spec(object, &["spec"]),
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController" => {
+            fill_in_spec(object, &["spec", "template", "spec"]);
+            fill_in_workload(kind, object);
+        }
+        "CronJob" => fill_in_cron_job(object),
+        "Service" => fill_in_service(object),
+        "Secret" => fill_in_secret(object),
+        "Namespace" => {
+            let name = text_or_empty(object, &["metadata", "name"]).to_owned();
+            set(object, &["metadata", "labels"], "kubernetes.io/metadata.name", name);
+        }
+        "PersistentVolumeClaim" => set_default(object, &["spec"], "volumeMode", "Filesystem"),
+        "PersistentVolume" => {
+            set_default(object, &["spec"], "volumeMode", "Filesystem");
+            set_default(object, &["spec"], "persistentVolumeReclaimPolicy", "Retain");
+        }
+        "StorageClass" => {
+            set_default(object, &[], "reclaimPolicy", "Delete");
+            set_default(object, &[], "volumeBindingMode", "Immediate");
+        }
+        "PriorityClass" => set_default(object, &[], "preemptionPolicy", "PreemptLowerPriority"),
+        _ => {}
+    }
+}
+
+fn fill_in_workload(kind: &str, object: &mut Value) {
+    let spec = &["spec"];
+    if !["DaemonSet", "Job"].contains(&kind) {
+        set_default(object, spec, "replicas", 1);
+    }
+    match kind {
+        "Deployment" => {
+            set_default(object, spec, "revisionHistoryLimit", 10);
+            set_default(object, spec, "progressDeadlineSeconds", 600);
+            set_default(object, &["spec", "strategy"], "type", "RollingUpdate");
+            if text(object, &["spec", "strategy", "type"]) == Some("RollingUpdate") {
+                set_default(object, &["spec", "strategy", "rollingUpdate"], "maxUnavailable", "25%");
+                set_default(object, &["spec", "strategy", "rollingUpdate"], "maxSurge", "25%");
+            }
+        }
+        "StatefulSet" => fill_in_stateful_set(object),
+        "DaemonSet" => {
+            set_default(object, spec, "revisionHistoryLimit", 10);
+            set_default(object, &["spec", "updateStrategy"], "type", "RollingUpdate");
+            if text(object, &["spec", "updateStrategy", "type"]) == Some("RollingUpdate") {
+                set_default(object, &["spec", "updateStrategy", "rollingUpdate"], "maxUnavailable", 1);
+                set_default(object, &["spec", "updateStrategy", "rollingUpdate"], "maxSurge", 0);
+            }
+        }
+        "Job" => fill_in_job(object),
+        "ReplicationController" => {
+            let labels = at(object, &["spec", "template", "metadata", "labels"]).cloned().unwrap_or_default();
+            set_default(object, spec, "selector", labels);
+        }
+        _ => {}
+    }
+}
+
+fn fill_in_stateful_set(object: &mut Value) {
+    set_default(object, &["spec"], "revisionHistoryLimit", 10);
+    set_default(object, &["spec"], "podManagementPolicy", "OrderedReady");
+    set_default(object, &["spec", "updateStrategy"], "type", "RollingUpdate");
+    if text(object, &["spec", "updateStrategy", "type"]) == Some("RollingUpdate") {
+        set_default(object, &["spec", "updateStrategy", "rollingUpdate"], "partition", 0);
+    }
+    for key in ["whenDeleted", "whenScaled"] {
+        set_default(object, &["spec", "persistentVolumeClaimRetentionPolicy"], key, "Retain");
+    }
+}
+
+fn fill_in_job(object: &mut Value) {
+    let spec = &["spec"];
+    if at(object, &["spec", "completions"]).is_none() && at(object, &["spec", "parallelism"]).is_none() {
+        set(object, spec, "completions", 1);
+    }
+    set_default(object, spec, "parallelism", 1);
+    set_default(object, spec, "backoffLimit", 6);
+    set_default(object, spec, "completionMode", "NonIndexed");
+    set_default(object, spec, "suspend", false);
+    let replaced = if at(object, &["spec", "podFailurePolicy"]).is_some() { "Failed" } else { "TerminatingOrFailed" };
+    set_default(object, spec, "podReplacementPolicy", replaced);
+}
+
+fn fill_in_cron_job(object: &mut Value) {
+    fill_in_spec(object, &["spec", "jobTemplate", "spec", "template", "spec"]);
+    set_default(object, &["spec"], "concurrencyPolicy", "Allow");
+    set_default(object, &["spec"], "suspend", false);
+    set_default(object, &["spec"], "successfulJobsHistoryLimit", 3);
+    set_default(object, &["spec"], "failedJobsHistoryLimit", 1);
+}
+
+fn fill_in_service(object: &mut Value) {
+    set_default(object, &["spec"], "type", "ClusterIP");
+    set_default(object, &["spec"], "sessionAffinity", "None");
+    if text(object, &["spec", "type"]) == Some("ExternalName") {
+        return;
+    }
+    set_default(object, &["spec"], "internalTrafficPolicy", "Cluster");
+    set_default(object, &["spec"], "ipFamilyPolicy", "SingleStack");
+    set_default(object, &["spec"], "ipFamilies", json!(["IPv4"]));
+    let ports = members_mut(object, &["spec"]).get_mut("ports").and_then(Value::as_array_mut);
+    for port in ports.into_iter().flatten() {
+        set_default(port, &[], "protocol", "TCP");
+        let number = port.get("port").cloned().unwrap_or_default();
+        set_default(port, &[], "targetPort", number);
+    }
+}
+
+/// `stringData` is written as `data`.
+fn fill_in_secret(object: &mut Value) {
+    set_default(object, &[], "type", "Opaque");
+    if let Some(Value::Object(texts)) = members_mut(object, &[]).remove("stringData") {
+        for (key, text) in texts {
+            let encoded = STANDARD.encode(text.as_str().unwrap_or_default());
+            set(object, &["data"], &key, encoded);
+        }
+    }
+}
+
+/// What new objects get that depends on who they are: a job's selector, a service's address, phases.
+pub(super) fn prepare_create(kind: &str, object: &mut Value, state: &State) {
+    match kind {
+        "Namespace" => {
+            set(object, &["spec"], "finalizers", json!(["kubernetes"]));
+            set(object, &["status"], "phase", "Active");
+        }
+        "PersistentVolumeClaim" | "PersistentVolume" => set(object, &["status"], "phase", "Pending"),
+        "Job" if at(object, &["spec", "manualSelector"]) != Some(&Value::Bool(true)) => select_by_uid(object),
+        "Service" => give_address(object, state),
+        _ => {}
+    }
+}
+
+/// A job's pods are told from all others by its uid.
+fn select_by_uid(job: &mut Value) {
+    let uid = text_or_empty(job, &["metadata", "uid"]).to_owned();
+    let name = text_or_empty(job, &["metadata", "name"]).to_owned();
+    let labels = members_mut(job, &["spec", "template", "metadata", "labels"]);
+    for (key, value) in [
+        ("controller-uid", &uid),
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("job-name", &name),
+        ("batch.kubernetes.io/job-name", &name),
+    ] {
+        labels.insert(key.into(), value.as_str().into());
+    }
+    set(job, &["spec"], "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+}
+
+/// Addresses come from 10.96.0.0/12, the usual range for services; drawn per service.
+fn give_address(service: &mut Value, state: &State) {
+    let has_address = !text_or_empty(service, &["spec", "clusterIP"]).is_empty();
+    if !has_address && text(service, &["spec", "type"]) != Some("ExternalName") {
+        let mut stream = state.seed.stream(&["clusterIP", text_or_empty(service, &["metadata", "uid"])]);
+        let address = format!("10.{}.{}.{}", 96 + stream.below(16), stream.below(256), 1 + stream.below(254));
+        set(service, &["spec"], "clusterIP", address);
+    }
+    let address = text_or_empty(service, &["spec", "clusterIP"]).to_owned();
+    if items(service, &["spec", "clusterIPs"]).is_empty() && !address.is_empty() {
+        set(service, &["spec"], "clusterIPs", json!([address]));
+    }
+    set(service, &["status"], "loadBalancer", json!({}));
+}

@@ -1,0 +1,293 @@
+//! The rules of kinds other than pods (`pkg/apis/*/validation`).
+
+use super::pod_rules::validate_spec;
+use crate::apiserver::{
+    field_error::FieldError,
+    store::LabelSelector,
+    value::{at, carry_over, integer, items, text, text_or_empty},
+};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// What is wrong with an object of a built-in kind; `old` is the object before, for updates.
+pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    match kind {
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => validate_workload(kind, object, old),
+        "Job" => validate_job(object, old),
+        "CronJob" => {
+            let template = at(object, &["spec", "jobTemplate", "spec", "template"]).unwrap_or(&Value::Null);
+            let mut errors =
+                validate_spec(template.get("spec").unwrap_or(&Value::Null), "spec.jobTemplate.spec.template.spec");
+            if text_or_empty(object, &["spec", "schedule"]).is_empty() {
+                errors.push(FieldError::required("spec.schedule", ""));
+            }
+            errors
+        }
+        "PodDisruptionBudget" => validate_budget(object),
+        "Node" => validate_node(object, old),
+        "Service" => validate_service(object, old),
+        "ConfigMap" | "Secret" => old.map(|old| validate_immutable_data(object, old)).unwrap_or_default(),
+        "PriorityClass" => old.map(|old| unchanged(object, old, &["value"])).unwrap_or_default(),
+        "StorageClass" => validate_storage_class(object, old),
+        "PersistentVolumeClaim" => validate_claim(object, old),
+        "Role" | "ClusterRole" => validate_role(object),
+        "RoleBinding" | "ClusterRoleBinding" => old.map(|old| unchanged(object, old, &["roleRef"])).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+fn unchanged(object: &Value, old: &Value, path: &[&str]) -> Vec<FieldError> {
+    if at(object, path) == at(old, path) {
+        return Vec::new();
+    }
+    let found = at(object, path).cloned().unwrap_or_default();
+    vec![FieldError::invalid(path.join("."), found, "field is immutable")]
+}
+
+fn not_negative(object: &Value, path: &[&str]) -> Option<FieldError> {
+    let number = integer(object, path).filter(|number| *number < 0)?;
+    Some(FieldError::invalid(path.join("."), number, "must be greater than or equal to 0"))
+}
+
+fn validate_workload(kind: &str, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    errors.extend(not_negative(object, &["spec", "replicas"]));
+    errors.extend(not_negative(object, &["spec", "minReadySeconds"]));
+    errors.extend(validate_selector(object));
+    let spec = at(object, &["spec", "template", "spec"]).unwrap_or(&Value::Null);
+    errors.extend(validate_spec(spec, "spec.template.spec"));
+    if let Some(policy) = text(spec, &["restartPolicy"]).filter(|policy| *policy != "Always") {
+        errors.push(FieldError::not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));
+    }
+    if let Some(old) = old {
+        errors.extend(unchanged(object, old, &["spec", "selector"]));
+        if kind == "StatefulSet" {
+            errors.extend(changed_stateful_set(object, old));
+        }
+    }
+    if kind == "Deployment" {
+        errors.extend(validate_strategy(object));
+    }
+    errors
+}
+
+fn validate_selector(object: &Value) -> Option<FieldError> {
+    let selector = at(object, &["spec", "selector"]);
+    let labels = at(object, &["spec", "template", "metadata", "labels"]);
+    let is_empty = selector.and_then(Value::as_object).is_none_or(|selector| {
+        selector.values().all(|part| {
+            part.as_object().is_none_or(serde_json::Map::is_empty) && part.as_array().is_none_or(Vec::is_empty)
+        })
+    });
+    if is_empty {
+        return Some(match selector {
+            Some(Value::Object(_)) if at(object, &["spec", "template"]).is_some() => FieldError::invalid(
+                "spec.selector",
+                selector.cloned().unwrap_or_default(),
+                "empty selector is invalid for this kind",
+            ),
+            _ => FieldError::required("spec.selector", ""),
+        });
+    }
+    let matches = selector.and_then(LabelSelector::from_object).is_some_and(|selector| selector.matches(labels));
+    let found = labels.cloned().unwrap_or_else(|| json!(null));
+    (!matches).then(|| {
+        FieldError::invalid("spec.template.metadata.labels", found, "`selector` does not match template `labels`")
+    })
+}
+
+fn validate_strategy(object: &Value) -> Option<FieldError> {
+    let strategy = text_or_empty(object, &["spec", "strategy", "type"]);
+    let known = ["Recreate", "RollingUpdate"];
+    if !known.contains(&strategy) {
+        return Some(FieldError::not_supported("spec.strategy.type", strategy, &known));
+    }
+    let has_details = at(object, &["spec", "strategy", "rollingUpdate"]).is_some();
+    (strategy == "Recreate" && has_details).then(|| {
+        FieldError::forbidden("spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'")
+    })
+}
+
+fn changed_stateful_set(object: &Value, old: &Value) -> Option<FieldError> {
+    let mut masked = object.clone();
+    let changeable = [
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
+        "selector",
+    ];
+    for key in changeable {
+        carry_over(&mut masked, old, &["spec"], key);
+    }
+    (masked.get("spec") != old.get("spec")).then(|| {
+        FieldError::forbidden(
+            "spec",
+            "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+        )
+    })
+}
+
+fn validate_job(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for key in ["parallelism", "completions", "backoffLimit"] {
+        errors.extend(not_negative(object, &["spec", key]));
+    }
+    let spec = at(object, &["spec", "template", "spec"]).unwrap_or(&Value::Null);
+    errors.extend(validate_spec(spec, "spec.template.spec"));
+    if text(spec, &["restartPolicy"]) == Some("Always") {
+        errors.push(FieldError::required("spec.template.spec.restartPolicy", "valid values: \"OnFailure\", \"Never\""));
+    }
+    if let Some(old) = old {
+        errors.extend(unchanged(object, old, &["spec", "selector"]));
+        errors.extend(unchanged(object, old, &["spec", "completionMode"]));
+        let suspended = at(old, &["spec", "suspend"]) == Some(&Value::Bool(true));
+        if !suspended {
+            errors.extend(unchanged(object, old, &["spec", "template"]));
+        }
+    }
+    errors
+}
+
+fn validate_budget(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let both = at(object, &["spec", "minAvailable"]).is_some() && at(object, &["spec", "maxUnavailable"]).is_some();
+    if both {
+        let spec = object.get("spec").cloned().unwrap_or_default();
+        errors.push(FieldError::invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set"));
+    }
+    for key in ["minAvailable", "maxUnavailable"] {
+        errors.extend(not_negative(object, &["spec", key]));
+        let percentage = text(object, &["spec", key]).filter(|text| !is_percentage(text));
+        if let Some(found) = percentage {
+            let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+            errors.push(FieldError::invalid(format!("spec.{key}"), found, detail));
+        }
+    }
+    errors
+}
+
+fn is_percentage(text: &str) -> bool {
+    text.strip_suffix('%').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn validate_node(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (index, taint) in items(object, &["spec", "taints"]).iter().enumerate() {
+        let field = format!("spec.taints[{index}]");
+        let (key, effect) = (text_or_empty(taint, &["key"]), text_or_empty(taint, &["effect"]));
+        errors.extend(
+            super::metadata::qualified_name_problem(key)
+                .map(|problem| FieldError::invalid(format!("{field}.key"), key, problem)),
+        );
+        let value = text_or_empty(taint, &["value"]);
+        errors.extend(
+            super::metadata::label_value_problem(value)
+                .map(|problem| FieldError::invalid(format!("{field}.value"), value, problem)),
+        );
+        let known = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+        match effect {
+            "" => errors.push(FieldError::required(format!("{field}.effect"), "")),
+            effect if !known.contains(&effect) => {
+                errors.push(FieldError::not_supported(format!("{field}.effect"), effect, &known))
+            }
+            _ => {}
+        }
+        if !seen.insert((key.to_owned(), effect.to_owned())) {
+            let mut duplicate = FieldError::duplicate(field, taint.clone());
+            duplicate.detail = "taints must be unique by key and effect pair".into();
+            errors.push(duplicate);
+        }
+    }
+    let provider = |object: &Value| text_or_empty(object, &["spec", "providerID"]).to_owned();
+    if old.is_some_and(|old| !provider(old).is_empty() && provider(old) != provider(object)) {
+        errors.push(FieldError::forbidden(
+            "spec.providerID",
+            "node updates may not change providerID except from \"\" to valid",
+        ));
+    }
+    errors
+}
+
+fn validate_service(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let kind = text_or_empty(object, &["spec", "type"]);
+    let known = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+    if !known.contains(&kind) {
+        errors.push(FieldError::not_supported("spec.type", kind, &known));
+    }
+    let headless = text(object, &["spec", "clusterIP"]) == Some("None");
+    let ports = items(object, &["spec", "ports"]);
+    if ports.is_empty() && !headless && kind != "ExternalName" {
+        errors.push(FieldError::required("spec.ports", ""));
+    }
+    for (index, port) in ports.iter().enumerate() {
+        let number = integer(port, &["port"]).unwrap_or_default();
+        if !(1..=65_535).contains(&number) {
+            errors.push(FieldError::invalid(
+                format!("spec.ports[{index}].port"),
+                number,
+                "must be between 1 and 65535, inclusive",
+            ));
+        }
+        if ports.len() > 1 && text_or_empty(port, &["name"]).is_empty() {
+            errors.push(FieldError::required(format!("spec.ports[{index}].name"), ""));
+        }
+    }
+    errors.extend(old.map(|old| unchanged(object, old, &["spec", "clusterIP"])).unwrap_or_default());
+    errors
+}
+
+fn validate_immutable_data(object: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if at(old, &["immutable"]) == Some(&Value::Bool(true)) {
+        for key in ["data", "binaryData", "immutable"] {
+            if object.get(key) != old.get(key) {
+                errors.push(FieldError::forbidden(key, "field is immutable when `immutable` is set"));
+            }
+        }
+    }
+    errors.extend(unchanged(object, old, &["type"]));
+    errors
+}
+
+fn validate_storage_class(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if text_or_empty(object, &["provisioner"]).is_empty() {
+        errors.push(FieldError::required("provisioner", ""));
+    }
+    for key in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+        if old.is_some_and(|old| old.get(key) != object.get(key)) {
+            errors.push(FieldError::forbidden(key, format!("updates to {key} are forbidden.")));
+        }
+    }
+    errors
+}
+
+fn validate_claim(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if items(object, &["spec", "accessModes"]).is_empty() {
+        errors.push(FieldError::required("spec.accessModes", "at least 1 access mode is required"));
+    }
+    if text_or_empty(object, &["spec", "resources", "requests", "storage"]).is_empty() {
+        errors.push(FieldError::required("spec.resources[storage]", ""));
+    }
+    for key in ["accessModes", "storageClassName", "volumeMode"] {
+        errors.extend(old.map(|old| unchanged(object, old, &["spec", key])).unwrap_or_default());
+    }
+    errors
+}
+
+fn validate_role(object: &Value) -> Vec<FieldError> {
+    let rules = items(object, &["rules"]).iter().enumerate();
+    let without_verbs = rules.filter(|(_, rule)| items(rule, &["verbs"]).is_empty());
+    without_verbs
+        .map(|(index, _)| {
+            FieldError::required(format!("rules[{index}].verbs"), "verbs must contain at least one value")
+        })
+        .collect()
+}
