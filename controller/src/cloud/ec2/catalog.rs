@@ -9,10 +9,13 @@ use super::{
 };
 use jiff::Timestamp;
 use sawhorse_core::{
-    api::{AmiFamily, Ec2NodeClass, Ec2NodeClassSpec, NetworkInterface, labels},
+    api::{AmiFamily, Ec2NodeClass, Ec2NodeClassSpec, NetworkInterface, Subnet, labels},
     model::{CapacityType, InstanceType, Offering, Operator, Price, Requirement, Requirements},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What decides, besides the machine, what a NodeClass offers.
 #[derive(Clone, Copy, Debug)]
@@ -21,16 +24,14 @@ pub(super) struct Market<'a> {
     /// The zones in which each type is offered.
     pub(super) zones: &'a BTreeMap<String, BTreeSet<String>>,
     pub(super) prices: &'a Prices,
-    pub(super) refusals: &'a Refusals,
-    pub(super) now: Timestamp,
 }
 
-/// `machine` as `class` offers it; none where it cannot be had in any zone of the class's subnets, or runs no such system.
+/// `machine` as `class` offers it while nothing is refused; none where it cannot be had in any zone of the class's subnets,
+/// or runs no such system.
 pub(super) fn instance_type(machine: &Machine, class: &Ec2NodeClass, shape: &Shape, market: &Market<'_>) -> Option<InstanceType> {
     let offered = market.zones.get(&machine.name)?;
-    let subnets = class.status.as_ref().map(|status| status.subnets.as_slice()).unwrap_or_default();
-    let mut zones: BTreeMap<&str, Vec<&sawhorse_core::api::Subnet>> = BTreeMap::new();
-    for subnet in subnets.iter().filter(|subnet| offered.contains(&subnet.zone)) {
+    let mut zones: BTreeMap<&str, Vec<&Subnet>> = BTreeMap::new();
+    for subnet in subnets(class).iter().filter(|subnet| offered.contains(&subnet.zone)) {
         zones.entry(&subnet.zone).or_default().push(subnet);
     }
     let capacity_types = capacity_types(machine);
@@ -40,17 +41,38 @@ pub(super) fn instance_type(machine: &Machine, class: &Ec2NodeClass, shape: &Sha
     let mut requirements = machine_requirements(machine, shape.family)?;
     add_place(&mut requirements, market.region, &zones, &capacity_types);
     let usable = suits(machine, &class.spec, shape.family);
-    let full = market.refusals.full_subnets(market.now);
     let mut offerings = Vec::new();
     for (zone, subnets) in &zones {
         let zone_id = subnets.iter().find_map(|subnet| subnet.zone_id.as_deref());
-        let room = subnets.iter().any(|subnet| !full.contains(&subnet.id));
-        let of_zone = capacity_types.iter().map(|kind| offering(machine, zone, zone_id, *kind, usable && room, market));
-        offerings.extend(of_zone);
+        offerings.extend(capacity_types.iter().map(|kind| offering(machine, zone, zone_id, *kind, usable, market)));
     }
     let capacity = capacity(machine, shape);
     let overhead = overhead(machine, shape, &capacity);
     Some(InstanceType { name: machine.name.clone(), requirements, offerings, capacity, overhead })
+}
+
+fn subnets(class: &Ec2NodeClass) -> &[Subnet] {
+    class.status.as_ref().map(|status| status.subnets.as_slice()).unwrap_or_default()
+}
+
+/// `types` with the offerings unavailable that were refused. Types of which none was are shared, not copied: refusals come
+/// and go with every shortage, and there are more than a thousand types.
+pub(super) fn in_stock(types: &[Arc<InstanceType>], class: &Ec2NodeClass, refusals: &Refusals, now: Timestamp) -> Vec<Arc<InstanceType>> {
+    let refused = refusals.refused_types(now);
+    let full = refusals.full_subnets(now);
+    let zones_with_room: BTreeSet<_> = subnets(class).iter().filter(|subnet| !full.contains(&subnet.id)).map(|subnet| &subnet.zone).collect();
+    let update = |instance_type: &Arc<InstanceType>| {
+        if refused.as_ref().is_some_and(|refused| !refused.contains(&*instance_type.name)) {
+            return instance_type.clone();
+        }
+        let mut current = InstanceType::clone(instance_type);
+        for offering in &mut current.offerings {
+            let allowed = refusals.allows_pool(offering.capacity_type, &current.name, &offering.zone, now);
+            offering.available &= allowed && zones_with_room.contains(&offering.zone);
+        }
+        Arc::new(current)
+    };
+    types.iter().map(update).collect()
 }
 
 /// In the order of offerings.
@@ -75,14 +97,14 @@ fn offering(machine: &Machine, zone: &str, zone_id: Option<&str>, capacity_type:
         capacity_type,
         // A pool of unknown price cannot be bought; a machine that already runs there is taken to cost the list price.
         price: price.or_else(|| market.prices.on_demand(&machine.name)).unwrap_or(Price::ZERO),
-        available: usable && price.is_some() && market.refusals.allows_pool(capacity_type, &machine.name, zone, market.now),
+        available: usable && price.is_some(),
         requirements,
         reservation_id: None,
         reservation_capacity: 0,
     }
 }
 
-fn add_place(requirements: &mut Requirements, region: &str, zones: &BTreeMap<&str, Vec<&sawhorse_core::api::Subnet>>, kinds: &[CapacityType]) {
+fn add_place(requirements: &mut Requirements, region: &str, zones: &BTreeMap<&str, Vec<&Subnet>>, kinds: &[CapacityType]) {
     let ids: BTreeSet<_> = zones.values().flatten().filter_map(|subnet| subnet.zone_id.as_deref()).collect();
     requirements.add(one(labels::REGION, region));
     requirements.add(Requirement::new(labels::ZONE, Operator::In, zones.keys()));
@@ -240,14 +262,15 @@ mod tests {
     use jiff::SignedDuration;
     use rstest::rstest;
 
-    fn offer(name: &str, class: &Ec2NodeClass, refusals: &Refusals, now: Timestamp) -> Option<InstanceType> {
+    fn offer(name: &str, class: &Ec2NodeClass, refusals: &Refusals, now: Timestamp) -> Option<Arc<InstanceType>> {
         let zones = ["us-east-1a", "us-east-1b", "us-east-1c"].map(str::to_owned);
         let zones = BTreeMap::from([(name.to_owned(), BTreeSet::from(zones))]);
         let mut prices = Prices::default();
         let row = |zone: &str| SpotRow { instance_type: name.into(), zone: zone.into(), price: "0.04".parse().unwrap(), at: 0 };
         prices.replace_spot([row("us-east-1a"), row("us-east-1c")]);
-        let market = Market { region: "us-east-1", zones: &zones, prices: &prices, refusals, now };
-        instance_type(&machine(name), class, &Shape::of(&class.spec, 0.075, 0), &market)
+        let market = Market { region: "us-east-1", zones: &zones, prices: &prices };
+        let offered = instance_type(&machine(name), class, &Shape::of(&class.spec, 0.075, 0), &market)?;
+        in_stock(&[Arc::new(offered)], class, refusals, now).pop()
     }
 
     fn requirements(name: &str) -> String {
@@ -315,6 +338,21 @@ mod tests {
         assert_eq!(available(&refusals, 180), [true, true, false, true]);
         refusals.mark_subnet("subnet-a", now);
         assert_eq!(available(&refusals, 10), [false, false, false, true]);
+    }
+
+    #[test]
+    fn types_without_refusals_are_shared() {
+        let class = node_class();
+        let stocked: Vec<_> = crate::cloud::ec2::fixtures::offer(&["m5.large", "c5.large"], &class).into_iter().map(Arc::new).collect();
+        let mut refusals = Refusals::default();
+        refusals.mark_pool(CapacityType::Spot, "m5.large", "us-east-1a", Timestamp::UNIX_EPOCH);
+        let shared = |refusals: &Refusals| {
+            let current = in_stock(&stocked, &class, refusals, Timestamp::UNIX_EPOCH);
+            current.iter().zip(&stocked).map(|(now, before)| Arc::ptr_eq(now, before)).collect::<Vec<_>>()
+        };
+        assert_eq!(shared(&refusals), [false, true]);
+        refusals.mark_spot(Timestamp::UNIX_EPOCH);
+        assert_eq!(shared(&refusals), [false, false], "spot is refused of every type");
     }
 
     #[rstest]

@@ -5,7 +5,6 @@ use super::{
     catalog::{Market, instance_type},
     machine::{Device, Machine, NetworkCard},
     pricing::Prices,
-    refusals::Refusals,
 };
 use sawhorse_core::{
     api::{Ec2NodeClass, Ec2NodeClassSpec, NodeClaim, NodePool},
@@ -167,8 +166,8 @@ spec:
 pub(super) fn offer(names: &[&str], class: &Ec2NodeClass) -> Vec<InstanceType> {
     let zones = || BTreeSet::from(["us-east-1a", "us-east-1b"].map(str::to_owned));
     let zones: BTreeMap<_, _> = names.iter().map(|name| ((*name).to_owned(), zones())).collect();
-    let (prices, refusals) = (Prices::default(), Refusals::default());
-    let market = Market { region: "us-east-1", zones: &zones, prices: &prices, refusals: &refusals, now: jiff::Timestamp::UNIX_EPOCH };
+    let prices = Prices::default();
+    let market = Market { region: "us-east-1", zones: &zones, prices: &prices };
     let shape = Shape::of(&class.spec, 0.075, 0);
     names.iter().map(|name| instance_type(&machine(name), class, &shape, &market).unwrap()).collect()
 }

@@ -31,10 +31,10 @@ const ENCLAVE: &str = "eks.amazonaws.com/nitro-sandbox";
 
 /// A type with those of its offerings that may be tried.
 #[derive(Clone, Debug)]
-struct Candidate {
-    instance_type: Arc<InstanceType>,
+struct Candidate<'a> {
+    instance_type: &'a InstanceType,
     /// Never empty; cheapest first.
-    offerings: Vec<Offering>,
+    offerings: Vec<&'a Offering>,
 }
 
 /// One fleet request, in our words.
@@ -121,7 +121,7 @@ fn class_tags(request: &LaunchRequest, around: &Surroundings<'_>) -> tags::Tags 
 }
 
 /// Types that the claim's requirements and requests allow, with the offerings that may be tried now.
-fn compatible(request: &LaunchRequest, around: &Surroundings<'_>) -> Result<Vec<Candidate>, CloudError> {
+fn compatible<'a>(request: &'a LaunchRequest, around: &Surroundings<'_>) -> Result<Vec<Candidate<'a>>, CloudError> {
     let requests = Resources::from_requests(&request.claim.spec.resources.requests).map_err(|error| CloudError::Rejected {
         operation: "CreateFleet",
         code: "InvalidRequests".to_owned(),
@@ -134,11 +134,11 @@ fn compatible(request: &LaunchRequest, around: &Surroundings<'_>) -> Result<Vec<
             && request.requirements.intersects(&offering.requirements)
             && around.refusals.allows_pool(offering.capacity_type, &instance_type.name, &offering.zone, around.now)
     };
-    let candidate = |instance_type: &Arc<InstanceType>| {
+    let candidate = |instance_type: &'a Arc<InstanceType>| {
         let fits = request.requirements.intersects(&instance_type.requirements) && requests.fits(&instance_type.allocatable());
-        let mut offerings: Vec<_> = instance_type.offerings.iter().filter(|one| fits && may_try(instance_type, one)).cloned().collect();
+        let mut offerings: Vec<_> = instance_type.offerings.iter().filter(|one| fits && may_try(instance_type, one)).collect();
         offerings.sort_by(|a, b| (a.price, a.capacity_type, &a.zone).cmp(&(b.price, b.capacity_type, &b.zone)));
-        (!offerings.is_empty()).then(|| Candidate { instance_type: instance_type.clone(), offerings })
+        (!offerings.is_empty()).then_some(Candidate { instance_type, offerings })
     };
     let candidates: Vec<_> = request.instance_types.iter().filter_map(candidate).collect();
     match candidates.is_empty() {
@@ -153,8 +153,8 @@ fn nothing_left(request: &LaunchRequest) -> CloudError {
 }
 
 /// Leaves out bare metal and machines with GPUs or accelerators, unless there is nothing else.
-fn without_exotic(candidates: Vec<Candidate>) -> Vec<Candidate> {
-    let exotic = |candidate: &Candidate| {
+fn without_exotic(candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
+    let exotic = |candidate: &Candidate<'_>| {
         let capacity = &candidate.instance_type.capacity;
         let devices = ["nvidia.com/gpu", "amd.com/gpu", "habana.ai/gaudi", "aws.amazon.com/neuron"];
         let size = candidate.instance_type.name.split_once('.').map_or("", |(_, size)| size);
@@ -167,23 +167,23 @@ fn without_exotic(candidates: Vec<Candidate>) -> Vec<Candidate> {
 }
 
 /// Where both are allowed, leaves out spot that is dearer than the cheapest on-demand machine.
-fn without_dear_spot(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+fn without_dear_spot(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
     let prices = |kind| {
         let offerings = candidates.iter().flat_map(|candidate| &candidate.offerings);
         offerings.filter(move |one| one.capacity_type == kind).map(|one| one.price)
     };
     let has_spot = prices(CapacityType::Spot).next().is_some();
     let Some(cheapest) = prices(CapacityType::OnDemand).min().filter(|_| has_spot) else { return candidates };
-    let keep = |offering: &Offering| offering.capacity_type != CapacityType::Spot || offering.price <= cheapest;
+    let keep = |offering: &&Offering| offering.capacity_type != CapacityType::Spot || offering.price <= cheapest;
     candidates.iter_mut().for_each(|candidate| candidate.offerings.retain(keep));
     candidates.retain(|candidate| !candidate.offerings.is_empty());
     candidates
 }
 
 /// The cheapest types, as many as fit a request.
-fn truncated(mut candidates: Vec<Candidate>, requirements: &Requirements) -> Result<Vec<Candidate>, CloudError> {
-    let key = |candidate: &Candidate| (candidate.offerings[0].price, candidate.instance_type.name.clone());
-    candidates.sort_by_cached_key(key);
+fn truncated<'a>(mut candidates: Vec<Candidate<'a>>, requirements: &Requirements) -> Result<Vec<Candidate<'a>>, CloudError> {
+    let key = |candidate: &Candidate<'a>| (candidate.offerings[0].price, &*candidate.instance_type.name);
+    candidates.sort_by(|a, b| key(a).cmp(&key(b)));
     candidates.truncate(MAX_TYPES);
     match unmet_min_values(&candidates, requirements) {
         None => Ok(candidates),
@@ -193,7 +193,7 @@ fn truncated(mut candidates: Vec<Candidate>, requirements: &Requirements) -> Res
     }
 }
 
-fn unmet_min_values<'a>(candidates: &[Candidate], requirements: &'a Requirements) -> Option<&'a str> {
+fn unmet_min_values<'a>(candidates: &[Candidate<'_>], requirements: &'a Requirements) -> Option<&'a str> {
     let unmet = |key: &str, min: u32| {
         let of_type = candidates.iter().filter_map(|candidate| candidate.instance_type.requirements.get(key));
         let values: BTreeSet<_> = of_type.flat_map(|requirement| requirement.values()).collect();
@@ -204,13 +204,13 @@ fn unmet_min_values<'a>(candidates: &[Candidate], requirements: &'a Requirements
 }
 
 /// Reserved before spot before on-demand (spec core 2.15): the least that any offering has.
-fn capacity_type(candidates: &[Candidate]) -> CapacityType {
+fn capacity_type(candidates: &[Candidate<'_>]) -> CapacityType {
     let kinds = candidates.iter().flat_map(|candidate| &candidate.offerings).map(|one| one.capacity_type);
     kinds.min().unwrap_or(CapacityType::OnDemand)
 }
 
 /// The candidates by image, pods and interfaces, in order; those that no image fits are left out.
-fn groups(request: &LaunchRequest, around: &Surroundings<'_>, candidates: &[Candidate], kind: CapacityType) -> Result<Vec<Group>, CloudError> {
+fn groups(request: &LaunchRequest, around: &Surroundings<'_>, candidates: &[Candidate<'_>], kind: CapacityType) -> Result<Vec<Group>, CloudError> {
     let amis = around.class.status.as_ref().map(|status| status.amis.as_slice()).unwrap_or_default();
     let requests = &request.claim.spec.resources.requests;
     let mut by_template: BTreeMap<(String, i64, i64), Vec<Override>> = BTreeMap::new();

@@ -4,8 +4,8 @@ use super::{
     cache::Cache,
     call::{CallObserver, Calls},
     capacity::{EFA, Shape},
-    catalog::{Market, instance_type},
-    discovery::Discovery,
+    catalog::{Market, in_stock, instance_type},
+    discovery::{Discovery, Known},
     drift,
     error::{IDEMPOTENT_PARAMETER_MISMATCH, LAUNCH_TEMPLATE_NOT_FOUND},
     fleet,
@@ -111,7 +111,10 @@ pub struct Ec2Provider {
 struct Offered {
     fingerprint: String,
     known: u64,
-    refusals: u64,
+    /// While nothing is refused.
+    stocked: Vec<Arc<InstanceType>>,
+    /// The generation of the refusals that `types` reflect; none before the first.
+    refusals: Option<u64>,
     types: Vec<Arc<InstanceType>>,
 }
 
@@ -162,18 +165,23 @@ impl Ec2Provider {
         let name = class.metadata.name.clone().unwrap_or_default();
         let fingerprint = fingerprint(class);
         let mut offered = lock(&self.offered);
-        if let Some(current) = offered.get(&name)
-            && (current.known, current.refusals) == (known.generation, refused)
-            && current.fingerprint == fingerprint
-        {
-            return Ok(current.types.clone());
+        let last = offered.remove(&name).filter(|last| last.known == known.generation && last.fingerprint == fingerprint);
+        let mut current = last.unwrap_or_else(|| Offered { fingerprint, ..self.offered(class, &known) });
+        if current.refusals != Some(refused) {
+            current.types = in_stock(&current.stocked, class, &refusals, now);
+            current.refusals = Some(refused);
         }
-        let shape = self.shape(class);
-        let market = Market { region: &self.region, zones: &known.zones, prices: &known.prices, refusals: &refusals, now };
-        let types = known.machines.iter().filter_map(|machine| instance_type(machine, class, &shape, &market)).map(Arc::new);
-        let types: Vec<_> = types.collect();
-        offered.insert(name, Offered { fingerprint, known: known.generation, refusals: refused, types: types.clone() });
+        let types = current.types.clone();
+        offered.insert(name, current);
         Ok(types)
+    }
+
+    /// What `class` offers while nothing is refused.
+    fn offered(&self, class: &Ec2NodeClass, known: &Known) -> Offered {
+        let shape = self.shape(class);
+        let market = Market { region: &self.region, zones: &known.zones, prices: &known.prices };
+        let types = known.machines.iter().filter_map(|machine| instance_type(machine, class, &shape, &market));
+        Offered { fingerprint: String::new(), known: known.generation, stocked: types.map(Arc::new).collect(), refusals: None, types: Vec::new() }
     }
 
     async fn subnets(&self, class: &Ec2NodeClass) -> Result<Vec<SubnetFacts>, CloudError> {

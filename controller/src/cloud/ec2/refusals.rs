@@ -54,6 +54,13 @@ impl Refusals {
         !spot_refused && self.offerings.until(capacity_type, instance_type, zone, now).is_none()
     }
 
+    /// The types of which a pool is refused at `now`; all (none is returned) where spot or a subnet is.
+    pub(super) fn refused_types(&self, now: Timestamp) -> Option<BTreeSet<&str>> {
+        let everywhere = self.spot_until.is_some_and(|until| until > now) || self.subnets.values().any(|until| *until > now);
+        let of_types = self.offerings.iter().filter(|(_, _, _, until)| *until > now).map(|(_, name, _, _)| name);
+        (!everywhere).then(|| of_types.collect())
+    }
+
     /// Subnets without addresses at `now`.
     pub(super) fn full_subnets(&self, now: Timestamp) -> BTreeSet<String> {
         self.subnets.iter().filter(|(_, until)| **until > now).map(|(id, _)| id.clone()).collect()
