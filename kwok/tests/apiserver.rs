@@ -1,5 +1,11 @@
 //! Every verb of the embedded API through the real `kube` client, in virtual time.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy takes only the test functions themselves for tests, not their helpers"
+)]
+
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::{
     api::{

@@ -19,10 +19,6 @@ pub(crate) enum Problem {
     Duplicate(Value),
     /// Longer than so many bytes.
     TooLong(usize),
-    /// More than so many items: found, allowed.
-    TooMany(usize, usize),
-    /// The value has the wrong type.
-    TypeInvalid(Value),
     /// The value names something that does not exist.
     NotFound(Value),
 }
@@ -88,8 +84,6 @@ impl FieldError {
             Problem::Forbidden => "Forbidden".into(),
             Problem::Duplicate(value) => format!("Duplicate value: {}", shown(value)),
             Problem::TooLong(limit) => format!("Too long: may not be more than {limit} bytes"),
-            Problem::TooMany(found, limit) => format!("Too many: {found}: must have at most {limit} items"),
-            Problem::TypeInvalid(value) => format!("Invalid value: {}", shown(value)),
             Problem::NotFound(value) => format!("Not found: {}", shown(value)),
         }
     }
@@ -107,8 +101,6 @@ impl FieldError {
             Problem::Forbidden => "FieldValueForbidden",
             Problem::Duplicate(_) => "FieldValueDuplicate",
             Problem::TooLong(_) => "FieldValueTooLong",
-            Problem::TooMany(..) => "FieldValueTooMany",
-            Problem::TypeInvalid(_) => "FieldValueTypeInvalid",
             Problem::NotFound(_) => "FieldValueNotFound",
         }
     }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub const DEFAULT_HISTORY: usize = 8192;
 
 /// What an API server is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// Where creation and deletion times come from.
     pub clock: Clock,

@@ -19,7 +19,8 @@ pub(crate) struct ApiError {
     pub(crate) code: StatusCode,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
-    pub(crate) details: Details,
+    /// Boxed, to keep results small.
+    pub(crate) details: Box<Details>,
 }
 
 /// What a failure is about.
@@ -41,11 +42,11 @@ impl Details {
 
 impl ApiError {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Details::default() }
+        Self { code, reason, message: message.into(), details: Box::default() }
     }
 
     fn about(mut self, resource: &GroupResource, name: &str) -> Self {
-        self.details = Details::of(resource, name);
+        self.details = Box::new(Details::of(resource, name));
         self
     }
 
@@ -108,7 +109,7 @@ impl ApiError {
             message: "Too large resource version".into(),
             field: String::new(),
         };
-        error.details = Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() };
+        error.details = Box::new(Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() });
         error
     }
 
@@ -139,8 +140,13 @@ impl ApiError {
         let message = format!("{qualified} \"{name}\" is invalid: {all}");
         let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
         let causes = errors.iter().map(FieldError::cause).collect();
-        error.details =
-            Details { name: name.into(), group: group.into(), kind: kind.into(), causes, ..Details::default() };
+        error.details = Box::new(Details {
+            name: name.into(),
+            group: group.into(),
+            kind: kind.into(),
+            causes,
+            ..Details::default()
+        });
         error
     }
 
@@ -152,7 +158,7 @@ impl ApiError {
     /// 429: refused for now; 0 seconds leaves the waiting time to the client.
     pub(crate) fn too_many_requests(message: &str, retry_after_seconds: u32, causes: Vec<Cause>) -> Self {
         let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
-        error.details = Details { retry_after_seconds, causes, ..Details::default() };
+        error.details = Box::new(Details { retry_after_seconds, causes, ..Details::default() });
         error
     }
 

@@ -6,7 +6,7 @@ use crate::apiserver::{
     store::LabelSelector,
     value::{at, carry_over, integer, items, text, text_or_empty},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// What is wrong with an object of a built-in kind; `old` is the object before, for updates.
@@ -90,7 +90,7 @@ fn validate_selector(object: &Value) -> Option<FieldError> {
         });
     }
     let matches = selector.and_then(LabelSelector::from_object).is_some_and(|selector| selector.matches(labels));
-    let found = labels.cloned().unwrap_or_else(|| json!(null));
+    let found = labels.cloned().unwrap_or_default();
     (!matches).then(|| {
         FieldError::invalid("spec.template.metadata.labels", found, "`selector` does not match template `labels`")
     })
