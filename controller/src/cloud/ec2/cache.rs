@@ -20,7 +20,11 @@ impl<V: Clone> Cache<V> {
     }
 
     /// The answer for `key`: the one that is kept, else what `read` gives. An error is not kept.
-    pub(super) async fn get_or(&self, key: &str, read: impl Future<Output = Result<V, CloudError>>) -> Result<V, CloudError> {
+    pub(super) async fn get_or(
+        &self,
+        key: &str,
+        read: impl Future<Output = Result<V, CloudError>>,
+    ) -> Result<V, CloudError> {
         let mut entries = self.entries.lock().await;
         let now = self.clock.now();
         entries.retain(|_, (until, _)| *until > now);

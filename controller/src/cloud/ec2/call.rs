@@ -153,6 +153,7 @@ mod tests {
         SdkError::service_error(error, aws_smithy_runtime_api::http::Response::new(503.try_into().unwrap(), "".into()))
     }
 
+    #[expect(clippy::result_large_err, reason = "the error is the SDK's")]
     async fn run(outcomes: &[Option<&'static str>]) -> (Result<u32, CloudError>, Vec<Option<String>>, Duration) {
         let clock = Clock::starting_at(jiff::Timestamp::UNIX_EPOCH);
         let seen = Arc::new(Seen::default());

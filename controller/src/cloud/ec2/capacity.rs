@@ -84,7 +84,9 @@ pub(super) fn pods(machine: &Machine, shape: &Shape) -> i64 {
     };
     let pods = shape.kubelet.max_pods_number().unwrap_or_else(by_addresses);
     match shape.kubelet.pods_per_core {
-        Some(per_core) if per_core > 0 && shape.family != AmiFamily::Bottlerocket => pods.min(i64::from(per_core) * machine.vcpus),
+        Some(per_core) if per_core > 0 && shape.family != AmiFamily::Bottlerocket => {
+            pods.min(i64::from(per_core) * machine.vcpus)
+        }
         _ => pods,
     }
 }
@@ -157,7 +159,9 @@ pub(super) fn overhead(machine: &Machine, shape: &Shape, capacity: &Resources) -
 fn kube_reserved(machine: &Machine, shape: &Shape, capacity: &Resources) -> Resources {
     let pods = match shape.family {
         AmiFamily::AL2 | AmiFamily::AL2023 | AmiFamily::Custom => eni_limited_pods(machine, 0, 0),
-        AmiFamily::Bottlerocket | AmiFamily::Windows2019 | AmiFamily::Windows2022 | AmiFamily::Windows2025 => capacity.get("pods"),
+        AmiFamily::Bottlerocket | AmiFamily::Windows2019 | AmiFamily::Windows2022 | AmiFamily::Windows2025 => {
+            capacity.get("pods")
+        }
     };
     let mut reserved = Resources::new()
         .with("cpu", reserved_cpu(machine.vcpus * 1_000))
@@ -171,7 +175,8 @@ fn kube_reserved(machine: &Machine, shape: &Shape, capacity: &Resources) -> Reso
 
 /// 6 % of the first core, 1 % of the second, 0.5 % of the next two, 0.25 % of the rest; whole thousandths of each slice.
 fn reserved_cpu(milli: i64) -> i64 {
-    const SLICES: [(i64, i64, i64); 4] = [(0, 1_000, 600), (1_000, 2_000, 100), (2_000, 4_000, 50), (4_000, i64::MAX, 25)];
+    const SLICES: [(i64, i64, i64); 4] =
+        [(0, 1_000, 600), (1_000, 2_000, 100), (2_000, 4_000, 50), (4_000, i64::MAX, 25)];
     let of_slice = |(from, to, per_10_000): (i64, i64, i64)| (milli.min(to) - from).max(0) * per_10_000 / 10_000;
     SLICES.into_iter().map(of_slice).sum()
 }
@@ -182,9 +187,10 @@ fn eviction_threshold(shape: &Shape, capacity: &Resources) -> Resources {
         let configured = shape.kubelet.eviction_hard.get(signal);
         configured.and_then(|text| threshold_of(text, resource, capacity.get(resource))).unwrap_or(default)
     };
-    Resources::new()
-        .with("memory", threshold("memory.available", "memory", MEMORY_EVICTION))
-        .with("ephemeral-storage", threshold("nodefs.available", "ephemeral-storage", percent_of(STORAGE_EVICTION_PERCENT as f64, storage)))
+    Resources::new().with("memory", threshold("memory.available", "memory", MEMORY_EVICTION)).with(
+        "ephemeral-storage",
+        threshold("nodefs.available", "ephemeral-storage", percent_of(STORAGE_EVICTION_PERCENT as f64, storage)),
+    )
 }
 
 /// A signal's threshold: a quantity, or a percentage of the capacity, where all of it means that the signal is off.
@@ -231,9 +237,18 @@ mod tests {
     #[case("m5.large", "cpu: 2, memory: 7577Mi, ephemeral-storage: 20Gi, pods: 29, vpc.amazonaws.com/pod-eni: 9")]
     #[case("t3.medium", "cpu: 2, memory: 3788Mi, ephemeral-storage: 20Gi, pods: 17")]
     #[case("m6g.large", "cpu: 2, memory: 7518Mi, ephemeral-storage: 20Gi, pods: 29, vpc.amazonaws.com/pod-eni: 9")]
-    #[case("g4dn.12xlarge", "cpu: 48, memory: 181862Mi, ephemeral-storage: 20Gi, pods: 234, nvidia.com/gpu: 4, vpc.amazonaws.com/efa: 1, vpc.amazonaws.com/pod-eni: 54")]
-    #[case("p5.48xlarge", "cpu: 192, memory: 1939865Mi, ephemeral-storage: 20Gi, pods: 100, nvidia.com/gpu: 8, vpc.amazonaws.com/efa: 32, vpc.amazonaws.com/pod-eni: 120")]
-    #[case("inf2.xlarge", "cpu: 4, memory: 15155Mi, ephemeral-storage: 20Gi, pods: 58, aws.amazon.com/neuron: 1, aws.amazon.com/neuroncore: 2, vpc.amazonaws.com/pod-eni: 18")]
+    #[case(
+        "g4dn.12xlarge",
+        "cpu: 48, memory: 181862Mi, ephemeral-storage: 20Gi, pods: 234, nvidia.com/gpu: 4, vpc.amazonaws.com/efa: 1, vpc.amazonaws.com/pod-eni: 54"
+    )]
+    #[case(
+        "p5.48xlarge",
+        "cpu: 192, memory: 1939865Mi, ephemeral-storage: 20Gi, pods: 100, nvidia.com/gpu: 8, vpc.amazonaws.com/efa: 32, vpc.amazonaws.com/pod-eni: 120"
+    )]
+    #[case(
+        "inf2.xlarge",
+        "cpu: 4, memory: 15155Mi, ephemeral-storage: 20Gi, pods: 58, aws.amazon.com/neuron: 1, aws.amazon.com/neuroncore: 2, vpc.amazonaws.com/pod-eni: 18"
+    )]
     fn what_a_machine_has(#[case] name: &str, #[case] expected: &str) {
         assert_eq!(capacity(&machine(name), &shape("{amiFamily: AL2023}")).to_string(), expected);
     }

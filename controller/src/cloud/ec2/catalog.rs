@@ -28,7 +28,12 @@ pub(super) struct Market<'a> {
 
 /// `machine` as `class` offers it while nothing is refused; none where it cannot be had in any zone of the class's subnets,
 /// or runs no such system.
-pub(super) fn instance_type(machine: &Machine, class: &Ec2NodeClass, shape: &Shape, market: &Market<'_>) -> Option<InstanceType> {
+pub(super) fn instance_type(
+    machine: &Machine,
+    class: &Ec2NodeClass,
+    shape: &Shape,
+    market: &Market<'_>,
+) -> Option<InstanceType> {
     let offered = market.zones.get(&machine.name)?;
     let mut zones: BTreeMap<&str, Vec<&Subnet>> = BTreeMap::new();
     for subnet in subnets(class).iter().filter(|subnet| offered.contains(&subnet.zone)) {
@@ -57,10 +62,16 @@ fn subnets(class: &Ec2NodeClass) -> &[Subnet] {
 
 /// `types` with the offerings unavailable that were refused. Types of which none was are shared, not copied: refusals come
 /// and go with every shortage, and there are more than a thousand types.
-pub(super) fn in_stock(types: &[Arc<InstanceType>], class: &Ec2NodeClass, refusals: &Refusals, now: Timestamp) -> Vec<Arc<InstanceType>> {
+pub(super) fn in_stock(
+    types: &[Arc<InstanceType>],
+    class: &Ec2NodeClass,
+    refusals: &Refusals,
+    now: Timestamp,
+) -> Vec<Arc<InstanceType>> {
     let refused = refusals.refused_types(now);
     let full = refusals.full_subnets(now);
-    let zones_with_room: BTreeSet<_> = subnets(class).iter().filter(|subnet| !full.contains(&subnet.id)).map(|subnet| &subnet.zone).collect();
+    let zones_with_room: BTreeSet<_> =
+        subnets(class).iter().filter(|subnet| !full.contains(&subnet.id)).map(|subnet| &subnet.zone).collect();
     let update = |instance_type: &Arc<InstanceType>| {
         if refused.as_ref().is_some_and(|refused| !refused.contains(&*instance_type.name)) {
             return instance_type.clone();
@@ -81,7 +92,14 @@ fn capacity_types(machine: &Machine) -> Vec<CapacityType> {
     kinds.into_iter().filter(|(sold, _)| *sold).map(|(_, kind)| kind).collect()
 }
 
-fn offering(machine: &Machine, zone: &str, zone_id: Option<&str>, capacity_type: CapacityType, usable: bool, market: &Market<'_>) -> Offering {
+fn offering(
+    machine: &Machine,
+    zone: &str,
+    zone_id: Option<&str>,
+    capacity_type: CapacityType,
+    usable: bool,
+    market: &Market<'_>,
+) -> Offering {
     let price = match capacity_type {
         CapacityType::Spot => market.prices.spot(&machine.name, zone),
         CapacityType::OnDemand | CapacityType::Reserved => market.prices.on_demand(&machine.name),
@@ -104,11 +122,20 @@ fn offering(machine: &Machine, zone: &str, zone_id: Option<&str>, capacity_type:
     }
 }
 
-fn add_place(requirements: &mut Requirements, region: &str, zones: &BTreeMap<&str, Vec<&Subnet>>, kinds: &[CapacityType]) {
+fn add_place(
+    requirements: &mut Requirements,
+    region: &str,
+    zones: &BTreeMap<&str, Vec<&Subnet>>,
+    kinds: &[CapacityType],
+) {
     let ids: BTreeSet<_> = zones.values().flatten().filter_map(|subnet| subnet.zone_id.as_deref()).collect();
     requirements.add(one(labels::REGION, region));
     requirements.add(Requirement::new(labels::ZONE, Operator::In, zones.keys()));
-    requirements.add(if ids.is_empty() { absent(labels::ZONE_ID) } else { Requirement::new(labels::ZONE_ID, Operator::In, ids) });
+    requirements.add(if ids.is_empty() {
+        absent(labels::ZONE_ID)
+    } else {
+        Requirement::new(labels::ZONE_ID, Operator::In, ids)
+    });
     requirements.add(Requirement::new(labels::CAPACITY_TYPE, Operator::In, kinds.iter().map(|kind| kind.as_str())));
 }
 
@@ -142,7 +169,8 @@ fn machine_requirements(machine: &Machine, family: AmiFamily) -> Option<Requirem
     values.extend(size_labels(machine));
     values.extend(equipment_labels(machine));
     values.extend(device_labels(machine));
-    let requirement = |(key, value): (&str, Option<String>)| value.map_or_else(|| absent(key), |value| one(key, &value));
+    let requirement =
+        |(key, value): (&str, Option<String>)| value.map_or_else(|| absent(key), |value| one(key, &value));
     let mut requirements: Requirements = values.into_iter().map(requirement).collect();
     requirements.add(Requirement::new(labels::INSTANCE_TENANCY, Operator::In, ["default", "dedicated"]));
     Some(requirements)
@@ -235,7 +263,8 @@ fn kebab(text: &str) -> String {
 
 /// Whether machines of this type can be configured as the NodeClass asks (spec aws 2.5, "compatible(NodeClass)").
 fn suits(machine: &Machine, spec: &Ec2NodeClassSpec, family: AmiFamily) -> bool {
-    let nested = spec.cpu_options.as_ref().and_then(|options| options.nested_virtualization.as_deref()) == Some("enabled");
+    let nested =
+        spec.cpu_options.as_ref().and_then(|options| options.nested_virtualization.as_deref()) == Some("enabled");
     let lacks_nesting = nested && !machine.cpu_features.iter().any(|feature| feature == "nested-virtualization");
     // The processor of these machines lacks instructions that Amazon Linux 2023 is built with.
     let too_old = machine.family() == "a1" && family == AmiFamily::AL2023;
@@ -266,7 +295,12 @@ mod tests {
         let zones = ["us-east-1a", "us-east-1b", "us-east-1c"].map(str::to_owned);
         let zones = BTreeMap::from([(name.to_owned(), BTreeSet::from(zones))]);
         let mut prices = Prices::default();
-        let row = |zone: &str| SpotRow { instance_type: name.into(), zone: zone.into(), price: "0.04".parse().unwrap(), at: 0 };
+        let row = |zone: &str| SpotRow {
+            instance_type: name.into(),
+            zone: zone.into(),
+            price: "0.04".parse().unwrap(),
+            at: 0,
+        };
         prices.replace_spot([row("us-east-1a"), row("us-east-1c")]);
         let market = Market { region: "us-east-1", zones: &zones, prices: &prices };
         let offered = instance_type(&machine(name), class, &Shape::of(&class.spec, 0.075, 0), &market)?;
@@ -343,7 +377,8 @@ mod tests {
     #[test]
     fn types_without_refusals_are_shared() {
         let class = node_class();
-        let stocked: Vec<_> = crate::cloud::ec2::fixtures::offer(&["m5.large", "c5.large"], &class).into_iter().map(Arc::new).collect();
+        let stocked: Vec<_> =
+            crate::cloud::ec2::fixtures::offer(&["m5.large", "c5.large"], &class).into_iter().map(Arc::new).collect();
         let mut refusals = Refusals::default();
         refusals.mark_pool(CapacityType::Spot, "m5.large", "us-east-1a", Timestamp::UNIX_EPOCH);
         let shared = |refusals: &Refusals| {
@@ -362,8 +397,16 @@ mod tests {
     #[case::nested("m5.large", "{cpuOptions: {nestedVirtualization: enabled}}", false)]
     #[case::metal_tracks_nothing("m5.metal", "{connectionTracking: {udpTimeout: 30}}", false)]
     #[case::nitro_tracks("m5.large", "{connectionTracking: {udpTimeout: 30}}", true)]
-    #[case::second_card("m5.large", "{networkInterfaces: [{networkCardIndex: 1, deviceIndex: 0, interfaceType: interface}]}", false)]
-    #[case::many_cards("p5.48xlarge", "{networkInterfaces: [{networkCardIndex: 31, deviceIndex: 1, interfaceType: efa-only}]}", true)]
+    #[case::second_card(
+        "m5.large",
+        "{networkInterfaces: [{networkCardIndex: 1, deviceIndex: 0, interfaceType: interface}]}",
+        false
+    )]
+    #[case::many_cards(
+        "p5.48xlarge",
+        "{networkInterfaces: [{networkCardIndex: 31, deviceIndex: 1, interfaceType: efa-only}]}",
+        true
+    )]
     fn whether_a_machine_suits(#[case] name: &str, #[case] yaml: &str, #[case] expected: bool) {
         let spec = crate::cloud::ec2::fixtures::spec(yaml);
         assert_eq!(suits(&machine(name), &spec, spec.ami_family.unwrap_or(AmiFamily::Custom)), expected);

@@ -102,7 +102,9 @@ impl Discovery {
                 take(Arc::make_mut(&mut known.prices), newer);
                 known.generation += 1;
             }
-            Err(error) => tracing::warn!(region = %self.region, error = %chain(&error), "prices could not be read; older ones are used"),
+            Err(error) => {
+                tracing::warn!(region = %self.region, error = %chain(&error), "prices could not be read; older ones are used")
+            }
         }
     }
 }
@@ -142,7 +144,8 @@ async fn read_zones(calls: &Calls, clients: &Clients) -> Result<BTreeMap<String,
         };
         let page = calls.send("DescribeInstanceTypeOfferings", request).await?;
         let pairs = page.instance_type_offerings().iter();
-        let pairs = pairs.filter_map(|one| Some((one.instance_type()?.as_str().to_owned(), one.location()?.to_owned())));
+        let pairs =
+            pairs.filter_map(|one| Some((one.instance_type()?.as_str().to_owned(), one.location()?.to_owned())));
         Ok((pairs.collect::<Vec<_>>(), page.next_token.clone()))
     })
     .await?;

@@ -22,11 +22,17 @@ pub(super) fn by_hash(claim: &NodeClaim, class: &Ec2NodeClass, ca_bundle: &str) 
 }
 
 /// Whether image, groups and subnet of `machine` are still among those that the class resolves to.
-pub(super) fn by_resources(machine: &Described, instance_type: Option<&InstanceType>, class: &Ec2NodeClass) -> Option<&'static str> {
+pub(super) fn by_resources(
+    machine: &Described,
+    instance_type: Option<&InstanceType>,
+    class: &Ec2NodeClass,
+) -> Option<&'static str> {
     let status = class.status.as_ref()?;
     let image = &machine.instance.image_id;
     // Without its type's labels it cannot be told which images it may have.
-    let fitting = |kind: &InstanceType| status.amis.iter().filter(|ami| requirements(ami).intersects(&kind.requirements)).map(|ami| &ami.id).collect();
+    let fitting = |kind: &InstanceType| {
+        status.amis.iter().filter(|ami| requirements(ami).intersects(&kind.requirements)).map(|ami| &ami.id).collect()
+    };
     let images: BTreeSet<&String> = instance_type.map(fitting).unwrap_or_default();
     let groups: BTreeSet<_> = status.security_groups.iter().map(|group| &group.id).collect();
     let subnet = machine.subnet.as_ref();
@@ -43,7 +49,10 @@ mod tests {
     use super::*;
     use crate::cloud::{
         CloudInstance,
-        ec2::{fixtures::{node_claim, node_class}, instances::provider_id},
+        ec2::{
+            fixtures::{node_claim, node_class},
+            instances::provider_id,
+        },
     };
     use rstest::rstest;
     use sawhorse_core::model::CapacityType;
@@ -71,7 +80,12 @@ mod tests {
     #[case::image("ami-old", "subnet-z", &["sg-2"], Some("AMIDrift"))]
     #[case::groups("ami-x86", "subnet-z", &["sg-1", "sg-2"], Some("SecurityGroupDrift"))]
     #[case::subnet("ami-x86", "subnet-z", &["sg-1"], Some("SubnetDrift"))]
-    fn what_no_longer_fits(#[case] image: &str, #[case] subnet: &str, #[case] groups: &[&str], #[case] expected: Option<&str>) {
+    fn what_no_longer_fits(
+        #[case] image: &str,
+        #[case] subnet: &str,
+        #[case] groups: &[&str],
+        #[case] expected: Option<&str>,
+    ) {
         let class = node_class();
         let offered = crate::cloud::ec2::fixtures::offer(&["m5.large"], &class).remove(0);
         assert_eq!(by_resources(&machine(image, subnet, groups), Some(&offered), &class), expected);

@@ -27,8 +27,14 @@ const THROTTLED: [&str; 6] = [
 ];
 
 /// Codes of faults on the cloud's side, which may pass by themselves.
-const SERVER_FAULT: [&str; 6] =
-    ["InternalError", "InternalFailure", "InternalServerError", "InternalErrorException", "Unavailable", "ServiceUnavailable"];
+const SERVER_FAULT: [&str; 6] = [
+    "InternalError",
+    "InternalFailure",
+    "InternalServerError",
+    "InternalErrorException",
+    "Unavailable",
+    "ServiceUnavailable",
+];
 
 /// Codes that say that the thing asked for does not exist.
 const NOT_FOUND: [&str; 4] = [
@@ -150,7 +156,11 @@ mod tests {
     #[case("UnauthorizedOperation", "You are not authorized", "Unauthorized")]
     #[case("AuthFailure", "Not authorized for images: [ami-1]", "AMIAuthorizationFailure")]
     #[case("AuthFailure.ServiceLinkedRoleCreationNotPermitted", "…", "SpotSLRCreationFailed")]
-    #[case("InvalidParameter", "Security group sg-1 and subnet subnet-1 belong to different networks.", "SecurityGroupSubnetVPCMismatch")]
+    #[case(
+        "InvalidParameter",
+        "Security group sg-1 and subnet subnet-1 belong to different networks.",
+        "SecurityGroupSubnetVPCMismatch"
+    )]
     #[case("InvalidAMIID.NotFound", "The image id does not exist", "AMINotFound")]
     #[case("Weird", "what?", "LaunchFailed")]
     fn a_refused_launch_has_a_reason(#[case] code: &str, #[case] message: &str, #[case] reason: &str) {

@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn the_table_is_complete_and_sorted() {
-        let names: Vec<_> = TABLE.lines().filter(|line| !line.starts_with('#')).skip(1).map(|line| read_line(line).0).collect();
+        let names: Vec<_> =
+            TABLE.lines().filter(|line| !line.starts_with('#')).skip(1).map(|line| read_line(line).0).collect();
         assert!(names.is_sorted());
         assert_eq!(names.len(), FACTS.len());
         assert!(TABLE.lines().skip(5).all(|line| line.split(',').count() == 5));
@@ -58,7 +59,12 @@ mod tests {
     #[case("m5.large", Some(750), Some(9), Some("0.096"))]
     #[case("p5.48xlarge", Some(3_200_000), Some(120), Some("55.04"))]
     #[case("x99.nano", None, None, None)]
-    fn facts_by_name(#[case] name: &str, #[case] bandwidth: Option<i64>, #[case] branch: Option<i64>, #[case] price: Option<&str>) {
+    fn facts_by_name(
+        #[case] name: &str,
+        #[case] bandwidth: Option<i64>,
+        #[case] branch: Option<i64>,
+        #[case] price: Option<&str>,
+    ) {
         let facts = facts(name);
         assert_eq!(facts.price, price.map(|price| price.parse().unwrap()));
         assert_eq!((facts.bandwidth_mbps, facts.branch_interfaces), (bandwidth, branch));

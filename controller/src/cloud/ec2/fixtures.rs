@@ -33,7 +33,8 @@ const ROWS: [Row; 11] = [
 /// The machine named `name`.
 pub(super) fn machine(name: &str) -> Machine {
     let row = ROWS.into_iter().find(|row| row.0 == name).unwrap();
-    let (_, vcpus, memory_mib, arch, maker, ghz, cards, interfaces, addresses, ebs, local, efa, enclaves, encrypted) = row;
+    let (_, vcpus, memory_mib, arch, maker, ghz, cards, interfaces, addresses, ebs, local, efa, enclaves, encrypted) =
+        row;
     Machine {
         name: name.to_owned(),
         bare_metal: name.ends_with("metal"),
@@ -63,7 +64,13 @@ pub(super) fn machine(name: &str) -> Machine {
 }
 
 fn gpus(name: &str) -> Vec<Device> {
-    let gpu = |name: &str, count, memory_mib| Device { name: name.into(), manufacturer: "NVIDIA".into(), count, memory_mib, cores: 0 };
+    let gpu = |name: &str, count, memory_mib| Device {
+        name: name.into(),
+        manufacturer: "NVIDIA".into(),
+        count,
+        memory_mib,
+        cores: 0,
+    };
     match name {
         "g4dn.12xlarge" => vec![gpu("T4", 4, 16_384)],
         "p5.48xlarge" => vec![gpu("H100", 8, 81_920)],
@@ -72,7 +79,8 @@ fn gpus(name: &str) -> Vec<Device> {
 }
 
 fn neurons(name: &str) -> Vec<Device> {
-    let inferentia = || Device { name: "Inferentia2".into(), manufacturer: "aws".into(), count: 1, memory_mib: 32_768, cores: 2 };
+    let inferentia =
+        || Device { name: "Inferentia2".into(), manufacturer: "aws".into(), count: 1, memory_mib: 32_768, cores: 2 };
     if name == "inf2.xlarge" { vec![inferentia()] } else { Vec::new() }
 }
 

@@ -28,9 +28,14 @@ const TOLD_REFUSALS: usize = 3;
 pub(super) fn request(plan: &Plan, token: &str) -> CreateFleetInputBuilder {
     let spot = plan.capacity_type == CapacityType::Spot;
     let kind = if spot { DefaultTargetCapacityType::Spot } else { DefaultTargetCapacityType::OnDemand };
-    let target = TargetCapacitySpecificationRequest::builder().total_target_capacity(1).default_target_capacity_type(kind).build();
-    let of_spot = SpotOptionsRequest::builder().allocation_strategy(SpotAllocationStrategy::PriceCapacityOptimized).build();
-    let of_on_demand = OnDemandOptionsRequest::builder().allocation_strategy(FleetOnDemandAllocationStrategy::LowestPrice).build();
+    let target = TargetCapacitySpecificationRequest::builder()
+        .total_target_capacity(1)
+        .default_target_capacity_type(kind)
+        .build();
+    let of_spot =
+        SpotOptionsRequest::builder().allocation_strategy(SpotAllocationStrategy::PriceCapacityOptimized).build();
+    let of_on_demand =
+        OnDemandOptionsRequest::builder().allocation_strategy(FleetOnDemandAllocationStrategy::LowestPrice).build();
     let tagged = [ResourceType::Instance, ResourceType::Volume, ResourceType::Fleet];
     CreateFleetInputBuilder::default()
         .r#type(FleetType::Instant)
@@ -44,7 +49,9 @@ pub(super) fn request(plan: &Plan, token: &str) -> CreateFleetInputBuilder {
 }
 
 fn config(group: &Group) -> FleetLaunchTemplateConfigRequest {
-    let template = FleetLaunchTemplateSpecificationRequest::builder().launch_template_name(group.template.name()).version("$Latest");
+    let template = FleetLaunchTemplateSpecificationRequest::builder()
+        .launch_template_name(group.template.name())
+        .version("$Latest");
     FleetLaunchTemplateConfigRequest::builder()
         .launch_template_specification(template.build())
         .set_overrides(Some(group.overrides.iter().map(pool).collect()))
@@ -74,7 +81,8 @@ struct Refusal {
 impl Refusal {
     fn read(error: &CreateFleetError) -> Self {
         let pool = error.launch_template_and_overrides().and_then(|both| both.overrides());
-        let of_pool = |field: fn(&FleetLaunchTemplateOverrides) -> Option<&str>| pool.and_then(field).map(str::to_owned);
+        let of_pool =
+            |field: fn(&FleetLaunchTemplateOverrides) -> Option<&str>| pool.and_then(field).map(str::to_owned);
         Self {
             code: error.error_code().unwrap_or_default().to_owned(),
             message: error.error_message().unwrap_or_default().to_owned(),
@@ -95,7 +103,12 @@ impl Refusal {
 /// # Errors
 /// `InsufficientCapacity` where every pool was empty, `Throttled` where the machines' own quota of requests was used up,
 /// else `Rejected`.
-pub(super) fn read(answer: &CreateFleetOutput, plan: &Plan, refusals: &mut Refusals, now: Timestamp) -> Result<CloudInstance, CloudError> {
+pub(super) fn read(
+    answer: &CreateFleetOutput,
+    plan: &Plan,
+    refusals: &mut Refusals,
+    now: Timestamp,
+) -> Result<CloudInstance, CloudError> {
     let refused: Vec<_> = answer.errors().iter().map(Refusal::read).collect();
     for refusal in &refused {
         remember(refusal, plan, refusals, now);
@@ -117,7 +130,9 @@ fn remember(refusal: &Refusal, plan: &Plan, refusals: &mut Refusals, now: Timest
     match (&refusal.instance_type, &refusal.zone) {
         (Some(name), Some(zone)) => refusals.mark_pool(plan.capacity_type, name, zone, now),
         // A refusal of the fleet as a whole is one of each of its pools.
-        _ => plan.overrides().for_each(|pool| refusals.mark_pool(plan.capacity_type, &pool.instance_type, &pool.zone, now)),
+        _ => plan
+            .overrides()
+            .for_each(|pool| refusals.mark_pool(plan.capacity_type, &pool.instance_type, &pool.zone, now)),
     }
 }
 
@@ -164,7 +179,11 @@ fn message(refused: &[Refusal]) -> String {
     let part = |((code, message), places): (&(&str, &str), &Vec<String>)| {
         let more = places.len().saturating_sub(TOLD_REFUSALS);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{code} for {}{more} ({})", places[..places.len().min(TOLD_REFUSALS)].join(", "), message.replace('\n', " "))
+        format!(
+            "{code} for {}{more} ({})",
+            places[..places.len().min(TOLD_REFUSALS)].join(", "),
+            message.replace('\n', " ")
+        )
     };
     let told = by_code.len().saturating_sub(TOLD_REFUSALS);
     let further = if told > 0 { format!("; and {told} further refusals") } else { String::new() };

@@ -35,7 +35,10 @@ fn plan(capacity_type: CapacityType) -> Plan {
     };
     Plan {
         capacity_type,
-        groups: vec![Group { template, overrides: vec![pool("us-east-1a", "subnet-a"), pool("us-east-1b", "subnet-b")] }],
+        groups: vec![Group {
+            template,
+            overrides: vec![pool("us-east-1a", "subnet-a"), pool("us-east-1b", "subnet-b")],
+        }],
         tags: tags::Tags::from([(tags::NODE_CLAIM.into(), "claim-1".into())]),
         context: None,
         addresses: 29,
@@ -43,12 +46,20 @@ fn plan(capacity_type: CapacityType) -> Plan {
 }
 
 fn overrides(name: &str, zone: &str) -> LaunchTemplateAndOverridesResponse {
-    let pool = FleetLaunchTemplateOverrides::builder().instance_type(name.into()).availability_zone(zone).subnet_id("subnet-a").image_id("ami-2");
+    let pool = FleetLaunchTemplateOverrides::builder()
+        .instance_type(name.into())
+        .availability_zone(zone)
+        .subnet_id("subnet-a")
+        .image_id("ami-2");
     LaunchTemplateAndOverridesResponse::builder().overrides(pool.build()).build()
 }
 
 fn refused(code: &str, zone: &str) -> CreateFleetError {
-    CreateFleetError::builder().error_code(code).error_message("no.").launch_template_and_overrides(overrides("m5.large", zone)).build()
+    CreateFleetError::builder()
+        .error_code(code)
+        .error_message("no.")
+        .launch_template_and_overrides(overrides("m5.large", zone))
+        .build()
 }
 
 fn bought(zone: &str) -> CreateFleetInstance {
@@ -82,7 +93,10 @@ fn a_machine_is_read_with_what_its_pool_echoes() {
 
 #[test]
 fn refusals_are_remembered_even_when_a_machine_was_bought() {
-    let answer = CreateFleetOutput::builder().instances(bought("us-east-1b")).errors(refused("InsufficientInstanceCapacity", "us-east-1a")).build();
+    let answer = CreateFleetOutput::builder()
+        .instances(bought("us-east-1b"))
+        .errors(refused("InsufficientInstanceCapacity", "us-east-1a"))
+        .build();
     let mut refusals = Refusals::default();
     assert!(read_answer(&answer, &mut refusals).is_ok());
     let allows = |zone| refusals.allows_pool(CapacityType::Spot, "m5.large", zone, Timestamp::UNIX_EPOCH);
@@ -91,7 +105,8 @@ fn refusals_are_remembered_even_when_a_machine_was_bought() {
 
 #[test]
 fn a_full_subnet_is_remembered() {
-    let answer = CreateFleetOutput::builder().errors(refused("InsufficientFreeAddressesInSubnet", "us-east-1a")).build();
+    let answer =
+        CreateFleetOutput::builder().errors(refused("InsufficientFreeAddressesInSubnet", "us-east-1a")).build();
     let mut refusals = Refusals::default();
     assert!(matches!(read_answer(&answer, &mut refusals), Err(CloudError::InsufficientCapacity { .. })));
     assert!(refusals.full_subnets(Timestamp::UNIX_EPOCH).contains("subnet-a"));
@@ -108,8 +123,13 @@ fn a_refusal_without_a_pool_is_one_of_all_pools() {
 
 #[test]
 fn why_nothing_was_bought_fits_one_line() {
-    let codes = [("InsufficientInstanceCapacity", "us-east-1a"), ("InsufficientInstanceCapacity", "us-east-1b"), ("Unsupported", "us-east-1b")];
-    let answer = CreateFleetOutput::builder().set_errors(Some(codes.map(|(code, zone)| refused(code, zone)).to_vec())).build();
+    let codes = [
+        ("InsufficientInstanceCapacity", "us-east-1a"),
+        ("InsufficientInstanceCapacity", "us-east-1b"),
+        ("Unsupported", "us-east-1b"),
+    ];
+    let answer =
+        CreateFleetOutput::builder().set_errors(Some(codes.map(|(code, zone)| refused(code, zone)).to_vec())).build();
     let error = read_answer(&answer, &mut Refusals::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -121,9 +141,13 @@ fn why_nothing_was_bought_fits_one_line() {
 fn other_refusals_are_no_lack_of_capacity() {
     let fail = |codes: &[&str]| {
         let errors = codes.iter().map(|code| refused(code, "us-east-1a")).collect();
-        read_answer(&CreateFleetOutput::builder().set_errors(Some(errors)).build(), &mut Refusals::default()).unwrap_err()
+        read_answer(&CreateFleetOutput::builder().set_errors(Some(errors)).build(), &mut Refusals::default())
+            .unwrap_err()
     };
-    assert!(matches!(fail(&["Unsupported", "RequestLimitExceeded"]), CloudError::Throttled { operation: "CreateFleet" }));
+    assert!(matches!(
+        fail(&["Unsupported", "RequestLimitExceeded"]),
+        CloudError::Throttled { operation: "CreateFleet" }
+    ));
     assert!(fail(&["InsufficientInstanceCapacity", "UnauthorizedOperation"]).has_code("UnauthorizedOperation"));
 }
 

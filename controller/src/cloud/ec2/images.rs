@@ -34,7 +34,11 @@ enum Variant {
 
 impl Variant {
     fn requirements(self, arch: &str) -> Vec<NodeSelectorRequirementWithMinValues> {
-        let presence = |key: &str, operator| NodeSelectorRequirementWithMinValues { key: key.to_owned(), operator, ..Default::default() };
+        let presence = |key: &str, operator| NodeSelectorRequirementWithMinValues {
+            key: key.to_owned(),
+            operator,
+            ..Default::default()
+        };
         let arch = NodeSelectorRequirementWithMinValues {
             key: labels::ARCH.to_owned(),
             operator: RequirementOperator::In,
@@ -105,7 +109,10 @@ fn al2_parameters(version: &str, k8s: &str) -> Vec<Parameter> {
             "latest" => "recommended".to_owned(),
             version => format!("amazon-eks-{prefix}node-{k8s}-{version}"),
         };
-        Parameter { path: format!("/aws/service/eks/optimized-ami/{k8s}/amazon-linux-2{folder}/{name}/image_id"), variants }
+        Parameter {
+            path: format!("/aws/service/eks/optimized-ami/{k8s}/amazon-linux-2{folder}/{name}/image_id"),
+            variants,
+        }
     };
     kinds.into_iter().map(parameter).collect()
 }
@@ -118,8 +125,9 @@ fn bottlerocket_parameters(version: &str, k8s: &str) -> Vec<Parameter> {
         ("-nvidia", "arm64", vec![Variant::Nvidia]),
     ];
     let version = version.strip_prefix('v').unwrap_or(version);
-    let parameter = |(kind, arch, variants): (&str, &str, Vec<Variant>)| {
-        Parameter { path: format!("/aws/service/bottlerocket/aws-k8s-{k8s}{kind}/{arch}/{version}/image_id"), variants }
+    let parameter = |(kind, arch, variants): (&str, &str, Vec<Variant>)| Parameter {
+        path: format!("/aws/service/bottlerocket/aws-k8s-{k8s}{kind}/{arch}/{version}/image_id"),
+        variants,
     };
     kinds.into_iter().map(parameter).collect()
 }
@@ -348,7 +356,9 @@ mod tests {
 
     #[test]
     fn terms_become_queries() {
-        let spec = spec("{amiSelectorTerms: [{id: ami-2}, {name: 'my-*'}, {tags: {a: b}, owner: '111122223333'}, {id: ami-1}]}");
+        let spec = spec(
+            "{amiSelectorTerms: [{id: ami-2}, {name: 'my-*'}, {tags: {a: b}, owner: '111122223333'}, {id: ami-1}]}",
+        );
         let ids = spec.ami_selector_terms.iter().filter_map(|term| term.id.clone()).collect();
         assert_eq!(
             queries(&ids, &spec.ami_selector_terms),

@@ -40,7 +40,8 @@ pub(super) fn instance_id(id: &ProviderId) -> Option<&str> {
 fn read(instance: &Instance) -> Option<Described> {
     let zone = instance.placement()?.availability_zone()?.to_owned();
     let tags = tags::read(instance.tags());
-    let mut security_groups: Vec<_> = instance.security_groups().iter().filter_map(|group| group.group_id().map(str::to_owned)).collect();
+    let mut security_groups: Vec<_> =
+        instance.security_groups().iter().filter_map(|group| group.group_id().map(str::to_owned)).collect();
     security_groups.sort();
     Some(Described {
         instance: CloudInstance {
@@ -72,7 +73,8 @@ fn launch_time(instance: &Instance) -> Option<Timestamp> {
 fn capacity_type(instance: &Instance) -> CapacityType {
     let only = CapacityReservationPreference::CapacityReservationsOnly;
     let specification = instance.capacity_reservation_specification();
-    let reserved = specification.and_then(|specification| specification.capacity_reservation_preference()) == Some(&only);
+    let reserved =
+        specification.and_then(|specification| specification.capacity_reservation_preference()) == Some(&only);
     if instance.spot_instance_request_id().is_some() {
         CapacityType::Spot
     } else if reserved && instance.capacity_reservation_id().is_some() {
@@ -108,7 +110,13 @@ pub(super) async fn list(calls: &Calls, clients: &Clients, cluster: &str) -> Res
 }
 
 /// The machine that was bought for the NodeClaim with this name and UID; the oldest, should there be several.
-pub(super) async fn find(calls: &Calls, clients: &Clients, cluster: &str, name: &str, uid: &str) -> Result<Option<Described>, CloudError> {
+pub(super) async fn find(
+    calls: &Calls,
+    clients: &Clients,
+    cluster: &str,
+    name: &str,
+    uid: &str,
+) -> Result<Option<Described>, CloudError> {
     let filters = [
         filter(&format!("tag:{}", tags::NODE_CLAIM), [name]),
         filter(&format!("tag:{}", tags::NODE_CLAIM_UID), [uid]),
@@ -137,7 +145,11 @@ async fn describe(calls: &Calls, clients: &Clients, filters: &[Filter]) -> Resul
 }
 
 /// Terminates the machine, unless it is shutting down or gone already.
-pub(super) async fn terminate(calls: &Calls, clients: &Clients, instance_id: &str) -> Result<DeleteProgress, CloudError> {
+pub(super) async fn terminate(
+    calls: &Calls,
+    clients: &Clients,
+    instance_id: &str,
+) -> Result<DeleteProgress, CloudError> {
     match get(calls, clients, instance_id).await? {
         None => return Ok(DeleteProgress::NotFound),
         Some(machine) if machine.instance.terminating => return Ok(DeleteProgress::Terminating),
@@ -178,7 +190,9 @@ mod tests {
         #[case] expected: CapacityType,
     ) {
         let specification = preference.map(|preference| {
-            CapacityReservationSpecificationResponse::builder().capacity_reservation_preference(preference.into()).build()
+            CapacityReservationSpecificationResponse::builder()
+                .capacity_reservation_preference(preference.into())
+                .build()
         });
         let instance = Instance::builder()
             .set_spot_instance_request_id(spot.map(str::to_owned))

@@ -103,12 +103,21 @@ pub(super) fn plan(request: &LaunchRequest, around: &Surroundings<'_>) -> Result
     let addresses = candidates.iter().map(|one| one.instance_type.capacity.get("pods")).min().unwrap_or_default();
     let groups = groups(request, around, &candidates, capacity_type)?;
     if groups.is_empty() {
-        return Err(CloudError::NodeClassNotReady { name: name.to_owned(), message: "none of its images fits the instance types".to_owned() });
+        return Err(CloudError::NodeClassNotReady {
+            name: name.to_owned(),
+            message: "none of its images fits the instance types".to_owned(),
+        });
     }
     let mut tags = class_tags(request, around);
     tags.insert(tags::NODE_CLAIM.to_owned(), request.claim.metadata.name.clone().unwrap_or_default());
     tags.insert(tags::NODE_CLAIM_UID.to_owned(), request.claim.metadata.uid.clone().unwrap_or_default());
-    let relaxed = request.claim.metadata.annotations.iter().flatten().any(|(key, value)| key == labels::MIN_VALUES_RELAXED && value == "true");
+    let relaxed = request
+        .claim
+        .metadata
+        .annotations
+        .iter()
+        .flatten()
+        .any(|(key, value)| key == labels::MIN_VALUES_RELAXED && value == "true");
     let context = around.class.spec.context.clone().filter(|_| !relaxed);
     Ok(Plan { capacity_type, groups, tags, context, addresses })
 }
@@ -122,11 +131,12 @@ fn class_tags(request: &LaunchRequest, around: &Surroundings<'_>) -> tags::Tags 
 
 /// Types that the claim's requirements and requests allow, with the offerings that may be tried now.
 fn compatible<'a>(request: &'a LaunchRequest, around: &Surroundings<'_>) -> Result<Vec<Candidate<'a>>, CloudError> {
-    let requests = Resources::from_requests(&request.claim.spec.resources.requests).map_err(|error| CloudError::Rejected {
-        operation: "CreateFleet",
-        code: "InvalidRequests".to_owned(),
-        message: error.to_string(),
-    })?;
+    let requests =
+        Resources::from_requests(&request.claim.spec.resources.requests).map_err(|error| CloudError::Rejected {
+            operation: "CreateFleet",
+            code: "InvalidRequests".to_owned(),
+            message: error.to_string(),
+        })?;
     let may_try = |instance_type: &InstanceType, offering: &Offering| {
         offering.available
             && offering.capacity_type != CapacityType::Reserved
@@ -135,8 +145,10 @@ fn compatible<'a>(request: &'a LaunchRequest, around: &Surroundings<'_>) -> Resu
             && around.refusals.allows_pool(offering.capacity_type, &instance_type.name, &offering.zone, around.now)
     };
     let candidate = |instance_type: &'a Arc<InstanceType>| {
-        let fits = request.requirements.intersects(&instance_type.requirements) && requests.fits(&instance_type.allocatable());
-        let mut offerings: Vec<_> = instance_type.offerings.iter().filter(|one| fits && may_try(instance_type, one)).collect();
+        let fits =
+            request.requirements.intersects(&instance_type.requirements) && requests.fits(&instance_type.allocatable());
+        let mut offerings: Vec<_> =
+            instance_type.offerings.iter().filter(|one| fits && may_try(instance_type, one)).collect();
         offerings.sort_by(|a, b| (a.price, a.capacity_type, &a.zone).cmp(&(b.price, b.capacity_type, &b.zone)));
         (!offerings.is_empty()).then_some(Candidate { instance_type, offerings })
     };
@@ -149,7 +161,9 @@ fn compatible<'a>(request: &'a LaunchRequest, around: &Surroundings<'_>) -> Resu
 
 fn nothing_left(request: &LaunchRequest) -> CloudError {
     let count = request.instance_types.len();
-    CloudError::InsufficientCapacity { message: format!("none of the {count} instance types has an offering that can be tried now") }
+    CloudError::InsufficientCapacity {
+        message: format!("none of the {count} instance types has an offering that can be tried now"),
+    }
 }
 
 /// Leaves out bare metal and machines with GPUs or accelerators, unless there is nothing else.
@@ -181,14 +195,20 @@ fn without_dear_spot(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
 }
 
 /// The cheapest types, as many as fit a request.
-fn truncated<'a>(mut candidates: Vec<Candidate<'a>>, requirements: &Requirements) -> Result<Vec<Candidate<'a>>, CloudError> {
+fn truncated<'a>(
+    mut candidates: Vec<Candidate<'a>>,
+    requirements: &Requirements,
+) -> Result<Vec<Candidate<'a>>, CloudError> {
     let key = |candidate: &Candidate<'a>| (candidate.offerings[0].price, &*candidate.instance_type.name);
     candidates.sort_by(|a, b| key(a).cmp(&key(b)));
     candidates.truncate(MAX_TYPES);
     match unmet_min_values(&candidates, requirements) {
         None => Ok(candidates),
         Some(key) => Err(CloudError::InsufficientCapacity {
-            message: format!("the {} cheapest instance types have too few values of `{key}` for its `minValues`", candidates.len()),
+            message: format!(
+                "the {} cheapest instance types have too few values of `{key}` for its `minValues`",
+                candidates.len()
+            ),
         }),
     }
 }
@@ -210,7 +230,12 @@ fn capacity_type(candidates: &[Candidate<'_>]) -> CapacityType {
 }
 
 /// The candidates by image, pods and interfaces, in order; those that no image fits are left out.
-fn groups(request: &LaunchRequest, around: &Surroundings<'_>, candidates: &[Candidate<'_>], kind: CapacityType) -> Result<Vec<Group>, CloudError> {
+fn groups(
+    request: &LaunchRequest,
+    around: &Surroundings<'_>,
+    candidates: &[Candidate<'_>],
+    kind: CapacityType,
+) -> Result<Vec<Group>, CloudError> {
     let amis = around.class.status.as_ref().map(|status| status.amis.as_slice()).unwrap_or_default();
     let requests = &request.claim.spec.resources.requests;
     let mut by_template: BTreeMap<(String, i64, i64), Vec<Override>> = BTreeMap::new();
@@ -253,20 +278,26 @@ fn template(
     let status = class.status.as_ref();
     let name = class.metadata.name.as_deref().unwrap_or_default();
     let Some(instance_profile) = status.and_then(|status| status.instance_profile.clone()) else {
-        return Err(CloudError::NodeClassNotReady { name: name.to_owned(), message: "its instance profile is not known yet".to_owned() });
+        return Err(CloudError::NodeClassNotReady {
+            name: name.to_owned(),
+            message: "its instance profile is not known yet".to_owned(),
+        });
     };
-    let user_data = user_data(&bootstrap(request, around, max_pods, capacity_type)).map_err(|error| CloudError::Rejected {
-        operation: "CreateLaunchTemplate",
-        code: "InvalidUserData.Malformed".to_owned(),
-        message: error.to_string(),
-    })?;
+    let user_data =
+        user_data(&bootstrap(request, around, max_pods, capacity_type)).map_err(|error| CloudError::Rejected {
+            operation: "CreateLaunchTemplate",
+            code: "InvalidUserData.Malformed".to_owned(),
+            message: error.to_string(),
+        })?;
     let own_disks = spec.block_device_mappings.clone();
     Ok(Template {
         cluster: around.cluster.name.clone(),
         image_id,
         user_data,
         instance_profile,
-        security_groups: status.map(|status| status.security_groups.iter().map(|group| group.id.clone()).collect()).unwrap_or_default(),
+        security_groups: status
+            .map(|status| status.security_groups.iter().map(|group| group.id.clone()).collect())
+            .unwrap_or_default(),
         block_devices: if own_disks.is_empty() { default_block_devices(around.shape.family) } else { own_disks },
         metadata: spec.metadata_options.clone(),
         monitoring: spec.detailed_monitoring.unwrap_or_default(),
@@ -289,7 +320,12 @@ fn tenancy(requirements: &Requirements) -> &'static str {
     if default { "default" } else { "dedicated" }
 }
 
-fn bootstrap<'a>(request: &LaunchRequest, around: &Surroundings<'a>, max_pods: i64, capacity_type: CapacityType) -> Bootstrap<'a> {
+fn bootstrap<'a>(
+    request: &LaunchRequest,
+    around: &Surroundings<'a>,
+    max_pods: i64,
+    capacity_type: CapacityType,
+) -> Bootstrap<'a> {
     let mut labels = request.labels.clone();
     labels.insert(labels::CAPACITY_TYPE.to_owned(), capacity_type.as_str().to_owned());
     let claim = &request.claim.spec;

@@ -11,8 +11,12 @@ use rstest::rstest;
 use sawhorse_core::model::{Operator, Requirement};
 
 fn subnets() -> BTreeMap<String, SubnetFacts> {
-    let subnet = |id: &str, zone: &str| SubnetFacts { id: id.into(), zone: zone.into(), zone_id: None, free_addresses: 100 };
-    BTreeMap::from([("us-east-1a".into(), subnet("subnet-a", "us-east-1a")), ("us-east-1b".into(), subnet("subnet-b", "us-east-1b"))])
+    let subnet =
+        |id: &str, zone: &str| SubnetFacts { id: id.into(), zone: zone.into(), zone_id: None, free_addresses: 100 };
+    BTreeMap::from([
+        ("us-east-1a".into(), subnet("subnet-a", "us-east-1a")),
+        ("us-east-1b".into(), subnet("subnet-b", "us-east-1b")),
+    ])
 }
 
 struct Case {
@@ -46,7 +50,14 @@ impl Case {
         let shape = Shape::of(&self.class.spec, 0.075, 0);
         plan(
             &self.request,
-            &Surroundings { class: &self.class, cluster: &cluster, shape: &shape, subnets: &subnets, refusals: &self.refusals, now: Timestamp::UNIX_EPOCH },
+            &Surroundings {
+                class: &self.class,
+                cluster: &cluster,
+                shape: &shape,
+                subnets: &subnets,
+                refusals: &self.refusals,
+                now: Timestamp::UNIX_EPOCH,
+            },
         )
     }
 
@@ -54,7 +65,8 @@ impl Case {
         match self.plan() {
             Err(error) => error.to_string(),
             Ok(plan) => {
-                let text = |pool: &Override| format!("{} {}", pool.instance_type, pool.zone.trim_start_matches("us-east-1"));
+                let text =
+                    |pool: &Override| format!("{} {}", pool.instance_type, pool.zone.trim_start_matches("us-east-1"));
                 let pools: Vec<_> = plan.overrides().map(text).collect();
                 format!("{}: {}", plan.capacity_type, pools.join(", "))
             }
@@ -84,10 +96,15 @@ fn what_is_tried(#[case] case: Case, #[case] expected: &str) {
 fn spot_that_is_dearer_than_on_demand_is_left_out() {
     let case = Case::of(&["m5.xlarge", "m5.large"]);
     assert_eq!(case.pools(), "spot: m5.large a, m5.large b");
-    let with_min_values = Requirement::new(labels::INSTANCE_SIZE, Operator::Exists, [] as [&str; 0]).with_min_values(Some(2));
+    let with_min_values =
+        Requirement::new(labels::INSTANCE_SIZE, Operator::Exists, [] as [&str; 0]).with_min_values(Some(2));
     let mut relaxed = case;
     relaxed.request.requirements.add(with_min_values);
-    assert_eq!(relaxed.pools(), "spot: m5.large a, m5.large b, m5.xlarge a, m5.xlarge b", "minValues needs the variety");
+    assert_eq!(
+        relaxed.pools(),
+        "spot: m5.large a, m5.large b, m5.xlarge a, m5.xlarge b",
+        "minValues needs the variety"
+    );
 }
 
 #[test]
@@ -120,9 +137,11 @@ fn machines_must_hold_what_is_asked_for() {
 
 #[test]
 fn machines_are_grouped_by_image_and_pods() {
-    let mut case = Case::of(&["m5.large", "c5.large", "m6g.large", "t3.medium"]).require(labels::CAPACITY_TYPE, ON_DEMAND);
+    let mut case =
+        Case::of(&["m5.large", "c5.large", "m6g.large", "t3.medium"]).require(labels::CAPACITY_TYPE, ON_DEMAND);
     let plan = case.plan().unwrap();
-    let groups: Vec<_> = plan.groups.iter().map(|group| (group.template.image_id.as_str(), group.overrides.len())).collect();
+    let groups: Vec<_> =
+        plan.groups.iter().map(|group| (group.template.image_id.as_str(), group.overrides.len())).collect();
     assert_eq!(groups, [("ami-x86", 2), ("ami-arm", 2), ("ami-x86", 4)]);
     let names: BTreeSet<_> = plan.groups.iter().map(|group| group.template.name()).collect();
     assert_eq!(names.len(), 3, "each group has its own template");

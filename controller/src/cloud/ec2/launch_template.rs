@@ -8,7 +8,8 @@ use super::{
 };
 use crate::cloud::CloudError;
 use aws_sdk_ec2::types::{
-    CapacityReservationPreference, ConnectionTrackingSpecificationRequest, LaunchTemplateCapacityReservationSpecificationRequest, LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateCpuOptionsRequest,
+    CapacityReservationPreference, ConnectionTrackingSpecificationRequest, LaunchTemplateBlockDeviceMappingRequest,
+    LaunchTemplateCapacityReservationSpecificationRequest, LaunchTemplateCpuOptionsRequest,
     LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateEnclaveOptionsRequest,
     LaunchTemplateIamInstanceProfileSpecificationRequest, LaunchTemplateInstanceMetadataOptionsRequest,
     LaunchTemplateInstanceMetadataTagsState, LaunchTemplateInstanceNetworkInterfaceSpecificationRequest,
@@ -66,7 +67,8 @@ impl Template {
 
     /// The content as the SDK takes it.
     fn data(&self) -> RequestLaunchTemplateData {
-        let profile = LaunchTemplateIamInstanceProfileSpecificationRequest::builder().name(&self.instance_profile).build();
+        let profile =
+            LaunchTemplateIamInstanceProfileSpecificationRequest::builder().name(&self.instance_profile).build();
         let cpu = self.nested_virtualization.as_deref();
         RequestLaunchTemplateData::builder()
             .image_id(&self.image_id)
@@ -74,9 +76,13 @@ impl Template {
             .iam_instance_profile(profile)
             .monitoring(LaunchTemplatesMonitoringRequest::builder().enabled(self.monitoring).build())
             .metadata_options(metadata_options(&self.metadata))
-            .set_block_device_mappings(Some(self.block_devices.iter().map(block_device).collect()).filter(|all: &Vec<_>| !all.is_empty()))
+            .set_block_device_mappings(
+                Some(self.block_devices.iter().map(block_device).collect()).filter(|all: &Vec<_>| !all.is_empty()),
+            )
             .set_network_interfaces(Some(self.network_interfaces()))
-            .set_cpu_options(cpu.map(|on| LaunchTemplateCpuOptionsRequest::builder().nested_virtualization(on.into()).build()))
+            .set_cpu_options(
+                cpu.map(|on| LaunchTemplateCpuOptionsRequest::builder().nested_virtualization(on.into()).build()),
+            )
             .enclave_options(LaunchTemplateEnclaveOptionsRequest::builder().enabled(self.enclave).build())
             .placement(LaunchTemplatePlacementRequest::builder().tenancy(self.tenancy.into()).build())
             // Without this, matching open reservations would be used up unasked.
@@ -88,7 +94,10 @@ impl Template {
     fn tag_specifications(&self) -> Vec<LaunchTemplateTagSpecificationRequest> {
         let spot = (self.capacity_type == CapacityType::Spot).then_some(ResourceType::SpotInstancesRequest);
         let specification = |kind| {
-            LaunchTemplateTagSpecificationRequest::builder().resource_type(kind).set_tags(Some(tags::sdk(&self.tags))).build()
+            LaunchTemplateTagSpecificationRequest::builder()
+                .resource_type(kind)
+                .set_tags(Some(tags::sdk(&self.tags)))
+                .build()
         };
         [ResourceType::NetworkInterface].into_iter().chain(spot).map(specification).collect()
     }
@@ -97,7 +106,11 @@ impl Template {
     fn network_interfaces(&self) -> Vec<LaunchTemplateInstanceNetworkInterfaceSpecificationRequest> {
         if !self.interfaces.is_empty() {
             let declared = self.interfaces.iter();
-            return declared.map(|one| self.network_interface((one.network_card_index, one.device_index, Some(&one.interface_type)))).collect();
+            return declared
+                .map(|one| {
+                    self.network_interface((one.network_card_index, one.device_index, Some(&one.interface_type)))
+                })
+                .collect();
         }
         let efa = i32::try_from(self.efa).unwrap_or_default();
         match efa {
@@ -106,7 +119,10 @@ impl Template {
         }
     }
 
-    fn network_interface(&self, place: (i32, i32, Option<&str>)) -> LaunchTemplateInstanceNetworkInterfaceSpecificationRequest {
+    fn network_interface(
+        &self,
+        place: (i32, i32, Option<&str>),
+    ) -> LaunchTemplateInstanceNetworkInterfaceSpecificationRequest {
         let (card, device, kind) = place;
         let plain = LaunchTemplateInstanceNetworkInterfaceSpecificationRequest::builder()
             .device_index(device)
@@ -203,12 +219,15 @@ pub(super) fn default_block_devices(family: AmiFamily) -> Vec<BlockDeviceMapping
 pub(super) async fn ensure(calls: &Calls, clients: &Clients, template: &Template) -> Result<(), CloudError> {
     let name = template.name();
     let request = || {
-        let request = clients.ec2.create_launch_template().launch_template_name(&name).client_token(client_token(&name));
+        let request =
+            clients.ec2.create_launch_template().launch_template_name(&name).client_token(client_token(&name));
         let of_template = tags::specifications(&template.tags, &[ResourceType::LaunchTemplate]);
         request.launch_template_data(template.data()).set_tag_specifications(Some(of_template)).send()
     };
     match calls.send("CreateLaunchTemplate", request).await {
-        Ok(answer) if answer.launch_template.is_none() => Err(unusable("CreateLaunchTemplate", "it names no template".to_owned())),
+        Ok(answer) if answer.launch_template.is_none() => {
+            Err(unusable("CreateLaunchTemplate", "it names no template".to_owned()))
+        }
         Ok(_) => Ok(()),
         Err(error) if error.has_code(LAUNCH_TEMPLATE_EXISTS) => Ok(()),
         Err(error) => Err(error),
@@ -221,7 +240,12 @@ fn client_token(name: &str) -> String {
 }
 
 /// Deletes every template of a NodeClass.
-pub(super) async fn delete_of_class(calls: &Calls, clients: &Clients, cluster: &str, node_class: &str) -> Result<(), CloudError> {
+pub(super) async fn delete_of_class(
+    calls: &Calls,
+    clients: &Clients,
+    cluster: &str,
+    node_class: &str,
+) -> Result<(), CloudError> {
     let filters = vec![
         filter(&format!("tag:{}", tags::CLUSTER_NAME), [cluster]),
         filter(&format!("tag:{}", labels::EC2_NODE_CLASS), [node_class]),
@@ -314,7 +338,11 @@ mod tests {
     fn requests_of_spot_machines_are_tagged_too() {
         let kinds = |capacity_type| {
             let template = Template { capacity_type, ..template() };
-            template.tag_specifications().iter().map(|one| one.resource_type().unwrap().as_str().to_owned()).collect::<Vec<_>>()
+            template
+                .tag_specifications()
+                .iter()
+                .map(|one| one.resource_type().unwrap().as_str().to_owned())
+                .collect::<Vec<_>>()
         };
         assert_eq!(kinds(CapacityType::OnDemand), ["network-interface"]);
         assert_eq!(kinds(CapacityType::Spot), ["network-interface", "spot-instances-request"]);

@@ -72,21 +72,33 @@ impl Machine {
             hypervisor: info.hypervisor().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
             on_demand: info.supported_usage_classes().contains(&UsageClassType::OnDemand),
             spot: info.supported_usage_classes().contains(&UsageClassType::Spot),
-            architectures: processor.map(|cpu| texts(cpu.supported_architectures(), ArchitectureType::as_str)).unwrap_or_default(),
+            architectures: processor
+                .map(|cpu| texts(cpu.supported_architectures(), ArchitectureType::as_str))
+                .unwrap_or_default(),
             cpu_manufacturer: processor.and_then(|cpu| cpu.manufacturer()).map(str::to_owned),
             clock_ghz: processor.and_then(|cpu| cpu.sustained_clock_speed_in_ghz()),
-            cpu_features: processor.map(|cpu| texts(cpu.supported_features(), |feature| feature.as_str())).unwrap_or_default(),
+            cpu_features: processor
+                .map(|cpu| texts(cpu.supported_features(), |feature| feature.as_str()))
+                .unwrap_or_default(),
             vcpus: info.v_cpu_info()?.default_v_cpus()?.into(),
             memory_mib: info.memory_info()?.size_in_mib()?,
             local_storage_gb: info.instance_storage_info().and_then(|storage| storage.total_size_in_gb()),
             local_nvme: has_nvme(info),
             ebs_bandwidth_mbps: ebs_bandwidth(info),
             network_cards: network.map(network_cards).unwrap_or_default(),
-            default_network_card: network.and_then(|network| network.default_network_card_index()).unwrap_or_default().into(),
-            ipv4_per_interface: network.and_then(|network| network.ipv4_addresses_per_interface()).unwrap_or_default().into(),
+            default_network_card: network
+                .and_then(|network| network.default_network_card_index())
+                .unwrap_or_default()
+                .into(),
+            ipv4_per_interface: network
+                .and_then(|network| network.ipv4_addresses_per_interface())
+                .unwrap_or_default()
+                .into(),
             efa_interfaces: efa_interfaces(network),
             ena: network.and_then(|network| network.ena_support()).is_some_and(|ena| *ena != EnaSupport::Unsupported),
-            encryption_in_transit: network.and_then(|network| network.encryption_in_transit_supported()).unwrap_or_default(),
+            encryption_in_transit: network
+                .and_then(|network| network.encryption_in_transit_supported())
+                .unwrap_or_default(),
             nitro_enclaves: info.nitro_enclaves_support() == Some(&NitroEnclavesSupport::Supported),
             gpus: gpus(info),
             neurons: neurons(info),

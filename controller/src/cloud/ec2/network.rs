@@ -26,7 +26,11 @@ pub(super) struct SubnetFacts {
 }
 
 /// Reads the subnets that `terms` select: those with most free addresses first, then by id.
-pub(super) async fn read_subnets(calls: &Calls, clients: &Clients, terms: &[SubnetSelectorTerm]) -> Result<Vec<SubnetFacts>, CloudError> {
+pub(super) async fn read_subnets(
+    calls: &Calls,
+    clients: &Clients,
+    terms: &[SubnetSelectorTerm],
+) -> Result<Vec<SubnetFacts>, CloudError> {
     let mut found = BTreeMap::new();
     for filters in subnet_queries(terms) {
         for subnet in describe_subnets(calls, clients, &filters).await? {
@@ -46,7 +50,11 @@ fn subnet_queries(terms: &[SubnetSelectorTerm]) -> Vec<Vec<Filter>> {
     by_id.into_iter().chain(by_tags).filter(|filters| !filters.is_empty()).collect()
 }
 
-async fn describe_subnets(calls: &Calls, clients: &Clients, filters: &[Filter]) -> Result<Vec<SubnetFacts>, CloudError> {
+async fn describe_subnets(
+    calls: &Calls,
+    clients: &Clients,
+    filters: &[Filter],
+) -> Result<Vec<SubnetFacts>, CloudError> {
     all_pages("DescribeSubnets", |token| async move {
         let request = || {
             let request = clients.ec2.describe_subnets().set_filters(Some(filters.to_vec()));
@@ -92,7 +100,11 @@ fn group_queries(terms: &[SecurityGroupSelectorTerm]) -> Vec<Vec<Filter>> {
     by_id.into_iter().chain(by_name).chain(by_tags).filter(|filters| !filters.is_empty()).collect()
 }
 
-async fn describe_security_groups(calls: &Calls, clients: &Clients, filters: &[Filter]) -> Result<Vec<SecurityGroup>, CloudError> {
+async fn describe_security_groups(
+    calls: &Calls,
+    clients: &Clients,
+    filters: &[Filter],
+) -> Result<Vec<SecurityGroup>, CloudError> {
     all_pages("DescribeSecurityGroups", |token| async move {
         let request = || {
             let request = clients.ec2.describe_security_groups().set_filters(Some(filters.to_vec()));
@@ -113,14 +125,18 @@ pub(super) struct AddressLedger(Mutex<BTreeMap<String, i64>>);
 
 impl AddressLedger {
     /// The subnet of each zone with most addresses left, ties by id; those in `full` are left out.
-    pub(super) fn best_by_zone(&self, subnets: &[SubnetFacts], full: &BTreeSet<String>) -> BTreeMap<String, SubnetFacts> {
+    pub(super) fn best_by_zone(
+        &self,
+        subnets: &[SubnetFacts],
+        full: &BTreeSet<String>,
+    ) -> BTreeMap<String, SubnetFacts> {
         let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let left = |subnet: &SubnetFacts| subnet.free_addresses - taken.get(&subnet.id).copied().unwrap_or_default();
         let mut best: BTreeMap<String, SubnetFacts> = BTreeMap::new();
         for subnet in subnets.iter().filter(|subnet| !full.contains(&subnet.id)) {
-            let better = best.get(&subnet.zone).is_none_or(|known| {
-                left(subnet).cmp(&left(known)).then_with(|| known.id.cmp(&subnet.id)).is_gt()
-            });
+            let better = best
+                .get(&subnet.zone)
+                .is_none_or(|known| left(subnet).cmp(&left(known)).then_with(|| known.id.cmp(&subnet.id)).is_gt());
             if better {
                 best.insert(subnet.zone.clone(), subnet.clone());
             }
@@ -154,7 +170,8 @@ mod tests {
 
     #[test]
     fn ids_are_asked_for_together_and_win_over_tags() {
-        let spec = spec("{subnetSelectorTerms: [{id: subnet-2}, {tags: {a: '*', b: c}}, {id: subnet-1, tags: {d: e}}]}");
+        let spec =
+            spec("{subnetSelectorTerms: [{id: subnet-2}, {tags: {a: '*', b: c}}, {id: subnet-1, tags: {d: e}}]}");
         assert_eq!(
             subnet_queries(&spec.subnet_selector_terms),
             [

@@ -27,7 +27,14 @@ pub(super) struct Found {
 }
 
 /// The status of `class` at `now`, conditions included.
-pub(super) fn status(class: &Ec2NodeClass, found: Found, cluster: &str, region: &str, kubernetes: &str, now: Timestamp) -> Ec2NodeClassStatus {
+pub(super) fn status(
+    class: &Ec2NodeClass,
+    found: Found,
+    cluster: &str,
+    region: &str,
+    kubernetes: &str,
+    now: Timestamp,
+) -> Ec2NodeClassStatus {
     let mut class = class.clone();
     let profile = instance_profile(&class, cluster, region);
     let status = class.status.get_or_insert_default();
@@ -40,8 +47,19 @@ pub(super) fn status(class: &Ec2NodeClass, found: Found, cluster: &str, region: 
         (AMIS_READY, amis_problem(&class, kubernetes)),
         (CAPACITY_RESERVATIONS_READY, reservations_problem(&class)),
         (PLACEMENT_GROUP_READY, placement_group_problem(&class)),
-        (SUBNETS_READY, none_found(status_of(&class).subnets.is_empty(), "SubnetsNotFound", "spec.subnetSelectorTerms", "subnet")),
-        (SECURITY_GROUPS_READY, none_found(status_of(&class).security_groups.is_empty(), "SecurityGroupsNotFound", "spec.securityGroupSelectorTerms", "security group")),
+        (
+            SUBNETS_READY,
+            none_found(status_of(&class).subnets.is_empty(), "SubnetsNotFound", "spec.subnetSelectorTerms", "subnet"),
+        ),
+        (
+            SECURITY_GROUPS_READY,
+            none_found(
+                status_of(&class).security_groups.is_empty(),
+                "SecurityGroupsNotFound",
+                "spec.securityGroupSelectorTerms",
+                "security group",
+            ),
+        ),
         (INSTANCE_PROFILE_READY, profile_problem(&class)),
     ];
     for (condition, problem) in checks {
@@ -75,22 +93,36 @@ fn none_found(empty: bool, reason: &'static str, field: &str, what: &str) -> Ver
 }
 
 fn amis_problem(class: &Ec2NodeClass, kubernetes: &str) -> Verdict {
-    let alias_of_al2 = class.spec.ami_selector_terms.iter().any(|term| term.alias_parts().is_some_and(|(family, _)| family == "al2"));
+    let alias_of_al2 =
+        class.spec.ami_selector_terms.iter().any(|term| term.alias_parts().is_some_and(|(family, _)| family == "al2"));
     let minor = kubernetes.split_once('.').and_then(|(_, minor)| minor.parse::<u32>().ok());
     if alias_of_al2 && minor.is_some_and(|minor| minor >= FIRST_WITHOUT_AL2) {
-        return Some(("UnsupportedAlias", format!("there are no Amazon Linux 2 images for Kubernetes {kubernetes}; use `al2023@latest`")));
+        return Some((
+            "UnsupportedAlias",
+            format!("there are no Amazon Linux 2 images for Kubernetes {kubernetes}; use `al2023@latest`"),
+        ));
     }
     none_found(status_of(class).amis.is_empty(), "AMINotFound", "spec.amiSelectorTerms", "image")
 }
 
 fn reservations_problem(class: &Ec2NodeClass) -> Verdict {
     let asked = !class.spec.capacity_reservation_selector_terms.is_empty();
-    asked.then(|| ("CapacityReservationsUnsupported", "capacity reservations are not supported yet; leave out `spec.capacityReservationSelectorTerms`".to_owned()))
+    asked.then(|| {
+        (
+            "CapacityReservationsUnsupported",
+            "capacity reservations are not supported yet; leave out `spec.capacityReservationSelectorTerms`".to_owned(),
+        )
+    })
 }
 
 fn placement_group_problem(class: &Ec2NodeClass) -> Verdict {
     let asked = class.spec.placement_group_selector.is_some();
-    asked.then(|| ("PlacementGroupResolutionFailed", "placement groups are not supported yet; leave out `spec.placementGroupSelector`".to_owned()))
+    asked.then(|| {
+        (
+            "PlacementGroupResolutionFailed",
+            "placement groups are not supported yet; leave out `spec.placementGroupSelector`".to_owned(),
+        )
+    })
 }
 
 fn profile_problem(class: &Ec2NodeClass) -> Verdict {
@@ -120,7 +152,10 @@ fn validation_problem(class: &Ec2NodeClass) -> Verdict {
     }
     let family = class.spec.resolved_ami_family();
     match family.filter(|family| !is_supported(*family)) {
-        Some(family) => Some(("UnsupportedAMIFamily", format!("machines of the family `{family}` are not supported yet; use AL2023, AL2, Bottlerocket or Custom"))),
+        Some(family) => Some((
+            "UnsupportedAMIFamily",
+            format!("machines of the family `{family}` are not supported yet; use AL2023, AL2, Bottlerocket or Custom"),
+        )),
         None => (!problems.is_empty()).then(|| ("InvalidSpec", joined(problems.iter().collect()))),
     }
 }
@@ -131,9 +166,11 @@ fn unmanaged_kubelet(class: &Ec2NodeClass) -> Option<String> {
     let kubelet = class.spec.kubelet_configuration().ok()?;
     let mut fields: BTreeSet<&str> = match family {
         AmiFamily::AL2023 | AmiFamily::Custom => return None,
-        AmiFamily::AL2 | AmiFamily::Bottlerocket | AmiFamily::Windows2019 | AmiFamily::Windows2022 | AmiFamily::Windows2025 => {
-            kubelet.other.keys().map(String::as_str).collect()
-        }
+        AmiFamily::AL2
+        | AmiFamily::Bottlerocket
+        | AmiFamily::Windows2019
+        | AmiFamily::Windows2022
+        | AmiFamily::Windows2025 => kubelet.other.keys().map(String::as_str).collect(),
     };
     if family == AmiFamily::Bottlerocket && kubelet.pods_per_core.is_some() {
         fields.insert("podsPerCore");
@@ -142,7 +179,8 @@ fn unmanaged_kubelet(class: &Ec2NodeClass) -> Option<String> {
         fields.insert("clusterDNS (more than one address)");
     }
     let fields: Vec<_> = fields.into_iter().map(|field| format!("`{field}`")).collect();
-    (!fields.is_empty()).then(|| format!("`spec.kubelet`: {family} cannot set {}; leave it out or use AL2023", fields.join(", ")))
+    (!fields.is_empty())
+        .then(|| format!("`spec.kubelet`: {family} cannot set {}; leave it out or use AL2023", fields.join(", ")))
 }
 
 /// The profile that the user named, else one whose name follows from cluster, region, class and role. Profiles themselves
@@ -168,7 +206,12 @@ mod tests {
     fn found() -> Found {
         let status = node_class().status.unwrap();
         Found {
-            subnets: vec![SubnetFacts { id: "subnet-a".into(), zone: "us-east-1a".into(), zone_id: None, free_addresses: 9 }],
+            subnets: vec![SubnetFacts {
+                id: "subnet-a".into(),
+                zone: "us-east-1a".into(),
+                zone_id: None,
+                free_addresses: 9,
+            }],
             security_groups: status.security_groups,
             amis: status.amis,
         }
@@ -213,7 +256,8 @@ mod tests {
     #[case::reservations(with_spec("{role: r, capacityReservationSelectorTerms: [{id: cr-1}], amiSelectorTerms: [{alias: al2023@latest}], subnetSelectorTerms: [{id: subnet-a}], securityGroupSelectorTerms: [{id: sg-1}]}"), found(), &[
         ("CapacityReservationsReady", "CapacityReservationsUnsupported"), ("Ready", "UnhealthyDependents")])]
     fn what_is_not_ready(#[case] class: Ec2NodeClass, #[case] found: Found, #[case] expected: &[(&str, &str)]) {
-        let expected: Vec<_> = expected.iter().map(|(condition, reason)| ((*condition).to_owned(), (*reason).to_owned())).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(condition, reason)| ((*condition).to_owned(), (*reason).to_owned())).collect();
         assert_eq!(conditions(&class, found), expected);
     }
 

@@ -92,7 +92,11 @@ impl SpotRow {
 }
 
 /// Reads the price list of `region`: machines shared with others, and bare metal, which is listed as dedicated.
-pub(super) async fn read_on_demand(calls: &Calls, clients: &Clients, region: &str) -> Result<BTreeMap<String, Price>, CloudError> {
+pub(super) async fn read_on_demand(
+    calls: &Calls,
+    clients: &Clients,
+    region: &str,
+) -> Result<BTreeMap<String, Price>, CloudError> {
     let mut prices = BTreeMap::new();
     for (tenancy, family) in [("Shared", "Compute Instance"), ("Dedicated", "Compute Instance (bare metal)")] {
         let products = read_products(calls, clients, &product_filters(region, tenancy, family)).await?;
@@ -190,7 +194,12 @@ mod tests {
     fn spot_costs_as_much_as_on_demand_until_the_history_is_read() {
         let mut prices = Prices::default();
         assert_eq!(prices.spot("m5.large", "us-east-1a"), Some(price("0.096")));
-        let row = |zone: &str, text: &str, at| SpotRow { instance_type: "m5.large".into(), zone: zone.into(), price: price(text), at };
+        let row = |zone: &str, text: &str, at| SpotRow {
+            instance_type: "m5.large".into(),
+            zone: zone.into(),
+            price: price(text),
+            at,
+        };
         prices.replace_spot([row("us-east-1a", "0.04", 2), row("us-east-1a", "0.05", 1)]);
         assert_eq!(prices.spot("m5.large", "us-east-1a"), Some(price("0.04")), "the latest row counts");
         assert_eq!(prices.spot("m5.large", "us-east-1b"), None, "a pool without a row cannot be bought");

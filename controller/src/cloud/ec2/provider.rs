@@ -120,14 +120,26 @@ struct Offered {
 
 impl fmt::Debug for Ec2Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ec2Provider").field("region", &self.region).field("cluster", &self.cluster.name).finish_non_exhaustive()
+        f.debug_struct("Ec2Provider")
+            .field("region", &self.region)
+            .field("cluster", &self.cluster.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl Ec2Provider {
     /// A provider that has not asked the cloud anything yet.
     pub fn new(config: Ec2ProviderConfig) -> Self {
-        let Ec2ProviderConfig { clients, clock, seed, observer, region, cluster, vm_memory_overhead_percent, reserved_enis } = config;
+        let Ec2ProviderConfig {
+            clients,
+            clock,
+            seed,
+            observer,
+            region,
+            cluster,
+            vm_memory_overhead_percent,
+            reserved_enis,
+        } = config;
         Self {
             clients,
             clock,
@@ -165,7 +177,8 @@ impl Ec2Provider {
         let name = class.metadata.name.clone().unwrap_or_default();
         let fingerprint = fingerprint(class);
         let mut offered = lock(&self.offered);
-        let last = offered.remove(&name).filter(|last| last.known == known.generation && last.fingerprint == fingerprint);
+        let last =
+            offered.remove(&name).filter(|last| last.known == known.generation && last.fingerprint == fingerprint);
         let mut current = last.unwrap_or_else(|| Offered { fingerprint, ..self.offered(class, &known) });
         if current.refusals != Some(refused) {
             current.types = in_stock(&current.stocked, class, &refusals, now);
@@ -181,7 +194,13 @@ impl Ec2Provider {
         let shape = self.shape(class);
         let market = Market { region: &self.region, zones: &known.zones, prices: &known.prices };
         let types = known.machines.iter().filter_map(|machine| instance_type(machine, class, &shape, &market));
-        Offered { fingerprint: String::new(), known: known.generation, stocked: types.map(Arc::new).collect(), refusals: None, types: Vec::new() }
+        Offered {
+            fingerprint: String::new(),
+            known: known.generation,
+            stocked: types.map(Arc::new).collect(),
+            refusals: None,
+            types: Vec::new(),
+        }
     }
 
     async fn subnets(&self, class: &Ec2NodeClass) -> Result<Vec<SubnetFacts>, CloudError> {
@@ -208,19 +227,26 @@ impl Ec2Provider {
         Ok(Found {
             amis: self.images.get_or(&key(images), reader.resolve(images)).await?,
             subnets: self.subnets(class).await?,
-            security_groups: self.security_groups.get_or(&key(groups), read_security_groups(&self.calls, &self.clients, groups)).await?,
+            security_groups: self
+                .security_groups
+                .get_or(&key(groups), read_security_groups(&self.calls, &self.clients, groups))
+                .await?,
         })
     }
 
     async fn plan(&self, request: &LaunchRequest, class: &Ec2NodeClass) -> Result<Plan, CloudError> {
-        let resolved: BTreeSet<_> = class.status.iter().flat_map(|status| &status.subnets).map(|subnet| subnet.id.clone()).collect();
+        let resolved: BTreeSet<_> =
+            class.status.iter().flat_map(|status| &status.subnets).map(|subnet| subnet.id.clone()).collect();
         let mut subnets = self.subnets(class).await?;
         subnets.retain(|subnet| resolved.contains(&subnet.id));
         let now = self.clock.now();
         let refusals = lock(&self.refusals);
         let best = self.addresses.best_by_zone(&subnets, &refusals.full_subnets(now));
         let shape = self.shape(class);
-        plan(request, &Surroundings { class, cluster: &self.cluster, shape: &shape, subnets: &best, refusals: &refusals, now })
+        plan(
+            request,
+            &Surroundings { class, cluster: &self.cluster, shape: &shape, subnets: &best, refusals: &refusals, now },
+        )
     }
 
     /// Makes the templates that are not known to exist. Launches that come meanwhile wait, as they mostly need the same ones.
@@ -297,8 +323,14 @@ impl Ec2Provider {
         before || request.attempt > 1 || created.is_none_or(|created| created <= self.started)
     }
 
-    async fn launched(&self, request: &LaunchRequest, class: &Ec2NodeClass, instance: CloudInstance) -> Result<Launched, CloudError> {
-        let by_name = |types: &[Arc<InstanceType>]| types.iter().find(|one| one.name == instance.instance_type).cloned();
+    async fn launched(
+        &self,
+        request: &LaunchRequest,
+        class: &Ec2NodeClass,
+        instance: CloudInstance,
+    ) -> Result<Launched, CloudError> {
+        let by_name =
+            |types: &[Arc<InstanceType>]| types.iter().find(|one| one.name == instance.instance_type).cloned();
         let instance_type = match by_name(&request.instance_types) {
             Some(found) => Some(found),
             None => by_name(&self.types(class).await?),
@@ -366,7 +398,12 @@ impl CloudProvider for Ec2Provider {
         Ok(machines.into_iter().map(|described| described.instance).collect())
     }
 
-    async fn drift_reason(&self, claim: &NodeClaim, _: &NodePool, node_class: &NodeClass) -> Result<Option<String>, CloudError> {
+    async fn drift_reason(
+        &self,
+        claim: &NodeClaim,
+        _: &NodePool,
+        node_class: &NodeClass,
+    ) -> Result<Option<String>, CloudError> {
         let NodeClass::Ec2(class) = node_class;
         if let Some(reason) = drift::by_hash(claim, class, &self.cluster.ca_bundle) {
             return Ok(Some(reason.to_owned()));
@@ -438,15 +475,24 @@ fn check_ready(class: &Ec2NodeClass) -> Result<(), CloudError> {
     match find(class.conditions(), READY) {
         None => not_ready("it has not been looked at yet".to_owned()),
         Some(ready) if ready.status == FALSE => not_ready(ready.message.clone()),
-        Some(ready) if ready.observed_generation != class.metadata.generation => not_ready("its latest change has not been looked at yet".to_owned()),
+        Some(ready) if ready.observed_generation != class.metadata.generation => {
+            not_ready("its latest change has not been looked at yet".to_owned())
+        }
         Some(_) if !class.is_true(READY) => not_ready("whether it is ready is not known yet".to_owned()),
         Some(_) => Ok(()),
     }
 }
 
 /// What the claim is to know of its machine (spec aws 2.4 at the end, 1.7).
-fn describe_launch(request: &LaunchRequest, class: &Ec2NodeClass, ca_bundle: &str, instance: CloudInstance, kind: &InstanceType) -> Launched {
-    let offering = kind.offerings.iter().find(|one| one.zone == instance.zone && one.capacity_type == instance.capacity_type);
+fn describe_launch(
+    request: &LaunchRequest,
+    class: &Ec2NodeClass,
+    ca_bundle: &str,
+    instance: CloudInstance,
+    kind: &InstanceType,
+) -> Launched {
+    let offering =
+        kind.offerings.iter().find(|one| one.zone == instance.zone && one.capacity_type == instance.capacity_type);
     let mut labels = kind.requirements.single_values();
     labels.extend(offering.map(|one| one.requirements.single_values()).unwrap_or_default());
     labels.insert(labels::ZONE.to_owned(), instance.zone.clone());

@@ -20,9 +20,10 @@ use aws_sdk_ec2::{
         terminate_instances::TerminateInstancesOutput,
     },
     types::{
-        ArchitectureType, CreateFleetInstance, FleetLaunchTemplateOverrides, Instance, InstanceState, InstanceStateName,
-        InstanceTypeInfo, InstanceTypeOffering, LaunchTemplate, LaunchTemplateAndOverridesResponse, MemoryInfo,
-        NetworkCardInfo, NetworkInfo, Placement, ProcessorInfo, Reservation, SpotPrice, Subnet, Tag, UsageClassType, VCpuInfo,
+        ArchitectureType, CreateFleetInstance, FleetLaunchTemplateOverrides, Instance, InstanceState,
+        InstanceStateName, InstanceTypeInfo, InstanceTypeOffering, LaunchTemplate, LaunchTemplateAndOverridesResponse,
+        MemoryInfo, NetworkCardInfo, NetworkInfo, Placement, ProcessorInfo, Reservation, SpotPrice, Subnet, Tag,
+        UsageClassType, VCpuInfo,
     },
 };
 use aws_smithy_mocks::{MockResponseInterceptor, Rule, RuleMode, create_mock_http_client, mock};
@@ -60,45 +61,74 @@ fn type_info(name: &str, memory_mib: i64) -> InstanceTypeInfo {
         .processor_info(ProcessorInfo::builder().supported_architectures(ArchitectureType::X8664).build())
         .v_cpu_info(VCpuInfo::builder().default_v_cpus(2).build())
         .memory_info(MemoryInfo::builder().size_in_mib(memory_mib).build())
-        .network_info(NetworkInfo::builder().network_cards(card).default_network_card_index(0).ipv4_addresses_per_interface(10).build())
+        .network_info(
+            NetworkInfo::builder()
+                .network_cards(card)
+                .default_network_card_index(0)
+                .ipv4_addresses_per_interface(10)
+                .build(),
+        )
         .build()
 }
 
 /// What the region sells: c5.large and m5.large in two zones, spot at 0.03 and 0.04.
 fn region() -> Vec<Rule> {
-    let offering = |name: &'static str| ZONES.map(|(zone, _)| InstanceTypeOffering::builder().instance_type(name.into()).location(zone).build());
+    let offering = |name: &'static str| {
+        ZONES.map(|(zone, _)| InstanceTypeOffering::builder().instance_type(name.into()).location(zone).build())
+    };
     let price = |name: &'static str, price: &'static str| {
-        ZONES.map(|(zone, _)| SpotPrice::builder().instance_type(name.into()).availability_zone(zone).spot_price(price).build())
+        ZONES.map(|(zone, _)| {
+            SpotPrice::builder().instance_type(name.into()).availability_zone(zone).spot_price(price).build()
+        })
     };
     let subnet = |(zone, id): (&str, &str)| {
         Subnet::builder().subnet_id(id).availability_zone(zone).available_ip_address_count(100).build()
     };
     vec![
-        mock!(Client::describe_instance_types).sequence().output(|| {
-            let types = [type_info("m5.large", 8_192), type_info("c5.large", 4_096)];
-            DescribeInstanceTypesOutput::builder().set_instance_types(Some(types.to_vec())).build()
-        }).repeatedly().build(),
-        mock!(Client::describe_instance_type_offerings).sequence().output(move || {
-            let offerings = [offering("m5.large"), offering("c5.large")].concat();
-            DescribeInstanceTypeOfferingsOutput::builder().set_instance_type_offerings(Some(offerings)).build()
-        }).repeatedly().build(),
-        mock!(Client::describe_spot_price_history).sequence().output(move || {
-            let rows = [price("c5.large", "0.03"), price("m5.large", "0.04")].concat();
-            DescribeSpotPriceHistoryOutput::builder().set_spot_price_history(Some(rows)).build()
-        }).repeatedly().build(),
-        mock!(Client::describe_subnets).sequence().output(move || {
-            DescribeSubnetsOutput::builder().set_subnets(Some(ZONES.map(subnet).to_vec())).build()
-        }).repeatedly().build(),
-        mock!(Client::create_launch_template).sequence().output(|| {
-            CreateLaunchTemplateOutput::builder().launch_template(LaunchTemplate::builder().build()).build()
-        }).repeatedly().build(),
+        mock!(Client::describe_instance_types)
+            .sequence()
+            .output(|| {
+                let types = [type_info("m5.large", 8_192), type_info("c5.large", 4_096)];
+                DescribeInstanceTypesOutput::builder().set_instance_types(Some(types.to_vec())).build()
+            })
+            .repeatedly()
+            .build(),
+        mock!(Client::describe_instance_type_offerings)
+            .sequence()
+            .output(move || {
+                let offerings = [offering("m5.large"), offering("c5.large")].concat();
+                DescribeInstanceTypeOfferingsOutput::builder().set_instance_type_offerings(Some(offerings)).build()
+            })
+            .repeatedly()
+            .build(),
+        mock!(Client::describe_spot_price_history)
+            .sequence()
+            .output(move || {
+                let rows = [price("c5.large", "0.03"), price("m5.large", "0.04")].concat();
+                DescribeSpotPriceHistoryOutput::builder().set_spot_price_history(Some(rows)).build()
+            })
+            .repeatedly()
+            .build(),
+        mock!(Client::describe_subnets)
+            .sequence()
+            .output(move || DescribeSubnetsOutput::builder().set_subnets(Some(ZONES.map(subnet).to_vec())).build())
+            .repeatedly()
+            .build(),
+        mock!(Client::create_launch_template)
+            .sequence()
+            .output(|| CreateLaunchTemplateOutput::builder().launch_template(LaunchTemplate::builder().build()).build())
+            .repeatedly()
+            .build(),
     ]
 }
 
 fn bought(id: &str) -> CreateFleetOutput {
     let pool = FleetLaunchTemplateOverrides::builder().availability_zone("us-east-1b").image_id("ami-x86").build();
     let both = LaunchTemplateAndOverridesResponse::builder().overrides(pool).build();
-    let machine = CreateFleetInstance::builder().instance_ids(id).instance_type("c5.large".into()).launch_template_and_overrides(both);
+    let machine = CreateFleetInstance::builder()
+        .instance_ids(id)
+        .instance_type("c5.large".into())
+        .launch_template_and_overrides(both);
     CreateFleetOutput::builder().instances(machine.build()).build()
 }
 
@@ -129,10 +159,21 @@ impl Harness {
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
         // A pricing service that refuses everything: the built-in prices serve.
         let closed = axum::Router::new();
-        let base = sdk_config_over(InProcess(closed), "us-east-1", Credentials::new("id", "secret", None, None, "test"), clock);
+        let base = sdk_config_over(
+            InProcess(closed),
+            "us-east-1",
+            Credentials::new("id", "secret", None, None, "test"),
+            clock,
+        );
         let mut clients = Clients::new(&base, "us-east-1");
-        let interceptor = rules.iter().chain(&region()).fold(MockResponseInterceptor::new().rule_mode(RuleMode::MatchAny), MockResponseInterceptor::with_rule);
-        let config = aws_sdk_ec2::config::Builder::from(&base).http_client(create_mock_http_client()).interceptor(interceptor).build();
+        let interceptor = rules
+            .iter()
+            .chain(&region())
+            .fold(MockResponseInterceptor::new().rule_mode(RuleMode::MatchAny), MockResponseInterceptor::with_rule);
+        let config = aws_sdk_ec2::config::Builder::from(&base)
+            .http_client(create_mock_http_client())
+            .interceptor(interceptor)
+            .build();
         clients.ec2 = Client::from_conf(config);
         let seen = Arc::new(Seen::default());
         let provider = Ec2Provider::new(Ec2ProviderConfig {
@@ -184,10 +225,20 @@ async fn a_launch_makes_its_template_and_buys_one_machine() {
         .then_output(|| bought("i-1"));
     let harness = Harness::new(&[fleet]);
     let launched = harness.create(-1).await.unwrap();
-    assert_eq!(harness.seen.take(), ["CreateLaunchTemplate", "CreateFleet"], "a new claim needs no look for its machine");
+    assert_eq!(
+        harness.seen.take(),
+        ["CreateLaunchTemplate", "CreateFleet"],
+        "a new claim needs no look for its machine"
+    );
     assert_eq!(launched.instance.provider_id.as_str(), "aws:///us-east-1b/i-1");
-    assert_eq!((launched.instance.capacity_type, launched.price.to_string()), (CapacityType::Spot, "$0.0300".to_owned()));
-    assert_eq!(launched.allocatable.to_string(), "cpu: 1930m, memory: 3114Mi, ephemeral-storage: 17Gi, pods: 29, vpc.amazonaws.com/pod-eni: 9");
+    assert_eq!(
+        (launched.instance.capacity_type, launched.price.to_string()),
+        (CapacityType::Spot, "$0.0300".to_owned())
+    );
+    assert_eq!(
+        launched.allocatable.to_string(),
+        "cpu: 1930m, memory: 3114Mi, ephemeral-storage: 17Gi, pods: 29, vpc.amazonaws.com/pod-eni: 9"
+    );
     insta::assert_debug_snapshot!(launched.labels);
     insta::assert_debug_snapshot!(launched.annotations);
 }
@@ -195,7 +246,11 @@ async fn a_launch_makes_its_template_and_buys_one_machine() {
 #[tokio::test(start_paused = true)]
 async fn a_template_of_the_same_content_is_made_once() {
     let fleet = mock!(Client::create_fleet).sequence().output(|| bought("i-1")).repeatedly().build();
-    let nothing = mock!(Client::describe_instances).sequence().output(|| DescribeInstancesOutput::builder().build()).repeatedly().build();
+    let nothing = mock!(Client::describe_instances)
+        .sequence()
+        .output(|| DescribeInstancesOutput::builder().build())
+        .repeatedly()
+        .build();
     let harness = Harness::new(&[fleet, nothing]);
     harness.create(-1).await.unwrap();
     harness.create(-1).await.unwrap();
@@ -234,7 +289,11 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_machine_whose_answer_stays_lost_is_found_by_its_tags() {
-    let fleet = mock!(Client::create_fleet).sequence().http_status(502, Some("<html>bad gateway</html>".to_owned())).repeatedly().build();
+    let fleet = mock!(Client::create_fleet)
+        .sequence()
+        .http_status(502, Some("<html>bad gateway</html>".to_owned()))
+        .repeatedly()
+        .build();
     let existing = mock!(Client::describe_instances).then_output(|| described("i-1", InstanceStateName::Pending));
     let harness = Harness::new(&[fleet, existing]);
     assert_eq!(harness.create(-1).await.unwrap().instance.provider_id.as_str(), "aws:///us-east-1a/i-1");
@@ -250,20 +309,32 @@ async fn a_used_token_without_a_machine_is_replaced() {
     let fresh = mock!(Client::create_fleet)
         .match_requests(|input| input.client_token() == Some(&format!("{UID}-1-1")))
         .then_output(|| bought("i-2"));
-    let nothing = mock!(Client::describe_instances).sequence().output(|| DescribeInstancesOutput::builder().build()).repeatedly().build();
+    let nothing = mock!(Client::describe_instances)
+        .sequence()
+        .output(|| DescribeInstancesOutput::builder().build())
+        .repeatedly()
+        .build();
     let harness = Harness::new(&[used, fresh, nothing]);
     harness.types().await;
     let started = harness.clock.elapsed();
     assert_eq!(harness.create(-1).await.unwrap().instance.provider_id.as_str(), "aws:///us-east-1b/i-2");
     let calls = harness.seen.take();
-    assert_eq!(calls.iter().filter(|call| *call == "DescribeInstances").count(), 5, "it is looked for before another is bought");
+    assert_eq!(
+        calls.iter().filter(|call| *call == "DescribeInstances").count(),
+        5,
+        "it is looked for before another is bought"
+    );
     assert_eq!(calls.last().unwrap(), "CreateFleet");
     assert!(harness.clock.elapsed() - started >= ADOPTION_INTERVAL * 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_template_that_was_deleted_is_made_again() {
-    let lost = mock!(Client::create_fleet).sequence().error(|| refusal(LAUNCH_TEMPLATE_NOT_FOUND)).output(|| bought("i-1")).build();
+    let lost = mock!(Client::create_fleet)
+        .sequence()
+        .error(|| refusal(LAUNCH_TEMPLATE_NOT_FOUND))
+        .output(|| bought("i-1"))
+        .build();
     let harness = Harness::new(&[lost]);
     harness.create(-1).await.unwrap();
     assert_eq!(
@@ -280,14 +351,22 @@ async fn a_template_that_was_deleted_is_made_again() {
 #[tokio::test(start_paused = true)]
 async fn a_pool_without_capacity_is_not_offered_for_three_minutes() {
     let empty = mock!(Client::create_fleet).then_output(|| {
-        let pool = FleetLaunchTemplateOverrides::builder().instance_type("c5.large".into()).availability_zone("us-east-1a").build();
+        let pool = FleetLaunchTemplateOverrides::builder()
+            .instance_type("c5.large".into())
+            .availability_zone("us-east-1a")
+            .build();
         let both = LaunchTemplateAndOverridesResponse::builder().overrides(pool).build();
-        let error = aws_sdk_ec2::types::CreateFleetError::builder().error_code("InsufficientInstanceCapacity").error_message("none left");
+        let error = aws_sdk_ec2::types::CreateFleetError::builder()
+            .error_code("InsufficientInstanceCapacity")
+            .error_message("none left");
         CreateFleetOutput::builder().errors(error.launch_template_and_overrides(both).build()).build()
     });
     let harness = Harness::new(&[empty]);
     let error = harness.create(-1).await.unwrap_err();
-    assert_eq!(error.to_string(), "insufficient capacity: InsufficientInstanceCapacity for c5.large/us-east-1a (none left)");
+    assert_eq!(
+        error.to_string(),
+        "insufficient capacity: InsufficientInstanceCapacity for c5.large/us-east-1a (none left)"
+    );
     let available = async || harness.types().await[0].offerings.iter().map(|one| one.available).collect::<Vec<_>>();
     assert_eq!(available().await, [false, true, true, true], "spot in the first zone");
     tokio::time::sleep(Duration::from_secs(179)).await;
@@ -332,7 +411,10 @@ async fn a_machine_is_given_back_until_the_cloud_no_longer_has_it() {
         progress.push(harness.provider.delete(&id).await.unwrap());
     }
     assert_eq!(progress, [DeleteProgress::Terminating, DeleteProgress::Terminating, DeleteProgress::NotFound]);
-    assert_eq!(harness.seen.take(), ["DescribeInstances", "TerminateInstances", "DescribeInstances", "DescribeInstances"]);
+    assert_eq!(
+        harness.seen.take(),
+        ["DescribeInstances", "TerminateInstances", "DescribeInstances", "DescribeInstances"]
+    );
 }
 
 #[tokio::test(start_paused = true)]

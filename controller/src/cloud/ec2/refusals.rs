@@ -49,14 +49,21 @@ impl Refusals {
     }
 
     /// Whether the pool may be tried at `now`.
-    pub(super) fn allows_pool(&self, capacity_type: CapacityType, instance_type: &str, zone: &str, now: Timestamp) -> bool {
+    pub(super) fn allows_pool(
+        &self,
+        capacity_type: CapacityType,
+        instance_type: &str,
+        zone: &str,
+        now: Timestamp,
+    ) -> bool {
         let spot_refused = capacity_type == CapacityType::Spot && self.spot_until.is_some_and(|until| until > now);
         !spot_refused && self.offerings.until(capacity_type, instance_type, zone, now).is_none()
     }
 
     /// The types of which a pool is refused at `now`; all (none is returned) where spot or a subnet is.
     pub(super) fn refused_types(&self, now: Timestamp) -> Option<BTreeSet<&str>> {
-        let everywhere = self.spot_until.is_some_and(|until| until > now) || self.subnets.values().any(|until| *until > now);
+        let everywhere =
+            self.spot_until.is_some_and(|until| until > now) || self.subnets.values().any(|until| *until > now);
         let of_types = self.offerings.iter().filter(|(_, _, _, until)| *until > now).map(|(_, name, _, _)| name);
         (!everywhere).then(|| of_types.collect())
     }
@@ -76,7 +83,9 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let mut refusals = Refusals::default();
         refusals.mark_pool(CapacityType::Spot, "m5.large", "a", now);
-        let allows = |refusals: &Refusals, kind, after| refusals.allows_pool(kind, "m5.large", "a", now + SignedDuration::from_secs(after));
+        let allows = |refusals: &Refusals, kind, after| {
+            refusals.allows_pool(kind, "m5.large", "a", now + SignedDuration::from_secs(after))
+        };
         assert!(!allows(&refusals, CapacityType::Spot, 179));
         assert!(allows(&refusals, CapacityType::Spot, 180));
         assert!(allows(&refusals, CapacityType::OnDemand, 0));

@@ -83,7 +83,12 @@ pub async fn sdk_config(region: Option<String>, endpoint_url: Option<String>, cl
 
 /// The SDK's configuration for a cloud behind `http`, e.g. [`InProcess`]: it reads nothing of its surroundings, so it runs in
 /// virtual time.
-pub fn sdk_config_over(http: impl HttpClient + 'static, region: &str, credentials: Credentials, clock: Clock) -> SdkConfig {
+pub fn sdk_config_over(
+    http: impl HttpClient + 'static,
+    region: &str,
+    credentials: Credentials,
+    clock: Clock,
+) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region.to_owned()))
@@ -140,11 +145,12 @@ impl HttpConnector for InProcess {
 async fn call_router(router: axum::Router, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
     let request = request.try_into_http1x().map_err(|error| ConnectorError::other(error.into(), None))?;
     let (parts, body) = request.into_parts();
-    let body = body.collect().await.map_err(|error| ConnectorError::io(error))?.to_bytes();
+    let body = body.collect().await.map_err(ConnectorError::io)?.to_bytes();
     let Ok(response) = router.oneshot(http::Request::from_parts(parts, axum::body::Body::from(body))).await;
     let (parts, body) = response.into_parts();
-    let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| ConnectorError::io(error))?;
-    let status = StatusCode::try_from(parts.status.as_u16()).map_err(|error| ConnectorError::other(error.into(), None))?;
+    let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(ConnectorError::io)?;
+    let status =
+        StatusCode::try_from(parts.status.as_u16()).map_err(|error| ConnectorError::other(error.into(), None))?;
     let mut answer = HttpResponse::new(status, SdkBody::from(body.to_bytes().to_vec()));
     for (name, value) in &parts.headers {
         if let Ok(value) = value.to_str() {

@@ -34,7 +34,8 @@ pub(super) fn sdk(tags: &Tags) -> Vec<Tag> {
 
 /// `tags` for each of `kinds`.
 pub(super) fn specifications(tags: &Tags, kinds: &[ResourceType]) -> Vec<TagSpecification> {
-    let one = |kind: &ResourceType| TagSpecification::builder().resource_type(kind.clone()).set_tags(Some(sdk(tags))).build();
+    let one =
+        |kind: &ResourceType| TagSpecification::builder().resource_type(kind.clone()).set_tags(Some(sdk(tags))).build();
     kinds.iter().map(one).collect()
 }
 

@@ -30,7 +30,9 @@ fn script(bootstrap: &Bootstrap<'_>) -> String {
     lines.push(format!("--kubelet-extra-args '{}'", kubelet_flags(bootstrap).join(" ")));
     lines.extend(bootstrap.raid0.then(|| "--local-disks raid0".to_owned()));
     let call = lines.join(" \\\n");
-    format!("#!/bin/bash -xe\nexec > >(tee /var/log/user-data.log|logger -t user-data -s 2>/dev/console) 2>&1\n{call}\n")
+    format!(
+        "#!/bin/bash -xe\nexec > >(tee /var/log/user-data.log|logger -t user-data -s 2>/dev/console) 2>&1\n{call}\n"
+    )
 }
 
 fn kubelet_flags(bootstrap: &Bootstrap<'_>) -> Vec<String> {
@@ -50,7 +52,10 @@ fn kubelet_flags(bootstrap: &Bootstrap<'_>) -> Vec<String> {
         quoted("eviction-hard", &kubelet.eviction_hard, '<'),
         quoted("eviction-soft", &kubelet.eviction_soft, '<'),
         quoted("eviction-soft-grace-period", &kubelet.eviction_soft_grace_period, '='),
-        plain("eviction-max-pod-grace-period", kubelet.eviction_max_pod_grace_period.map(|seconds| seconds.to_string())),
+        plain(
+            "eviction-max-pod-grace-period",
+            kubelet.eviction_max_pod_grace_period.map(|seconds| seconds.to_string()),
+        ),
         plain("image-gc-high-threshold", kubelet.image_gc_high_threshold_percent.map(|percent| percent.to_string())),
         plain("image-gc-low-threshold", kubelet.image_gc_low_threshold_percent.map(|percent| percent.to_string())),
         plain("cpu-cfs-quota", kubelet.cpu_cfs_quota.map(|on| on.to_string())),

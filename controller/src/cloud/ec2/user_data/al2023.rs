@@ -8,7 +8,8 @@ use super::{
 use serde_json::{Map, Value, json};
 
 pub(super) fn user_data(bootstrap: &Bootstrap<'_>) -> Result<String, UserDataError> {
-    let mut parts = bootstrap.custom.filter(|text| !text.trim().is_empty()).map_or_else(|| Ok(Vec::new()), own_parts)?;
+    let mut parts =
+        bootstrap.custom.filter(|text| !text.trim().is_empty()).map_or_else(|| Ok(Vec::new()), own_parts)?;
     parts.push(Part::new(NODE_CONFIG, node_config(bootstrap)?));
     Ok(mime::write(&parts))
 }

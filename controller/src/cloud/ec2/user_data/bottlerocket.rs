@@ -6,7 +6,8 @@ use toml::{Table, Value};
 
 pub(super) fn user_data(bootstrap: &Bootstrap<'_>) -> Result<String, UserDataError> {
     let malformed = |problem: String| UserDataError::Malformed { expected: "TOML", problem };
-    let mut document: Table = bootstrap.custom.unwrap_or_default().parse().map_err(|error: toml::de::Error| malformed(error.to_string()))?;
+    let mut document: Table =
+        bootstrap.custom.unwrap_or_default().parse().map_err(|error: toml::de::Error| malformed(error.to_string()))?;
     let not_a_table = |name: &str| malformed(format!("`{name}` must be a table"));
     let settings = table(&mut document, "settings").ok_or_else(|| not_a_table("settings"))?;
     let kubernetes = table(settings, "kubernetes").ok_or_else(|| not_a_table("settings.kubernetes"))?;
@@ -14,7 +15,8 @@ pub(super) fn user_data(bootstrap: &Bootstrap<'_>) -> Result<String, UserDataErr
     labels.extend(texts(&bootstrap.node_labels()));
     kubernetes.extend(ours(bootstrap));
     if bootstrap.raid0 {
-        let commands = table(settings, "bootstrap-commands").ok_or_else(|| not_a_table("settings.bootstrap-commands"))?;
+        let commands =
+            table(settings, "bootstrap-commands").ok_or_else(|| not_a_table("settings.bootstrap-commands"))?;
         commands.insert("000-mount-instance-storage".to_owned(), Value::Table(mount_command()));
     }
     toml::to_string(&document).map_err(|error| malformed(error.to_string()))
@@ -47,7 +49,10 @@ fn ours(bootstrap: &Bootstrap<'_>) -> Table {
         ("eviction-hard", map(&kubelet.eviction_hard)),
         ("eviction-soft", map(&kubelet.eviction_soft)),
         ("eviction-soft-grace-period", map(&kubelet.eviction_soft_grace_period)),
-        ("eviction-max-pod-grace-period", kubelet.eviction_max_pod_grace_period.map(|seconds| Value::Integer(seconds.into()))),
+        (
+            "eviction-max-pod-grace-period",
+            kubelet.eviction_max_pod_grace_period.map(|seconds| Value::Integer(seconds.into())),
+        ),
         ("image-gc-high-threshold-percent", percent(kubelet.image_gc_high_threshold_percent)),
         ("image-gc-low-threshold-percent", percent(kubelet.image_gc_low_threshold_percent)),
         ("cpu-cfs-quota-enforced", kubelet.cpu_cfs_quota.map(Value::Boolean)),

@@ -41,7 +41,8 @@ pub(super) fn is_mime(text: &str) -> bool {
 /// Where it has no boundary or no parts.
 pub(super) fn split(text: &str) -> Result<Vec<Part>, UserDataError> {
     let text = text.replace("\r\n", "\n");
-    let malformed = |problem: &str| UserDataError::Malformed { expected: "a MIME multipart document", problem: problem.to_owned() };
+    let malformed =
+        |problem: &str| UserDataError::Malformed { expected: "a MIME multipart document", problem: problem.to_owned() };
     let (headers, body) = text.split_once("\n\n").ok_or_else(|| malformed("no empty line follows its headers"))?;
     let boundary = boundary(headers).ok_or_else(|| malformed("its `Content-Type` names no `boundary`"))?;
     let delimiter = format!("--{boundary}");

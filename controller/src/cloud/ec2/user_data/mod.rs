@@ -118,7 +118,9 @@ impl Bootstrap<'_> {
 /// Node admission refuses labels of Kubernetes' own domains from kubelets, but for a few.
 fn kubelet_may_set(key: &str) -> bool {
     let domain = key.split_once('/').map_or("", |(domain, _)| domain);
-    !["kubernetes.io", "k8s.io"].iter().any(|own| domain.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+    !["kubernetes.io", "k8s.io"]
+        .iter()
+        .any(|own| domain.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
 }
 
 /// `key=value` or `key=value:Effect`, as in the kubelet's flags.
@@ -157,7 +159,12 @@ mod tests {
             ("node.kubernetes.io/instance-type", "m5.large"),
             ("topology.k8s.aws/zone-id", "use1-az1"),
         ];
-        let taint = Taint { key: "example.com/special".into(), value: Some("yes".into()), effect: "NoSchedule".into(), time_added: None };
+        let taint = Taint {
+            key: "example.com/special".into(),
+            value: Some("yes".into()),
+            effect: "NoSchedule".into(),
+            time_added: None,
+        };
         user_data(&Bootstrap {
             cluster: &cluster,
             family,
@@ -192,16 +199,28 @@ mod tests {
 
     #[rstest]
     #[case::script("script", "#!/bin/bash\necho hello: world\n")]
-    #[case::node_config("node_config", "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec: {kubelet: {config: {maxPods: 42}}}\n")]
-    #[case::mime("mime", "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"BOUNDARY\"\n\n--BOUNDARY\nContent-Type: text/x-shellscript; charset=\"us-ascii\"\n\necho 1\n--BOUNDARY\nContent-Type: application/node.eks.aws\n\nkind: NodeConfig\n--BOUNDARY--\n")]
+    #[case::node_config(
+        "node_config",
+        "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec: {kubelet: {config: {maxPods: 42}}}\n"
+    )]
+    #[case::mime(
+        "mime",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"BOUNDARY\"\n\n--BOUNDARY\nContent-Type: text/x-shellscript; charset=\"us-ascii\"\n\necho 1\n--BOUNDARY\nContent-Type: application/node.eks.aws\n\nkind: NodeConfig\n--BOUNDARY--\n"
+    )]
     fn the_users_part_comes_first(#[case] name: &str, #[case] custom: &str) {
-        insta::assert_snapshot!(format!("AL2023_{name}"), generate(AmiFamily::AL2023, "{}", false, Some(custom)).unwrap());
+        insta::assert_snapshot!(
+            format!("AL2023_{name}"),
+            generate(AmiFamily::AL2023, "{}", false, Some(custom)).unwrap()
+        );
     }
 
     #[test]
     fn bottlerocket_settings_are_merged() {
         let custom = "[settings.kubernetes]\nmax-pods = 5\nlog-level = 3\n[settings.kubernetes.node-labels]\nmine = \"1\"\n[settings.ntp]\nmode = \"burst\"\n";
-        insta::assert_snapshot!("Bottlerocket_custom", generate(AmiFamily::Bottlerocket, "{}", false, Some(custom)).unwrap());
+        insta::assert_snapshot!(
+            "Bottlerocket_custom",
+            generate(AmiFamily::Bottlerocket, "{}", false, Some(custom)).unwrap()
+        );
     }
 
     #[test]
@@ -212,7 +231,11 @@ mod tests {
 
     #[rstest]
     #[case(AmiFamily::Bottlerocket, "not = toml = at all", "`spec.userData` is not TOML")]
-    #[case(AmiFamily::AL2, "MIME-Version: 1.0\nContent-Type: text/plain\n\nx", "`spec.userData` is not a MIME multipart")]
+    #[case(
+        AmiFamily::AL2,
+        "MIME-Version: 1.0\nContent-Type: text/plain\n\nx",
+        "`spec.userData` is not a MIME multipart"
+    )]
     #[case(AmiFamily::Windows2022, "", "machines of the family `Windows2022` are not supported yet")]
     fn what_cannot_be_used_is_said(#[case] family: AmiFamily, #[case] custom: &str, #[case] expected: &str) {
         let error = generate(family, "{}", false, Some(custom)).unwrap_err().to_string();
