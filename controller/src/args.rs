@@ -1,12 +1,16 @@
 //! Options of the controller, under the reference's names (spec core 7). A flag wins over its environment variable.
 
-use crate::{leader::LeaderElection, serve::Servers};
+use crate::{
+    cloud::CloudProvider,
+    runtime::{ControllerConfig, LeaderElection, Servers},
+};
 use clap::{ArgAction, Args};
+use sawhorse_ambient::{Clock, Seed};
 use sawhorse_core::{
     api::parse_go_duration,
     model::{FeatureGates, MinValuesPolicy, PreferencePolicy, Settings},
 };
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 /// What the controller can be told.
 #[derive(Args, Clone, Debug)]
@@ -105,10 +109,40 @@ pub struct LogArgs {
 pub struct Gates(pub FeatureGates);
 
 impl ControllerArgs {
+    /// The configuration that the options ask for, with what they cannot say. `identity` tells instances apart, e.g. the host's
+    /// name and something drawn.
+    pub fn into_config(
+        self,
+        client: kube::Client,
+        provider: Arc<dyn CloudProvider>,
+        clock: Clock,
+        seed: Seed,
+        identity: String,
+    ) -> ControllerConfig {
+        let leader_election = self.leader_election(client.default_namespace());
+        let (settings, servers) = (self.settings(), Some(self.servers()));
+        ControllerConfig {
+            client,
+            provider,
+            clock,
+            seed,
+            settings,
+            identity,
+            leader_election,
+            servers,
+            decision_log: None,
+        }
+    }
+
     /// How to decide.
     pub fn settings(&self) -> Settings {
-        let DecisionArgs { batch_max_duration, batch_idle_duration, preference_policy, min_values_policy, feature_gates } =
-            self.decisions.clone();
+        let DecisionArgs {
+            batch_max_duration,
+            batch_idle_duration,
+            preference_policy,
+            min_values_policy,
+            feature_gates,
+        } = self.decisions.clone();
         Settings {
             preference_policy,
             min_values_policy,
@@ -127,8 +161,10 @@ impl ControllerArgs {
 
     /// The lease to ask for, if any; `default_namespace` is the client's own.
     pub fn leader_election(&self, default_namespace: &str) -> Option<LeaderElection> {
-        let LeadershipArgs { disable_leader_election, leader_election_name, leader_election_namespace } = self.leadership.clone();
-        let namespace = if leader_election_namespace.is_empty() { default_namespace.to_owned() } else { leader_election_namespace };
+        let LeadershipArgs { disable_leader_election, leader_election_name, leader_election_namespace } =
+            self.leadership.clone();
+        let namespace =
+            if leader_election_namespace.is_empty() { default_namespace.to_owned() } else { leader_election_namespace };
         (!disable_leader_election).then_some(LeaderElection { name: leader_election_name, namespace })
     }
 }
@@ -164,7 +200,8 @@ fn log_level(text: &str) -> Result<String, String> {
 fn feature_gates(text: &str) -> Result<Gates, String> {
     let mut gates = FeatureGates::default();
     for gate in text.split(',').map(str::trim).filter(|gate| !gate.is_empty()) {
-        let (name, value) = gate.split_once('=').ok_or_else(|| format!("`{gate}`: write `Name=true` or `Name=false`"))?;
+        let (name, value) =
+            gate.split_once('=').ok_or_else(|| format!("`{gate}`: write `Name=true` or `Name=false`"))?;
         let value = bool::from_str(value).map_err(|_| format!("`{gate}`: the value must be `true` or `false`"))?;
         match name {
             "NodeRepair" => gates.node_repair = value,

@@ -179,10 +179,18 @@ fn may_take(lease: &Lease, since: Timestamp, identity: &str, now: Timestamp) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::may_take;
+    use super::{Candidate, LeaderElection, may_take};
+    use crate::metrics::Metrics;
+    use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
     use jiff::{SignedDuration, Timestamp};
     use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+    use kube::Client;
     use rstest::rstest;
+    use sawhorse_ambient::{Clock, Seed};
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
 
     #[rstest]
     #[case::ours("me", 1, true)]
@@ -198,5 +206,107 @@ mod tests {
         let lease = Lease { spec: Some(spec), ..Lease::default() };
         let since = Timestamp::UNIX_EPOCH;
         assert_eq!(may_take(&lease, since, "me", since + SignedDuration::from_secs(seconds_since_seen)), may);
+    }
+
+    /// One lease, with optimistic locking; it can be made to fail.
+    #[derive(Clone, Default)]
+    struct Server(Arc<Mutex<(Option<Lease>, bool)>>);
+
+    impl Server {
+        fn client(&self) -> Client {
+            let leases = "/apis/coordination.k8s.io/v1/namespaces/system/leases";
+            let router = Router::new()
+                .route(leases, axum::routing::post(write))
+                .route(&format!("{leases}/controller"), get(read).put(write))
+                .with_state(self.clone());
+            Client::new(router, "default")
+        }
+
+        fn holder(&self) -> String {
+            let lease = self.0.lock().unwrap().0.clone();
+            lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default()
+        }
+
+        fn fail(&self, fail: bool) {
+            self.0.lock().unwrap().1 = fail;
+        }
+    }
+
+    async fn read(State(server): State<Server>) -> axum::response::Response {
+        match &*server.0.lock().unwrap() {
+            (_, true) => refused(500),
+            (Some(lease), false) => Json(lease.clone()).into_response(),
+            (None, false) => refused(404),
+        }
+    }
+
+    async fn write(State(server): State<Server>, Json(mut lease): Json<Lease>) -> axum::response::Response {
+        let mut held = server.0.lock().unwrap();
+        if held.1 {
+            return refused(500);
+        }
+        let version = |lease: &Lease| lease.metadata.resource_version.clone();
+        if held.0.as_ref().is_some_and(|held| version(held) != version(&lease)) {
+            return refused(409);
+        }
+        let next = version(&lease).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) + 1;
+        lease.metadata.resource_version = Some(next.to_string());
+        held.0 = Some(lease.clone());
+        Json(lease).into_response()
+    }
+
+    fn refused(code: u16) -> axum::response::Response {
+        let status = serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code});
+        (StatusCode::from_u16(code).unwrap(), Json(status)).into_response()
+    }
+
+    fn candidate(server: &Server, clock: Clock, identity: &str) -> Candidate {
+        let election = LeaderElection { name: "controller".into(), namespace: "system".into() };
+        let jitter = Seed(1).stream(&[identity]);
+        Candidate::new(server.client(), election, identity.into(), clock, jitter, Metrics::new())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_free_lease_is_taken_and_a_released_one_at_once() {
+        let (server, clock) = (Server::default(), Clock::starting_at(Timestamp::UNIX_EPOCH));
+        let (mut first, mut second) = (candidate(&server, clock, "first"), candidate(&server, clock, "second"));
+        first.acquire().await;
+        assert_eq!((server.holder().as_str(), clock.elapsed()), ("first", Duration::ZERO));
+        let waiting = tokio::time::timeout(Duration::from_secs(5), second.acquire());
+        let keeping = tokio::time::timeout(Duration::from_secs(5), first.keep());
+        let (waited, kept) = tokio::join!(waiting, keeping);
+        assert!(waited.is_err() && kept.is_err(), "the lease is held and kept");
+        first.release().await;
+        assert_eq!(server.holder(), "");
+        second.acquire().await;
+        assert_eq!(server.holder(), "second");
+        assert!(clock.elapsed() < Duration::from_secs(6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lease_of_a_leader_that_died_is_taken_when_it_has_run_out() {
+        let (server, clock) = (Server::default(), Clock::starting_at(Timestamp::UNIX_EPOCH));
+        candidate(&server, clock, "first").acquire().await;
+        candidate(&server, clock, "second").acquire().await;
+        assert_eq!(server.holder(), "second");
+        let waited = clock.elapsed().as_secs();
+        assert!((15..20).contains(&waited), "{waited}");
+        let transitions = server.0.lock().unwrap().0.clone().unwrap().spec.unwrap().lease_transitions;
+        assert_eq!(transitions, Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_cannot_renew_gives_up_before_its_lease_runs_out() {
+        let (server, clock) = (Server::default(), Clock::starting_at(Timestamp::UNIX_EPOCH));
+        let mut leader = candidate(&server, clock, "leader");
+        leader.acquire().await;
+        let failing = server.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            failing.fail(true);
+        });
+        leader.keep().await;
+        let elapsed = clock.elapsed().as_secs();
+        assert!((68..=72).contains(&elapsed), "{elapsed}");
     }
 }

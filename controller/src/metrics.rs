@@ -6,11 +6,11 @@ mod labels;
 mod summary;
 
 pub(crate) use cluster::ClusterMetrics;
-pub(crate) use labels::{
-    CloudCall, CloudFailure, ConsolidationType, Created, Decided, Disrupted, Evaluated, InController, InPool, InPoolAndZone,
-    OfReason, Requested, Terminated, WithCode,
-};
 use labels::Build;
+pub(crate) use labels::{
+    CloudCall, CloudFailure, ConsolidationType, Created, Decided, Disrupted, Evaluated, InController, InPool,
+    InPoolAndZone, InPoolForReason, OfReason, Requested, Terminated, WithCode,
+};
 use prometheus_client::{
     encoding::text,
     metrics::{
@@ -31,9 +31,9 @@ use summary::Summary;
 
 /// The reference's buckets for durations, in seconds.
 const DURATION_BUCKETS: [f64; 46] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 1.75, 2.0,
-    2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 120.0, 150.0, 300.0,
-    450.0, 600.0, 1200.0,
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5,
+    1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 120.0,
+    150.0, 300.0, 450.0, 600.0, 1200.0,
 ];
 /// A Prometheus client's usual buckets, in seconds: what the reference uses for calls to clouds.
 const CALL_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -72,7 +72,8 @@ pub(crate) struct Metrics {
     pub(crate) unschedulable_pods: Gauges<InController>,
     pub(crate) evaluation_duration: Histograms<Evaluated>,
     pub(crate) decisions: Counters<Decided>,
-    pub(crate) eligible_nodes: Gauges<OfReason>,
+    pub(crate) allowed_disruptions: Gauges<InPoolForReason>,
+    pub(crate) nodes_consuming_budgets: Gauges<InPoolForReason>,
     pub(crate) failed_validations: Counters<ConsolidationType>,
     pub(crate) queue_failures: Counters<Decided>,
     pub(crate) cloud_duration: Histograms<CloudCall>,
@@ -90,7 +91,8 @@ impl Metrics {
     /// Registers every metric.
     pub(crate) fn new() -> Self {
         let mut registry = Registry::default();
-        let requests = registered(&mut registry, "client_go_request", "Requests to the API server.", Counters::default());
+        let requests =
+            registered(&mut registry, "client_go_request", "Requests to the API server.", Counters::default());
         let k = registry.sub_registry_with_prefix("karpenter");
         let build: Gauges<Build> = registered(k, "build_info", "The running build.", Family::default());
         build.get_or_create(&Build::current()).set(1.0);
@@ -98,7 +100,12 @@ impl Metrics {
         for kind in ["multi", "single"] {
             timeouts.get_or_create_owned(&ConsolidationType { consolidation_type: kind.to_owned() });
         }
-        registered(k, "voluntary_disruption_consolidation_timeouts", "Consolidation passes cut short by time.", timeouts);
+        registered(
+            k,
+            "voluntary_disruption_consolidation_timeouts",
+            "Consolidation passes cut short by time.",
+            timeouts,
+        );
         Self {
             requests,
             node_claims_created: counters(k, "nodeclaims_created", "NodeClaims created."),
@@ -119,18 +126,30 @@ impl Metrics {
             nodes_created: counters(k, "nodes_created", "Nodes that registered."),
             nodes_terminated: counters(k, "nodes_terminated", "Nodes that are gone."),
             nodes_drained: counters(k, "nodes_drained", "Nodes that were drained."),
-            nodes_termination_duration: summary(k, "nodes_termination_duration_seconds", "From the deletion of a Node to its end."),
+            nodes_termination_duration: summary(
+                k,
+                "nodes_termination_duration_seconds",
+                "From the deletion of a Node to its end.",
+            ),
             nodes_lifetime_duration: histograms(k, "nodes_lifetime_duration_seconds", "How old nodes became.", || {
                 Histogram::new(LIFETIME_BUCKETS_MINUTES.map(|minutes| f64::from(minutes) * 60.0))
             }),
-            pods_startup_duration: summary(k, "pods_startup_duration_seconds", "From a pod's creation to its being ready."),
+            pods_startup_duration: summary(
+                k,
+                "pods_startup_duration_seconds",
+                "From a pod's creation to its being ready.",
+            ),
             pods_bound_duration: registered(
                 k,
                 "pods_bound_duration_seconds",
                 "From a pod's creation to its binding.",
                 Histogram::new(DURATION_BUCKETS),
             ),
-            pods_eviction_requests: counters(k, "pods_eviction_requests", "Requests to evict a pod, by the code of the answer."),
+            pods_eviction_requests: counters(
+                k,
+                "pods_eviction_requests",
+                "Requests to evict a pod, by the code of the answer.",
+            ),
             pods_drained: counters(k, "pods_drained", "Pods that were evicted."),
             pods_disruption_initiated: counters(k, "pods_disruption_initiated", "Pods on nodes that were disrupted."),
             scheduling_duration: histograms(
@@ -147,13 +166,18 @@ impl Metrics {
                 durations,
             ),
             decisions: counters(k, "voluntary_disruption_decisions", "Disruption decisions."),
-            eligible_nodes: gauges(k, "voluntary_disruption_eligible_nodes", "Nodes that could be disrupted."),
+            allowed_disruptions: gauges(k, "nodepools_allowed_disruptions", "How many more nodes may be disrupted."),
+            nodes_consuming_budgets: gauges(k, "nodepools_nodes_consuming_budgets", "Nodes that budgets count."),
             failed_validations: counters(
                 k,
                 "voluntary_disruption_failed_validations",
                 "Decisions that no longer held when validated.",
             ),
-            queue_failures: counters(k, "voluntary_disruption_queue_failures", "Decisions that could not be carried out."),
+            queue_failures: counters(
+                k,
+                "voluntary_disruption_queue_failures",
+                "Decisions that could not be carried out.",
+            ),
             cloud_duration: histograms(k, "cloudprovider_duration_seconds", "What calls to the cloud took.", || {
                 Histogram::new(CALL_BUCKETS)
             }),
@@ -213,7 +237,10 @@ pub(crate) trait LabelSet:
 {
 }
 
-impl<T: prometheus_client::encoding::EncodeLabelSet + fmt::Debug + Clone + Hash + Eq + Send + Sync + 'static> LabelSet for T {}
+impl<T: prometheus_client::encoding::EncodeLabelSet + fmt::Debug + Clone + Hash + Eq + Send + Sync + 'static> LabelSet
+    for T
+{
+}
 
 #[cfg(test)]
 mod tests {

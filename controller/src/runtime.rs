@@ -94,7 +94,8 @@ pub trait DecisionLog: Send + Sync + 'static {
 /// # Errors
 /// A port that is taken, a lost lease, a loop that ended (a broken invariant).
 pub async fn run(config: ControllerConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let ControllerConfig { client, provider, clock, seed, settings, identity, leader_election, servers, decision_log } = config;
+    let ControllerConfig { client, provider, clock, seed, settings, identity, leader_election, servers, decision_log } =
+        config;
     let metrics = Metrics::new();
     let queues = Queues::new(clock);
     let mirror = Arc::new(Mirror::new(settings, queues.listeners(metrics.clone(), clock)));
@@ -191,7 +192,10 @@ fn watch_all(tasks: &mut Tasks, client: &Client, mirror: &Arc<Mirror>) {
     tasks.spawn("watch of Nodes", follow(Api::<Node>::all(client.clone()), Arc::clone(mirror)));
     tasks.spawn("watch of Pods", follow(Api::<Pod>::all(client.clone()), Arc::clone(mirror)));
     tasks.spawn("watch of DaemonSets", follow(Api::<DaemonSet>::all(client.clone()), Arc::clone(mirror)));
-    tasks.spawn("watch of PodDisruptionBudgets", follow(Api::<PodDisruptionBudget>::all(client.clone()), Arc::clone(mirror)));
+    tasks.spawn(
+        "watch of PodDisruptionBudgets",
+        follow(Api::<PodDisruptionBudget>::all(client.clone()), Arc::clone(mirror)),
+    );
     tasks.spawn("watch of Namespaces", follow(Api::<Namespace>::all(client.clone()), Arc::clone(mirror)));
 }
 

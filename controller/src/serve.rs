@@ -53,7 +53,8 @@ async fn ready(State(mirror): State<Arc<Mirror>>) -> (StatusCode, &'static str) 
 /// Listens before anything else starts, so that a taken port is said at once.
 pub(crate) async fn listen(address: IpAddr, port: u16, what: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind((address, port)).await;
-    let listener = listener.with_context(|| format!("cannot listen on `{address}:{port}` for {what}: choose another port"))?;
+    let listener =
+        listener.with_context(|| format!("cannot listen on `{address}:{port}` for {what}: choose another port"))?;
     tracing::info!(address = %listener.local_addr()?, "serving {what}");
     Ok(listener)
 }

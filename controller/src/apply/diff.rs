@@ -45,7 +45,12 @@ mod tests {
         json!({"a": 1, "status": {"x": 1}}), json!({"a": 2, "status": {"x": 2}}), Some(json!({"a": 2})), Some(json!({"x": 2}))
     )]
     #[case::only_status(json!({"a": 1}), json!({"a": 1, "status": {"x": 2}}), None, Some(json!({"x": 2})))]
-    fn patches(#[case] before: Value, #[case] after: Value, #[case] main: Option<Value>, #[case] status: Option<Value>) {
+    fn patches(
+        #[case] before: Value,
+        #[case] after: Value,
+        #[case] main: Option<Value>,
+        #[case] status: Option<Value>,
+    ) {
         assert_eq!(split(&before, &after), (main, status));
     }
 }

@@ -222,7 +222,11 @@ mod tests {
         let (recorder, mut waiting) = Recorder::new(Clock::starting_at(Timestamp::UNIX_EPOCH));
         let nominate = |count: usize| {
             for index in 0..count {
-                recorder.record(Event::normal(&pod(&format!("{index}-{count}")), "Nominated", "Pod should schedule".into()));
+                recorder.record(Event::normal(
+                    &pod(&format!("{index}-{count}")),
+                    "Nominated",
+                    "Pod should schedule".into(),
+                ));
             }
         };
         nominate(15);
@@ -237,7 +241,8 @@ mod tests {
         let (recorder, mut waiting) = Recorder::new(Clock::starting_at(Timestamp::UNIX_EPOCH));
         recorder.record(Event::normal(&pod("a"), "Evicted", "one".into()));
         recorder.record(Event::normal(&pod("a"), "Evicted", "two".into()));
-        let names: Vec<_> = std::iter::from_fn(|| waiting.try_recv().ok()).filter_map(|event| event.metadata.name).collect();
+        let names: Vec<_> =
+            std::iter::from_fn(|| waiting.try_recv().ok()).filter_map(|event| event.metadata.name).collect();
         assert_eq!(names, ["a.1", "a.2"]);
     }
 }

@@ -67,7 +67,11 @@ impl Apply {
 /// server ignores the precondition.
 fn eviction_of(pod: &Pod) -> EvictionObject {
     EvictionObject {
-        metadata: meta::ObjectMeta { name: Some(pod.name_any()), namespace: pod.namespace(), ..meta::ObjectMeta::default() },
+        metadata: meta::ObjectMeta {
+            name: Some(pod.name_any()),
+            namespace: pod.namespace(),
+            ..meta::ObjectMeta::default()
+        },
         delete_options: Some(meta::DeleteOptions {
             preconditions: Some(meta::Preconditions { uid: pod.uid(), resource_version: None }),
             ..meta::DeleteOptions::default()

@@ -83,7 +83,13 @@ impl Apply {
         Ok(current)
     }
 
-    async fn patch<K: Mirrored>(&self, api: &Api<K>, on: &K, mut patch: Value, of_status: bool) -> Result<K, ApplyError> {
+    async fn patch<K: Mirrored>(
+        &self,
+        api: &Api<K>,
+        on: &K,
+        mut patch: Value,
+        of_status: bool,
+    ) -> Result<K, ApplyError> {
         patch["metadata"]["resourceVersion"] = json!(on.meta().resource_version);
         let name = on.name_any();
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };

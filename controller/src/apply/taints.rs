@@ -3,7 +3,6 @@
 use super::{Apply, ApplyError};
 use k8s_openapi::api::core::v1::{Node, Taint};
 use sawhorse_core::api::labels;
-use std::collections::BTreeMap;
 
 impl Apply {
     /// Taints `node` as being disrupted, whatever other effect of that taint it had; returns whether it was not yet.
@@ -17,15 +16,6 @@ impl Apply {
     pub(crate) async fn untaint_disrupted(&self, node: &Node) -> Result<bool, ApplyError> {
         let mut after = node.clone();
         set_disrupted(&mut after, false);
-        self.write_taints(node, &after).await
-    }
-
-    /// As [`Apply::taint_disrupted`] for a node that is being terminated: load balancers are told as well (spec core 3.4).
-    pub(crate) async fn taint_terminating(&self, node: &Node) -> Result<bool, ApplyError> {
-        let mut after = node.clone();
-        set_disrupted(&mut after, true);
-        let of_node = after.metadata.labels.get_or_insert_with(BTreeMap::new);
-        of_node.insert(labels::EXCLUDE_FROM_LOAD_BALANCERS.to_owned(), "karpenter".to_owned());
         self.write_taints(node, &after).await
     }
 
@@ -67,7 +57,8 @@ mod tests {
     #[case::removed(&["karpenter.sh/disrupted:NoSchedule", "a:NoSchedule"], false, &["a:NoSchedule"])]
     #[case::the_last_removed(&["karpenter.sh/disrupted:NoSchedule"], false, &[])]
     fn the_disrupted_taint(#[case] before: &[&str], #[case] disrupted: bool, #[case] after: &[&str]) {
-        let mut node = Node { spec: Some(NodeSpec { taints: taints(before), ..NodeSpec::default() }), ..Node::default() };
+        let mut node =
+            Node { spec: Some(NodeSpec { taints: taints(before), ..NodeSpec::default() }), ..Node::default() };
         set_disrupted(&mut node, disrupted);
         assert_eq!(node.spec.unwrap().taints, taints(after).filter(|taints| !taints.is_empty()));
     }

@@ -189,7 +189,10 @@ async fn a_conflict_is_told_apart() {
 
 #[tokio::test]
 async fn what_is_gone_already_can_be_deleted() {
-    let server = Server::answering(vec![(404, failure(404, "not found")), (200, json!({"kind": "Status", "status": "Success"}))]);
+    let server = Server::answering(vec![
+        (404, failure(404, "not found")),
+        (200, json!({"kind": "Status", "status": "Success"})),
+    ]);
     let (apply, mirror) = server.apply();
     let claim: NodeClaim = serde_json::from_value(claim("5")).unwrap();
     mirror.wrote(claim.clone());

@@ -35,7 +35,12 @@ impl MeteredProvider {
         let (controller, method, provider) = (controller.to_owned(), method.to_owned(), self.name().to_owned());
         if let Err(error) = &answer {
             let error = kind_of(error).to_owned();
-            let labels = CloudFailure { controller: controller.clone(), method: method.clone(), provider: provider.clone(), error };
+            let labels = CloudFailure {
+                controller: controller.clone(),
+                method: method.clone(),
+                provider: provider.clone(),
+                error,
+            };
             self.metrics.cloud_errors.get_or_create(&labels).inc();
         }
         let labels = CloudCall { controller, method, provider };
@@ -59,7 +64,11 @@ impl CloudProvider for MeteredProvider {
         self.inner.name()
     }
 
-    async fn instance_types(&self, node_pool: &NodePool, node_class: &NodeClass) -> Result<Vec<Arc<InstanceType>>, CloudError> {
+    async fn instance_types(
+        &self,
+        node_pool: &NodePool,
+        node_class: &NodeClass,
+    ) -> Result<Vec<Arc<InstanceType>>, CloudError> {
         self.metered("provisioner", "GetInstanceTypes", self.inner.instance_types(node_pool, node_class)).await
     }
 

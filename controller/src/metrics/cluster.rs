@@ -39,7 +39,11 @@ impl Collector for ClusterMetrics {
         write("karpenter_nodepools_limit", "Limits of NodePools", limits(&snapshot))?;
         write("karpenter_nodepools_usage", "What NodePools hold", usage(&snapshot))?;
         write("karpenter_nodes_allocatable", "What of nodes pods can use", nodes(&snapshot, StateNode::allocatable))?;
-        write("karpenter_nodes_total_pod_requests", "Requests of pods by node", nodes(&snapshot, StateNode::requested))?;
+        write(
+            "karpenter_nodes_total_pod_requests",
+            "Requests of pods by node",
+            nodes(&snapshot, StateNode::requested),
+        )?;
         write("karpenter_nodes_current_lifetime_seconds", "How old nodes are", lifetimes(&snapshot))?;
         write("karpenter_pods_state", "Pods, 1 each", pod_states(&snapshot))
     }
@@ -63,7 +67,9 @@ fn limits(snapshot: &ClusterSnapshot) -> Samples {
 }
 
 fn usage(snapshot: &ClusterSnapshot) -> Samples {
-    let of = |pool: &sawhorse_core::api::NodePool| pool.status.as_ref().map_or_else(Resources::new, |it| listed(&it.resources));
+    let of = |pool: &sawhorse_core::api::NodePool| {
+        pool.status.as_ref().map_or_else(Resources::new, |it| listed(&it.resources))
+    };
     snapshot.node_pools.iter().flat_map(|(name, pool)| in_pool(name.as_str(), &of(pool))).collect()
 }
 
@@ -136,7 +142,6 @@ fn pod_labels(pod: &Pod, machine: Option<&StateNode>) -> Labels {
         ("managed", machine.is_some_and(|machine| machine.node_claim.is_some()).to_string()),
     ]
 }
-
 
 fn listed(list: &ResourceList) -> Resources {
     Resources::of_capacity(list)

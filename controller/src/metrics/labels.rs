@@ -20,6 +20,7 @@ labels! {
     Terminated { nodepool, capacity_type, zone }
     Disrupted { reason, nodepool, capacity_type, consolidation_policy, termination_mode }
     InPool { nodepool }
+    InPoolForReason { nodepool, reason }
     InPoolAndZone { nodepool, zone }
     WithCode { code }
     OfReason { reason }

@@ -41,7 +41,10 @@ pub(super) fn same(a: &Catalog, b: &Catalog) -> bool {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
     };
     a.by_pool.len() == b.by_pool.len()
-        && a.by_pool.iter().zip(&b.by_pool).all(|((name, types), (other, others))| name == other && same_types(types, others))
+        && a.by_pool
+            .iter()
+            .zip(&b.by_pool)
+            .all(|((name, types), (other, others))| name == other && same_types(types, others))
 }
 
 /// Refreshes what the provider remembers, when it says so.

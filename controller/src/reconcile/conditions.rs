@@ -1,6 +1,10 @@
 //! What voluntary disruption goes by: `Drifted`, `Consolidatable`, and when a pod last came or went (spec core 3.2, 5).
 
+mod consistency;
+
 use super::{Context, Next, ReconcileError, pool_of};
+use crate::apply::Event;
+use k8s_openapi::api::core::v1::Node;
 use sawhorse_core::{
     api::{
         NodeClaim, NodePool,
@@ -22,14 +26,19 @@ pub(super) async fn reconcile(ctx: Context, name: NodeClaimName) -> Result<Next,
     if claim.metadata.deletion_timestamp.is_some() || !claim.is_true(LAUNCHED) {
         return Ok(Next::OnChange);
     }
-    let pool = pool_of(claim.metadata.labels.as_ref()).and_then(|pool| ctx.mirror.read(|state| state.node_pool(pool.as_str())));
+    let pool = pool_of(claim.metadata.labels.as_ref())
+        .and_then(|pool| ctx.mirror.read(|state| state.node_pool(pool.as_str())));
     let drift = match &pool {
         Some(pool) => reason_of_drift(&ctx, &claim, pool).await?,
         None => None,
     };
     let now = ctx.now();
     let noted = with_latest_pod_event(&ctx, &claim, &name);
-    let (after, due) = disruption_conditions(&noted, pool.as_deref(), drift.as_deref(), now);
+    let (checked, failures) = consistency::checked(&noted, node_of(&ctx, &claim).as_deref(), now);
+    for failure in failures {
+        ctx.apply.events.record(Event::warning(&*claim, "FailedConsistencyCheck", failure));
+    }
+    let (after, due) = disruption_conditions(&checked, pool.as_deref(), drift.as_deref(), now);
     if after.is_true(DRIFTED) && !claim.is_true(DRIFTED) {
         let fields = vec![("NodeClaim", name.to_string()), ("reason", drift.unwrap_or_default())];
         ctx.decided("nodeclaim.disruption", "marking drifted", fields);
@@ -38,7 +47,16 @@ pub(super) async fn reconcile(ctx: Context, name: NodeClaimName) -> Result<Next,
     Ok(due.map_or(Next::OnChange, Next::At).or(ctx.after(DRIFT_PERIOD)))
 }
 
-async fn reason_of_drift(ctx: &Context, claim: &NodeClaim, pool: &Arc<NodePool>) -> Result<Option<String>, ReconcileError> {
+fn node_of(ctx: &Context, claim: &NodeClaim) -> Option<Arc<Node>> {
+    let name = claim.status.as_ref()?.node_name.as_deref()?;
+    ctx.mirror.read(|state| state.node(name))
+}
+
+async fn reason_of_drift(
+    ctx: &Context,
+    claim: &NodeClaim,
+    pool: &Arc<NodePool>,
+) -> Result<Option<String>, ReconcileError> {
     let Some(node_class) = ctx.node_class(&claim.spec.node_class_ref) else { return Ok(None) };
     let types = ctx.provider.instance_types(pool, &node_class).await.ok();
     if let Some(reason) = drift_reason(claim, pool, types.as_deref(), ctx.now()) {

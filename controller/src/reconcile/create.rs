@@ -38,7 +38,13 @@ pub(super) async fn create_all(
     created
 }
 
-async fn create(ctx: &Context, pool: &Arc<NodePool>, planned: &PlannedNodeClaim, reason: &str) -> Result<NodeClaim, ReconcileError> {
+/// Creates one NodeClaim; see [`create_all`].
+pub(super) async fn create(
+    ctx: &Context,
+    pool: &Arc<NodePool>,
+    planned: &PlannedNodeClaim,
+    reason: &str,
+) -> Result<NodeClaim, ReconcileError> {
     let mut claim = planned.node_claim(pool);
     claim.metadata.name = Some(name_of(ctx, planned));
     let created = ctx.apply.create_claim(&claim).await?;

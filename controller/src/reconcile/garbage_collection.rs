@@ -25,9 +25,6 @@ pub(super) async fn run(ctx: Context, stop: CancellationToken) {
 }
 
 async fn collect(ctx: &Context) -> Result<(), ReconcileError> {
-    if !ctx.mirror.synced() {
-        return Ok(());
-    }
     let listed: Vec<ListedInstance> = ctx.provider.list().await?.into_iter().map(listed).collect();
     // Read after the list, so that a machine bought meanwhile has its NodeClaim in the snapshot.
     let snapshot = ctx.snapshot();

@@ -16,8 +16,8 @@ mod conditions;
 mod create;
 mod disruption;
 mod garbage_collection;
-mod node_class;
 mod node_claim;
+mod node_class;
 mod node_pool;
 mod provisioner;
 mod queue;
@@ -53,17 +53,15 @@ use std::{
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, field::Empty};
 
 /// NodeClaims are mostly waited for, so many go on at once; the reference has 1,000 at one core.
-const CLAIMS: Pace =
-    Pace { concurrency: 1000, backoff: Duration::from_secs(1), backoff_max: Duration::from_secs(60) };
+const CLAIMS: Pace = Pace { concurrency: 1000, backoff: Duration::from_secs(1), backoff_max: Duration::from_secs(60) };
 /// As the reference's termination controller at one core.
 const NODES: Pace =
     Pace { concurrency: 100, backoff: Duration::from_millis(100), backoff_max: Duration::from_secs(10) };
 /// Few objects, cheap work.
-const POOLS: Pace =
-    Pace { concurrency: 10, backoff: Duration::from_secs(1), backoff_max: Duration::from_secs(60) };
+const POOLS: Pace = Pace { concurrency: 10, backoff: Duration::from_secs(1), backoff_max: Duration::from_secs(60) };
 
 /// What every loop works with.
 #[derive(Clone)]
@@ -102,6 +100,23 @@ impl Context {
 
     pub(crate) fn snapshot(&self) -> ClusterSnapshot {
         self.mirror.snapshot(self.now())
+    }
+
+    /// Waits until the cluster has been read completely: a loop that knows NodeClaims but not their Nodes yet would end
+    /// machines without draining them. False if `stop` came first.
+    async fn synced_before(&self, stop: &CancellationToken) -> bool {
+        let mut revisions = self.mirror.revisions();
+        loop {
+            revisions.mark_unchanged();
+            if self.mirror.synced() {
+                return true;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return false,
+                _ = revisions.changed() => {}
+            }
+        }
     }
 
     /// In so long.
@@ -153,9 +168,6 @@ pub(crate) enum ReconcileError {
     /// The cloud did not do it.
     #[error(transparent)]
     Cloud(#[from] CloudError),
-    /// An object says something that cannot be understood.
-    #[error("{0}")]
-    Object(String),
 }
 
 /// `at` and so much later.
@@ -188,15 +200,45 @@ fn per_object<K, R>(
     pace: Pace,
     reconcile: fn(Context, K) -> R,
 ) where
-    K: Ord + Clone + Send + Sync + std::fmt::Display + 'static,
+    K: Ord + Clone + Send + Sync + Named + 'static,
     R: Future<Output = Result<Next, ReconcileError>> + Send + 'static,
 {
     let (ctx, stop) = (ctx.clone(), stop.clone());
-    let reconcile = move |key: K| {
-        let span = tracing::info_span!("reconcile", controller = name, object = %key);
-        reconcile(ctx.clone(), key).instrument(span)
-    };
-    tasks.spawn(name, work_off(queue, pace, stop, reconcile));
+    tasks.spawn(name, async move {
+        if !ctx.synced_before(&stop).await {
+            return;
+        }
+        let reconcile = move |key: K| {
+            let span = tracing::info_span!(
+                "reconcile",
+                controller = name,
+                node_pool = Empty,
+                node_claim = Empty,
+                node = Empty,
+                node_class = Empty,
+                provider_id = Empty
+            );
+            span.record(K::FIELD, tracing::field::display(&key));
+            let work = reconcile(ctx.clone(), key);
+            async move { work.await.or_else(unless_overtaken) }.instrument(span)
+        };
+        work_off(queue, pace, stop, reconcile).await;
+    });
+}
+
+/// That somebody else wrote first is everyday business: look again soon. That the object is gone is the end of it.
+fn unless_overtaken(error: ReconcileError) -> Result<Next, ReconcileError> {
+    match error {
+        ReconcileError::Apply(error @ ApplyError::Conflict { .. }) => {
+            tracing::debug!(%error, "will be tried again");
+            Ok(Next::Backoff)
+        }
+        ReconcileError::Apply(error @ ApplyError::NotFound { .. }) => {
+            tracing::debug!(%error, "nothing is left to do");
+            Ok(Next::OnChange)
+        }
+        error @ (ReconcileError::Apply(ApplyError::Failed { .. }) | ReconcileError::Cloud(_)) => Err(error),
+    }
 }
 
 /// A loop that runs on its own until it is told to stop.
@@ -210,7 +252,34 @@ fn singleton<R>(
     R: Future<Output = ()> + Send + 'static,
 {
     let span = tracing::info_span!("loop", controller = name);
-    tasks.spawn(name, run(ctx.clone(), stop.clone()).instrument(span));
+    let (ctx, stop) = (ctx.clone(), stop.clone());
+    let work = async move {
+        if ctx.synced_before(&stop).await {
+            run(ctx, stop).await;
+        }
+    };
+    tasks.spawn(name, work.instrument(span));
+}
+
+/// The name of an object, and the field of a span that it goes into.
+trait Named: std::fmt::Display {
+    const FIELD: &'static str;
+}
+
+impl Named for NodeClaimName {
+    const FIELD: &'static str = "node_claim";
+}
+
+impl Named for NodeName {
+    const FIELD: &'static str = "node";
+}
+
+impl Named for NodePoolName {
+    const FIELD: &'static str = "node_pool";
+}
+
+impl Named for String {
+    const FIELD: &'static str = "node_class";
 }
 
 fn pool_of(labels: Option<&std::collections::BTreeMap<String, String>>) -> Option<NodePoolName> {

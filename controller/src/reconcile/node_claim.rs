@@ -20,6 +20,9 @@ pub(super) async fn reconcile(ctx: Context, name: NodeClaimName) -> Result<Next,
     let Some(claim) = ctx.mirror.read(|state| state.node_claim(name.as_str())) else {
         return Ok(Next::OnChange);
     };
+    if let Some(id) = claim.status.as_ref().and_then(|status| status.provider_id.as_deref()) {
+        tracing::Span::current().record("provider_id", id);
+    }
     if claim.metadata.deletion_timestamp.is_some() {
         return termination::end_claim(&ctx, &claim).await;
     }
@@ -71,7 +74,8 @@ async fn carry_out(ctx: &Context, before: &NodeClaim, step: Step) -> Result<(Nod
 }
 
 fn reached(ctx: &Context, claim: &NodeClaim, milestone: Milestone) {
-    let label = |key: &str| claim.metadata.labels.as_ref().and_then(|labels| labels.get(key)).cloned().unwrap_or_default();
+    let label =
+        |key: &str| claim.metadata.labels.as_ref().and_then(|labels| labels.get(key)).cloned().unwrap_or_default();
     let status = claim.status.clone().unwrap_or_default();
     let mut fields =
         vec![("NodeClaim", claim.name_any()), ("provider-id", status.provider_id.clone().unwrap_or_default())];
@@ -115,7 +119,8 @@ pub(super) async fn delete(ctx: &Context, claim: &NodeClaim, reason: DeletionRea
 
 /// The labels under which a disrupted NodeClaim is counted (spec core 6.1).
 pub(super) fn disrupted(claim: &NodeClaim, reason: &str, consolidation_policy: &str) -> Disrupted {
-    let label = |key: &str| claim.metadata.labels.as_ref().and_then(|labels| labels.get(key)).cloned().unwrap_or_default();
+    let label =
+        |key: &str| claim.metadata.labels.as_ref().and_then(|labels| labels.get(key)).cloned().unwrap_or_default();
     let termination_mode = match &claim.spec.termination_grace_period {
         None => "graceful",
         Some(period) if period.value().is_zero() => "forceful",

@@ -45,9 +45,9 @@ async fn let_go(ctx: &Context, class: &Arc<Ec2NodeClass>) -> Result<Next, Reconc
     let users = ctx.mirror.read(|state| users_of(&state.node_claims(), &class.name_any()));
     if !users.is_empty() {
         let message = format!("Waiting on NodeClaim termination for {}", users.join(", "));
-        ctx.apply.events.record(
-            Event::warning(&**class, "WaitingOnNodeClaimTermination", message).window(IN_USE_EVENT_WINDOW),
-        );
+        ctx.apply
+            .events
+            .record(Event::warning(&**class, "WaitingOnNodeClaimTermination", message).window(IN_USE_EVENT_WINDOW));
         return Ok(ctx.after(IN_USE_RETRY));
     }
     ctx.provider.release_node_class(&NodeClass::Ec2(Arc::clone(class))).await?;

@@ -24,12 +24,9 @@ pub(super) async fn reconcile(ctx: Context, name: NodePoolName) -> Result<Next, 
     if pool.metadata.deletion_timestamp.is_some() {
         return Ok(Next::OnChange);
     }
-    // Counters of a cluster that has been read in part would be wrong.
-    if !ctx.mirror.synced() {
-        return Ok(ctx.after(std::time::Duration::from_secs(1)));
-    }
     let snapshot = ctx.snapshot();
-    let machines: Vec<&StateNode> = snapshot.nodes.iter().filter(|node| node.node_pool().as_ref() == Some(&name)).collect();
+    let machines: Vec<&StateNode> =
+        snapshot.nodes.iter().filter(|node| node.node_pool().as_ref() == Some(&name)).collect();
     for claim in machines.iter().filter_map(|machine| machine.node_claim.as_ref()) {
         if let Some(claim_after) = adopted(claim, &pool) {
             ctx.apply.update(&ctx.apply.claims(), &**claim, &claim_after).await?;
@@ -45,7 +42,8 @@ pub(super) async fn reconcile(ctx: Context, name: NodePoolName) -> Result<Next, 
 }
 
 fn say_if_readiness_changed(ctx: &Context, before: &NodePool, after: &NodePool, name: &NodePoolName) {
-    let ready = |pool: &NodePool| pool.condition(conditions::READY).map(|ready| (ready.status.clone(), ready.message.clone()));
+    let ready =
+        |pool: &NodePool| pool.condition(conditions::READY).map(|ready| (ready.status.clone(), ready.message.clone()));
     if let Some((status, message)) = ready(after).filter(|now| Some(now) != ready(before).as_ref()) {
         let fields = vec![("NodePool", name.to_string()), ("ready", status), ("message", message)];
         ctx.decided("nodepool.readiness", "readiness of nodepool changed", fields);

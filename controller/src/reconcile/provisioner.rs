@@ -8,8 +8,8 @@ mod pass;
 
 use super::{Context, catalog, later};
 use batch::gather;
-use pass::Reasons;
 use jiff::Timestamp;
+use pass::Reasons;
 use sawhorse_core::model::Catalog;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -49,8 +49,8 @@ async fn something_to_do(ctx: &Context, seen: Option<&Seen>) {
     let mut revisions = ctx.mirror.revisions();
     loop {
         revisions.mark_unchanged();
-        let (synced, arrivals, demand) = ctx.mirror.read(|state| (state.synced(), state.arrivals(), state.is_demand()));
-        if synced && demand && seen.is_none_or(|seen| seen.arrivals != arrivals) {
+        let (arrivals, demand) = ctx.mirror.read(|state| (state.arrivals(), state.is_demand()));
+        if demand && seen.is_none_or(|seen| seen.arrivals != arrivals) {
             return;
         }
         let again = seen.filter(|_| demand).map_or(Timestamp::MAX, |seen| later(seen.at, LOOK_AGAIN));

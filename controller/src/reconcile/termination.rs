@@ -1,7 +1,7 @@
 //! The end of Nodes and NodeClaims: taint, drain, volumes, machine, finalizer (spec core 3.3, 3.4).
 
-mod evict;
 mod ended;
+mod evict;
 
 pub(crate) use evict::EvictionPace;
 
@@ -68,7 +68,9 @@ pub(super) async fn end_claim(ctx: &Context, claim: &NodeClaim) -> Result<Next, 
     if step.question == Some(Question::DeleteInstance) {
         write(ctx, Some(claim), None, &step).await?;
         let instance = delete_instance(ctx, claim).await?;
-        let Some(claim) = ctx.mirror.read(|state| state.node_claim(&claim.name_any())) else { return Ok(Next::OnChange) };
+        let Some(claim) = ctx.mirror.read(|state| state.node_claim(&claim.name_any())) else {
+            return Ok(Next::OnChange);
+        };
         step = claim_step(&claim, &nodes, Some(instance), ctx.now());
         write(ctx, Some(&claim), None, &step).await?;
     } else {
@@ -95,7 +97,10 @@ async fn give_back_unconfirmed(ctx: &Context, claim: &NodeClaim) -> Result<Optio
         None => {
             let listed = ctx.provider.list().await?;
             let is_its = |name: Option<&str>| name == claim.metadata.name.as_deref();
-            listed.into_iter().find(|instance| is_its(instance.node_claim.as_deref())).map(|instance| instance.provider_id)
+            listed
+                .into_iter()
+                .find(|instance| is_its(instance.node_claim.as_deref()))
+                .map(|instance| instance.provider_id)
         }
     };
     let Some(id) = bought else { return Ok(None) };

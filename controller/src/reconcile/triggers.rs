@@ -55,15 +55,16 @@ impl Queues {
             Change::Ec2NodeClass(step) => self.node_class_changed(mirror, step),
             Change::Node(step) => self.node_changed(mirror, step),
             Change::Pod(step) => self.pod_changed(mirror, step),
-            // The provisioner and disruption follow the revision, which these move.
-            Change::DaemonSet(_) | Change::PodDisruptionBudget(_) | Change::Namespace(_) => {}
+            // The provisioner and disruption follow the revision, which has moved.
+            Change::Other => {}
         }
     }
 
     fn node_pool_changed(&self, mirror: &Mirror, step: &Step<NodePool>) {
         let Some(pool) = step.either() else { return };
         let name = NodePoolName::from(pool.metadata.name.as_deref().unwrap_or_default());
-        let spec_changed = step.before.as_ref().map(|before| &before.spec) != step.after.as_ref().map(|after| &after.spec);
+        let spec_changed =
+            step.before.as_ref().map(|before| &before.spec) != step.after.as_ref().map(|after| &after.spec);
         let hash_changed =
             step.before.as_ref().map(|before| &before.metadata) != step.after.as_ref().map(|after| &after.metadata);
         if spec_changed || hash_changed {

@@ -34,7 +34,7 @@ pub(crate) async fn follow<K: Mirrored>(api: Api<K>, mirror: Arc<Mirror>) {
 
 /// Doubles from 800 ms to 30 s. The library's own adds jitter from an unseeded generator.
 #[derive(Debug)]
-pub(crate) struct SteadyBackoff {
+struct SteadyBackoff {
     next: Duration,
 }
 

@@ -16,10 +16,10 @@ pub(crate) mod pods;
 mod snapshot;
 mod store;
 
-pub(crate) use follow::{SteadyBackoff, follow};
+pub(crate) use follow::follow;
 pub(crate) use kinds::{Change, Mirrored};
 pub(crate) use mirror::{Listener, Mirror};
-pub(crate) use store::{ObjectKey, Step};
+pub(crate) use store::Step;
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -148,11 +148,6 @@ impl State {
         self.revision += 1;
     }
 
-    /// When the next nomination ends: until then a nominated machine may be kept for that reason alone.
-    pub(crate) fn next_nomination_end(&self, now: Timestamp) -> Option<Timestamp> {
-        self.nominated.values().copied().filter(|until| *until > now).min()
-    }
-
     /// How often something came up that may need a new machine.
     pub(crate) fn arrivals(&self) -> u64 {
         self.arrivals
@@ -204,13 +199,10 @@ impl State {
         self.nodes.get("", name).cloned()
     }
 
-    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
-        self.nodes.iter().cloned().collect()
-    }
-
     /// The nodes with this provider id; more than one only if something is wrong.
     pub(crate) fn nodes_of(&self, id: &ProviderId) -> Vec<Arc<Node>> {
-        let is_it = |node: &&Arc<Node>| snapshot::provider_id_of_node(node).is_some_and(|of_node| of_node == id.as_str());
+        let is_it =
+            |node: &&Arc<Node>| snapshot::provider_id_of_node(node).is_some_and(|of_node| of_node == id.as_str());
         self.nodes.iter().filter(is_it).cloned().collect()
     }
 
@@ -228,10 +220,6 @@ impl State {
     pub(crate) fn pods_on(&self, node: &NodeName) -> Vec<Arc<Pod>> {
         let keys = self.pods_by_node.get(node).into_iter().flatten();
         keys.filter_map(|key| self.pod(key)).collect()
-    }
-
-    pub(crate) fn pod_disruption_budgets(&self) -> Vec<Arc<PodDisruptionBudget>> {
-        self.pod_disruption_budgets.iter().cloned().collect()
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -10,7 +10,8 @@ use sawhorse_core::{
 use std::{collections::BTreeMap, sync::Arc};
 
 pub(super) fn build(state: &State, now: Timestamp) -> ClusterSnapshot {
-    let pools = state.node_pools.iter().map(|pool| (NodePoolName::from(name_of(&pool.metadata.name)), Arc::clone(pool)));
+    let pools =
+        state.node_pools.iter().map(|pool| (NodePoolName::from(name_of(&pool.metadata.name)), Arc::clone(pool)));
     ClusterSnapshot {
         now,
         node_pools: pools.collect(),

@@ -17,6 +17,12 @@ fn claim(name: &str, provider_id: Option<&str>) -> NodeClaim {
     .unwrap()
 }
 
+fn claim_with_uid(name: &str, uid: &str) -> NodeClaim {
+    let mut claim = claim(name, None);
+    claim.metadata.uid = Some(uid.to_owned());
+    claim
+}
+
 fn node(name: &str, provider_id: &str, patch: Value) -> Node {
     let mut value = json!({"metadata": {"name": name, "uid": name}, "spec": {"providerID": provider_id}});
     json_merge(&mut value, patch);
@@ -117,7 +123,8 @@ fn a_list_makes_the_state_anew() {
     state.apply(pod("old", json!({})));
     let changes = state.reset(vec![pod("new", json!({}))]);
     assert_eq!(changes.len(), 2);
-    let pending: Vec<_> = state.snapshot(Timestamp::UNIX_EPOCH).pending.iter().map(|pod| pod.metadata.name.clone()).collect();
+    let pending: Vec<_> =
+        state.snapshot(Timestamp::UNIX_EPOCH).pending.iter().map(|pod| pod.metadata.name.clone()).collect();
     assert_eq!(pending, [Some("new".to_owned())]);
     assert!(!state.synced(), "other kinds have not been listed");
 }
@@ -132,11 +139,12 @@ fn marks_and_nominations_are_part_of_the_snapshot_and_end_with_the_claim() {
     state.nominate(&name, later);
     let machine = &state.snapshot(now).nodes[0];
     assert_eq!((machine.marked_for_deletion, machine.nominated_until), (true, Some(later)));
-    assert_eq!(state.next_nomination_end(now), Some(later));
     state.delete::<NodeClaim>(&claim("default-a", None).metadata);
     state.apply(claim("default-a", None));
     assert!(state.snapshot(now).nodes.is_empty(), "that object is gone for good");
-    assert_eq!(state.next_nomination_end(now), None);
+    state.apply(claim_with_uid("default-a", "another"));
+    let machine = &state.snapshot(now).nodes[0];
+    assert_eq!((machine.marked_for_deletion, machine.nominated_until), (false, None));
 }
 
 #[test]

@@ -93,7 +93,8 @@ async fn request(ctx: &Context, claim: &NodeClaim) -> Result<LaunchRequest, Clou
         name: name.clone(),
         message: "NodeClass not found on cluster".to_owned(),
     })?;
-    let pool = pool_of(claim.metadata.labels.as_ref()).and_then(|pool| ctx.mirror.read(|state| state.node_pool(pool.as_str())));
+    let pool = pool_of(claim.metadata.labels.as_ref())
+        .and_then(|pool| ctx.mirror.read(|state| state.node_pool(pool.as_str())));
     let pool = pool.unwrap_or_else(|| Arc::new(stand_in(claim)));
     let types = ctx.provider.instance_types(&pool, &node_class).await?;
     let requirements = Requirements::from_specs(&claim.spec.requirements);
@@ -143,7 +144,9 @@ fn machine(launched: Launched) -> LaunchedMachine {
 
 fn refusal(error: &CloudError) -> LaunchOutcome {
     match error {
-        CloudError::InsufficientCapacity { message } => LaunchOutcome::InsufficientCapacity { message: message.clone() },
+        CloudError::InsufficientCapacity { message } => {
+            LaunchOutcome::InsufficientCapacity { message: message.clone() }
+        }
         CloudError::NodeClassNotReady { .. } => LaunchOutcome::NodeClassNotReady { message: error.to_string() },
         CloudError::Rejected { code, .. } => {
             LaunchOutcome::CreateError { reason: as_reason(code), message: error.to_string() }
@@ -195,7 +198,8 @@ mod tests {
         );
         raise_attempt_if_refused(&mut claim, &lost);
         assert_eq!(attempt(&claim), Some(1));
-        let refused = CloudError::Rejected { operation: "CreateFleet", code: "InvalidParameter".into(), message: "x".into() };
+        let refused =
+            CloudError::Rejected { operation: "CreateFleet", code: "InvalidParameter".into(), message: "x".into() };
         raise_attempt_if_refused(&mut claim, &refusal(&refused));
         assert_eq!(attempt(&claim), Some(2));
     }

@@ -34,7 +34,8 @@ pub(super) fn node_pool(pool: &NodePool, facts: &Facts<'_>) -> NodePool {
     let status = after.status.get_or_insert_default();
     status.nodes = Some(used.get(NODES));
     status.resources = used.to_quantities();
-    status.node_class_observed_generation = facts.node_class.and_then(generation_of).or(status.node_class_observed_generation);
+    status.node_class_observed_generation =
+        facts.node_class.and_then(generation_of).or(status.node_class_observed_generation);
     after
 }
 
@@ -62,9 +63,12 @@ fn set_class_readiness(pool: &mut NodePool, facts: &Facts<'_>) {
         Some(ready) if ready.status == conditions::FALSE => {
             pool.set_false(conditions::NODE_CLASS_READY, &ready.reason, &ready.message, now)
         }
-        Some(_) | None => {
-            pool.set_false(conditions::NODE_CLASS_READY, "NodeClassReadinessUnknown", "Node Class Readiness Unknown", now)
-        }
+        Some(_) | None => pool.set_false(
+            conditions::NODE_CLASS_READY,
+            "NodeClassReadinessUnknown",
+            "Node Class Readiness Unknown",
+            now,
+        ),
     };
 }
 
@@ -136,10 +140,17 @@ mod tests {
 
     fn class(ready: &str) -> Ec2NodeClass {
         let mut class = Ec2NodeClass::default();
+        class.initialize_conditions(NOW);
         match ready {
-            "True" => class.dependents().iter().for_each(|dependent| drop(class.set_true(dependent, NOW))),
-            "False" => drop(class.set_false(AMIS_READY, "AMIsNotFound", "no image matches", NOW)),
-            _ => drop(class.initialize_conditions(NOW)),
+            "True" => {
+                for dependent in class.dependents() {
+                    class.set_true(dependent, NOW);
+                }
+            }
+            "False" => {
+                class.set_false(AMIS_READY, "AMIsNotFound", "no image matches", NOW);
+            }
+            _ => {}
         }
         class
     }
@@ -174,7 +185,10 @@ mod tests {
         let status = node_pool(&NodePool::default(), &facts).status.unwrap();
         assert_eq!(status.nodes, Some(1));
         let resources = serde_json::to_value(&status.resources).unwrap();
-        assert_eq!(resources, json!({"cpu": "4", "memory": "8Gi", "ephemeral-storage": "0", "pods": "0", "nodes": "1"}));
+        assert_eq!(
+            resources,
+            json!({"cpu": "4", "memory": "8Gi", "ephemeral-storage": "0", "pods": "0", "nodes": "1"})
+        );
     }
 
     #[test]

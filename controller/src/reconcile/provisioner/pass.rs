@@ -8,12 +8,17 @@ use crate::{
 use jiff::SignedDuration;
 use sawhorse_core::{
     model::{Catalog, ClusterSnapshot, NodeClaimName, PodKey, WhyNot},
-    scheduling::{self, Placement, Results, SchedulingInput, Unschedulable},
+    scheduling::{Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision, solve_while},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How long a pod's failure is not repeated as an event.
 const FAILED_SCHEDULING_WINDOW: SignedDuration = SignedDuration::from_mins(5);
+/// A pass that takes longer is cut short: what it has placed by then is used.
+const MAX_SOLVE: Duration = Duration::from_mins(1);
 /// How many pods one line of the log names.
 const MAX_NAMED: usize = 5;
 
@@ -25,7 +30,7 @@ pub(super) async fn decide_and_create(ctx: &Context, catalog: &Catalog, said: &R
     let alone = ctx.memory.creation.lock().await;
     let snapshot = ctx.snapshot();
     let started = ctx.clock.elapsed();
-    let results = scheduling::solve(&SchedulingInput::provisioning(&snapshot, catalog));
+    let results = solve(ctx, &snapshot, catalog);
     let provisioner = InController { controller: "provisioner".to_owned() };
     ctx.metrics.scheduling_duration.get_or_create(&provisioner).observe(seconds(ctx.clock.elapsed() - started));
     ctx.metrics.unschedulable_pods.get_or_create(&provisioner).set(results.unschedulable.len() as f64);
@@ -41,10 +46,20 @@ pub(super) async fn decide_and_create(ctx: &Context, catalog: &Catalog, said: &R
     reasons
 }
 
+fn solve(ctx: &Context, snapshot: &ClusterSnapshot, catalog: &Catalog) -> Results {
+    let prepared = Prepared::new(snapshot, catalog);
+    let pods = pods_to_provision(snapshot);
+    let input =
+        SchedulingInput { prepared: &prepared, pods: &pods, without: &BTreeSet::new(), reserved_fallback: false };
+    let started = ctx.clock.elapsed();
+    solve_while(&input, &mut || ctx.clock.elapsed() - started < MAX_SOLVE)
+}
+
 fn tell_what_was_found(ctx: &Context, snapshot: &ClusterSnapshot, results: &Results) {
     let planned: usize = results.planned.iter().map(|planned| planned.pods.len()).sum();
     if planned > 0 {
-        let named: Vec<String> = snapshot.pending.iter().take(MAX_NAMED).map(|pod| PodKey::of(pod).to_string()).collect();
+        let named: Vec<String> =
+            snapshot.pending.iter().take(MAX_NAMED).map(|pod| PodKey::of(pod).to_string()).collect();
         let fields = vec![("Pods", named.join(", ")), ("count", snapshot.pending.len().to_string())];
         ctx.decided("provisioner", "found provisionable pod(s)", fields);
         let fields = vec![("nodeclaims", results.planned.len().to_string()), ("pods", planned.to_string())];

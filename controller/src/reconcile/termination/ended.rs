@@ -37,7 +37,11 @@ pub(super) fn say_if_claim_ended(ctx: &Context, before: &NodeClaim, after: &Node
         ctx.metrics.node_claims_instance_termination_duration.get_or_create(&pool).observe(took);
     }
     let id = before.status.as_ref().and_then(|status| status.provider_id.clone()).unwrap_or_default();
-    ctx.decided("nodeclaim.lifecycle", "deleted nodeclaim", vec![("NodeClaim", before.name_any()), ("provider-id", id)]);
+    ctx.decided(
+        "nodeclaim.lifecycle",
+        "deleted nodeclaim",
+        vec![("NodeClaim", before.name_any()), ("provider-id", id)],
+    );
 }
 
 /// A Node whose finalizer went with this write is gone.

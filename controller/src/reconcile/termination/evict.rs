@@ -66,7 +66,12 @@ impl EvictionPace {
 }
 
 /// Tells one pod to go, unless it was told a moment ago; when to come again for it.
-pub(super) async fn tell(ctx: &Context, node: &Node, action: &DrainAction, reason: &str) -> Result<Next, ReconcileError> {
+pub(super) async fn tell(
+    ctx: &Context,
+    node: &Node,
+    action: &DrainAction,
+    reason: &str,
+) -> Result<Next, ReconcileError> {
     match action {
         DrainAction::Evict(pod) => evict(ctx, node, pod, reason).await,
         DrainAction::ForceDelete { pod, grace_seconds } => {
@@ -87,7 +92,8 @@ async fn evict(ctx: &Context, node: &Node, pod: &Pod, reason: &str) -> Result<Ne
         return Ok(Next::At(until));
     }
     let outcome = ctx.apply.evict(pod).await?;
-    let again = ctx.memory.eviction_pace.note(&name, pod, outcome != Eviction::Gone && is_accepted(&outcome), ctx.now());
+    let again =
+        ctx.memory.eviction_pace.note(&name, pod, outcome != Eviction::Gone && is_accepted(&outcome), ctx.now());
     match outcome {
         Eviction::Gone => Ok(Next::OnChange),
         Eviction::Evicted => {
@@ -98,7 +104,8 @@ async fn evict(ctx: &Context, node: &Node, pod: &Pod, reason: &str) -> Result<Ne
         }
         Eviction::Blocked { message, several_budgets } => {
             tracing::debug!(pod = %PodKey::of(pod), message, "the pod cannot be evicted now");
-            let why = if several_budgets { "eviction does not support multiple PDBs" } else { "evicting pod violates a PDB" };
+            let why =
+                if several_budgets { "eviction does not support multiple PDBs" } else { "evicting pod violates a PDB" };
             let text = format!("Failed to drain node, {why} (Pod={})", PodKey::of(pod));
             ctx.apply.events.record(Event::warning(node, "FailedDraining", text));
             Ok(Next::At(again))
