@@ -1,4 +1,5 @@
 //! EC2NodeClass `karpenter.k8s.aws/v1` (spec aws 1).
+#![expect(clippy::duplicated_attributes, reason = "each column of the table repeats the names of its properties")]
 
 use super::NodeSelectorRequirementWithMinValues;
 use k8s_openapi::apimachinery::pkg::{

@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(node_pool(&pool(&json!({}))), "13560453790536877981");
     }
 
-    fn class(spec: Value) -> Ec2NodeClass {
+    fn class(spec: &Value) -> Ec2NodeClass {
         serde_json::from_value(json!({
             "apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass", "metadata": { "name": "default" }, "spec": spec,
         }))
@@ -182,7 +182,7 @@ mod tests {
         let base = json!({ "role": "node", "amiSelectorTerms": [{ "alias": "al2023@latest" }] });
         let mut changed = base.clone();
         merge(&mut changed, &change);
-        let (before, after) = (class(base), class(changed));
+        let (before, after) = (class(&base), class(&changed));
         assert_eq!(ec2_node_class(&before, None) != ec2_node_class(&after, None), changes);
         assert_ne!(ec2_node_class(&before, None), ec2_node_class(&before, Some("ca")));
     }

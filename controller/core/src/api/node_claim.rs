@@ -1,4 +1,5 @@
 //! NodeClaim `karpenter.sh/v1` (spec core 1.5), and the parts it shares with NodePool.
+#![expect(clippy::duplicated_attributes, reason = "each column of the table repeats the names of its properties")]
 
 use super::{GoDuration, NillableDuration};
 use k8s_openapi::{

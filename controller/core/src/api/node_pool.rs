@@ -1,4 +1,5 @@
 //! NodePool `karpenter.sh/v1` (spec core 1.2–1.4).
+#![expect(clippy::duplicated_attributes, reason = "each column of the table repeats the names of its properties")]
 
 use super::{
     Budget, GoDuration, NillableDuration, NodeClassReference, NodeSelectorRequirementWithMinValues, ResourceList,

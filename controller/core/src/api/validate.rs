@@ -237,7 +237,7 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
-    fn pool(spec: Value) -> NodePool {
+    fn pool(spec: &Value) -> NodePool {
         let mut pool: NodePool = serde_json::from_value(json!({
             "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": { "name": "default" }, "spec": spec,
         }))
@@ -249,8 +249,8 @@ mod tests {
         pool
     }
 
-    fn requirements(list: Value) -> NodePool {
-        pool(json!({ "template": { "spec": { "requirements": list } } }))
+    fn requirements(list: &Value) -> NodePool {
+        pool(&json!({ "template": { "spec": { "requirements": list } } }))
     }
 
     #[rstest]
@@ -273,7 +273,7 @@ mod tests {
         "only 1 of the values"
     )]
     fn requirement_rules(#[case] list: Value, #[case] expected: &str) {
-        let problems: Vec<String> = validate(&requirements(list)).iter().map(Problem::to_string).collect();
+        let problems: Vec<String> = validate(&requirements(&list)).iter().map(Problem::to_string).collect();
         if expected.is_empty() {
             assert_eq!(problems, Vec::<String>::new());
         } else {
@@ -297,14 +297,14 @@ mod tests {
     #[case::static_limits(json!({ "replicas": 1, "limits": { "cpu": 1 } }), "only 'limits.nodes'")]
     #[case::budget(json!({ "disruption": { "budgets": [{ "nodes": "1", "schedule": "@bogus", "duration": "1h" }] } }), "`@bogus`")]
     fn other_rules(#[case] spec: Value, #[case] expected: &str) {
-        let problems: Vec<String> = validate(&pool(spec)).iter().map(Problem::to_string).collect();
+        let problems: Vec<String> = validate(&pool(&spec)).iter().map(Problem::to_string).collect();
         assert!(problems.len() == 1 && problems[0].contains(expected), "{problems:?}");
     }
 
     #[test]
     fn all_problems_are_returned() {
         let mut pool =
-            requirements(json!([{ "key": "karpenter.sh/x", "operator": "Gt", "values": ["a!"], "minValues": 99 }]));
+            requirements(&json!([{ "key": "karpenter.sh/x", "operator": "Gt", "values": ["a!"], "minValues": 99 }]));
         pool.spec.template.spec.node_class_ref = super::super::NodeClassReference::default();
         assert_eq!(validate(&pool).len(), 7, "{:?}", validate(&pool));
     }

@@ -68,7 +68,7 @@ impl PoolTotals {
     }
 }
 
-fn is_balanced(candidate: &Candidate, snapshot: &ClusterSnapshot) -> bool {
+pub(super) fn is_balanced(candidate: &Candidate, snapshot: &ClusterSnapshot) -> bool {
     pool_of(candidate, snapshot)
         .is_some_and(|pool| pool.spec.disruption.consolidation_policy == ConsolidationPolicy::Balanced)
 }

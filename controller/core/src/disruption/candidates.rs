@@ -148,12 +148,7 @@ pub(super) fn price_of(types: &[Arc<InstanceType>], of_node: &BTreeMap<String, S
     let name = of_node.get(labels::INSTANCE_TYPE)?;
     let zone = of_node.get(labels::ZONE)?;
     let capacity_type = CapacityType::parse(of_node.get(labels::CAPACITY_TYPE)?)?;
-    let position = types.binary_search_by(|instance_type| instance_type.name.as_str().cmp(name)).ok();
-    let instance_type = match position {
-        Some(position) => &types[position],
-        // A catalog that is not in order is slower to search, not wrong.
-        None => types.iter().find(|instance_type| instance_type.name == *name)?,
-    };
+    let instance_type = find_type(types, name)?;
     let reservation = of_node.get(labels::CAPACITY_RESERVATION_ID);
     instance_type
         .offerings
@@ -161,6 +156,14 @@ pub(super) fn price_of(types: &[Arc<InstanceType>], of_node: &BTreeMap<String, S
         .filter(|offering| offering.zone == *zone && offering.capacity_type == capacity_type)
         .min_by_key(|offering| (reservation != offering.reservation_id.as_ref(), offering.price))
         .map(|offering| offering.price)
+}
+
+/// The type of that name. Catalogs are sorted by name; one that is not is slower to search, not wrong.
+pub(super) fn find_type<'a>(types: &'a [Arc<InstanceType>], name: &str) -> Option<&'a Arc<InstanceType>> {
+    match types.binary_search_by(|own| own.name.as_str().cmp(name)) {
+        Ok(position) => types.get(position),
+        Err(_) => types.iter().find(|own| own.name == name),
+    }
 }
 
 /// The pool of a candidate; its being there is one of the conditions for being a candidate.

@@ -2,7 +2,7 @@
 
 use super::{
     Candidate, Command, Method, Move, Tried, WhyKept,
-    candidates::pool_of,
+    candidates::{find_type, pool_of},
     decide::{MAX_EVALUATIONS, Pass},
     emptiness,
     replacement::{Rules, cheaper, not_the_same_again},
@@ -88,7 +88,7 @@ pub(super) fn find_single(pass: &mut Pass<'_>) -> Option<Command> {
 
 fn evaluate_single(pass: &mut Pass<'_>, candidate: &Candidate) -> Result<Consolidation, WhyKept> {
     // No replacement saves more than deleting would: where not even that is worth it nothing has to be simulated.
-    if let Some(why) = pass.totals().objection(&[candidate], candidate.price, pass.input.snapshot) {
+    if let Some(why) = pass.unbalanced(&[candidate], candidate.price) {
         return Err(why);
     }
     evaluate(pass, &[candidate], false)
@@ -96,6 +96,9 @@ fn evaluate_single(pass: &mut Pass<'_>, candidate: &Candidate) -> Result<Consoli
 
 /// Whether `candidates` can become nothing or one machine that costs less.
 pub(super) fn evaluate(pass: &mut Pass<'_>, candidates: &[&Candidate], multi: bool) -> Result<Consolidation, WhyKept> {
+    if let Some(why) = pass.bound().objection(candidates) {
+        return Err(why);
+    }
     pass.evaluations += 1;
     let simulated = pass.simulator().without(candidates)?;
     let mut replacements = simulated.planned;
@@ -113,7 +116,7 @@ pub(super) fn evaluate(pass: &mut Pass<'_>, candidates: &[&Candidate], multi: bo
     }
     let before: Price = candidates.iter().map(|candidate| candidate.price).sum();
     let after: Price = replacements.iter().map(|planned| planned.cheapest_price).sum();
-    let objection = pass.totals().objection(candidates, before.saturating_sub(after), pass.input.snapshot);
+    let objection = pass.unbalanced(candidates, before.saturating_sub(after));
     objection.map_or(Ok(Consolidation { replacements, moves: simulated.moves }), Err)
 }
 
@@ -152,7 +155,7 @@ pub(super) fn objection(candidate: &Candidate, snapshot: &ClusterSnapshot, catal
         return Some(WhyKept::StaticPool(candidate.node_pool.clone()));
     }
     let Some(name) = &candidate.instance_type else { return Some(WhyKept::MissingLabel(labels::INSTANCE_TYPE)) };
-    if !catalog.of(&candidate.node_pool).iter().any(|own| own.name == *name) {
+    if find_type(catalog.of(&candidate.node_pool), name).is_none() {
         return Some(WhyKept::InstanceTypeNotFound(name.clone()));
     }
     if candidate.capacity_type.is_none() {

@@ -2,16 +2,18 @@
 
 use super::{
     BudgetUse, Candidate, Command, CommandId, Method, WhyKept,
-    balanced::PoolTotals,
+    balanced::{PoolTotals, is_balanced},
+    bound::Bound,
     budgets::Budgets,
     candidates::{Survey, earlier, survey},
     consolidation, drift, emptiness,
+    memory::{self, ConsolidationMemory},
     orchestration::CommandRecord,
     simulate::Simulator,
 };
 use crate::{
     lifecycle::{About, Event},
-    model::{Catalog, ClusterSnapshot, NodeClaimName},
+    model::{Catalog, ClusterSnapshot, NodeClaimName, Price},
 };
 use jiff::Timestamp;
 use std::{
@@ -73,6 +75,7 @@ pub(super) struct Pass<'a> {
     pub(super) evaluations: u32,
     simulator: OnceCell<Simulator<'a>>,
     totals: OnceCell<PoolTotals>,
+    bound: OnceCell<Bound>,
 }
 
 impl<'a> Pass<'a> {
@@ -91,6 +94,7 @@ impl<'a> Pass<'a> {
             evaluations: 0,
             simulator: OnceCell::new(),
             totals: OnceCell::new(),
+            bound: OnceCell::new(),
         }
     }
 
@@ -98,8 +102,17 @@ impl<'a> Pass<'a> {
         self.simulator.get_or_init(|| Simulator::new(self.input.snapshot, self.input.catalog))
     }
 
-    pub(super) fn totals(&self) -> &PoolTotals {
-        self.totals.get_or_init(|| PoolTotals::new(self.input.snapshot, self.input.catalog))
+    /// Why moving `candidates` for `savings` is not worth it for a pool that weighs them; none where no pool does.
+    pub(super) fn unbalanced(&self, candidates: &[&Candidate], savings: Price) -> Option<WhyKept> {
+        if !candidates.iter().any(|candidate| is_balanced(candidate, self.input.snapshot)) {
+            return None;
+        }
+        let totals = self.totals.get_or_init(|| PoolTotals::new(self.input.snapshot, self.input.catalog));
+        totals.objection(candidates, savings, self.input.snapshot)
+    }
+
+    pub(super) fn bound(&self) -> &Bound {
+        self.bound.get_or_init(|| Bound::new(self.input.snapshot, self.input.catalog))
     }
 
     /// The first reason stands.
@@ -135,22 +148,37 @@ impl<'a> Pass<'a> {
 /// Decides what to disrupt. While a command waits to be looked at again nothing new is found, as in the reference, whose loop
 /// stands still for that time.
 pub fn decide(input: &DisruptionInput<'_>) -> DisruptionDecision {
+    look(input, &mut ConsolidationMemory::default())
+}
+
+/// [`decide`] that does not look again for consolidations where it found none before: what it looks at is the same, though
+/// the snapshot is not. It looks again after five minutes all the same.
+pub fn decide_remembering(input: &DisruptionInput<'_>, memory: &mut ConsolidationMemory) -> DisruptionDecision {
+    let mut decision = look(input, memory);
+    decision.next_check = earlier(decision.next_check, memory.wakes_at().filter(|at| *at > input.snapshot.now));
+    decision
+}
+
+fn look(input: &DisruptionInput<'_>, memory: &mut ConsolidationMemory) -> DisruptionDecision {
     let mut pass = Pass::new(input, None);
     if let Some(validate_at) = input.running.iter().filter_map(CommandRecord::validate_at).min() {
         let mut decision = pass.conclude(Vec::new());
         decision.next_check = earlier(decision.next_check, Some(validate_at));
         return decision;
     }
-    for method in Method::ALL {
-        let commands = match method {
-            Method::Emptiness => emptiness::find(&mut pass),
-            Method::Drift => drift::find(&mut pass),
-            Method::MultiNodeConsolidation => consolidation::find_multi(&mut pass),
-            Method::SingleNodeConsolidation => consolidation::find_single(&mut pass),
-        };
-        if let Some(command) = commands {
-            return pass.conclude(vec![command]);
+    if let Some(command) = emptiness::find(&mut pass).or_else(|| drift::find(&mut pass)) {
+        return pass.conclude(vec![command]);
+    }
+    let fingerprint = memory::fingerprint(&pass);
+    if let Some(kept) = memory.recall(&pass, fingerprint) {
+        for (name, why) in kept {
+            pass.kept.entry(name.clone()).or_insert_with(|| why.clone());
         }
+    } else if let Some(command) = consolidation::find_multi(&mut pass).or_else(|| consolidation::find_single(&mut pass))
+    {
+        return pass.conclude(vec![command]);
+    } else if pass.evaluations < MAX_EVALUATIONS {
+        memory.remember(&pass, fingerprint);
     }
     pass.conclude(Vec::new())
 }

@@ -5,13 +5,16 @@
 //! 1. `candidates` — which machines may be disrupted at all
 //! 2. `budgets` — how many of each pool
 //! 3. `emptiness`, `drift`, `consolidation` — the methods; `simulate` asks [`crate::scheduling`] what would become of the
-//!    pods, `replacement` looks for something cheaper, `balanced` weighs savings against disruption
+//!    pods, `bound` spares most of the asking, `replacement` looks for something cheaper, `balanced` weighs savings against
+//!    disruption
 //! 4. [`orchestration`] — sees a command through, one step at a time; `validate` looks again before anything is done
 //!
-//! A pass costs nothing while the snapshot, the catalog and the running commands are the same and
-//! [`DisruptionDecision::next_check`] has not come: its answer would be the same.
+//! A pass need not be made while the snapshot, the catalog and the running commands are the same and
+//! [`DisruptionDecision::next_check`] has not come: its answer would be the same. Between passes, [`decide_remembering`] also
+//! spares consolidation where what it looks at is the same though the snapshot is not.
 
 mod balanced;
+mod bound;
 mod budgets;
 mod candidates;
 mod command;
@@ -21,6 +24,7 @@ mod decide;
 mod do_not_disrupt;
 mod drift;
 mod emptiness;
+mod memory;
 pub mod orchestration;
 mod pdb;
 mod replacement;
@@ -31,8 +35,9 @@ mod why_kept;
 pub use budgets::BudgetUse;
 pub use command::{Candidate, Command, CommandId, Decision, Method, Move, MoveTo};
 pub use cost::DisruptionCost;
-pub use decide::{DisruptionDecision, DisruptionInput, Tried, decide};
+pub use decide::{DisruptionDecision, DisruptionInput, Tried, decide, decide_remembering};
 pub use do_not_disrupt::DoNotDisrupt;
+pub use memory::ConsolidationMemory;
 pub use validate::{Rejected, revalidate};
 pub use why_kept::{KeptEvent, WhyKept};
 

@@ -159,7 +159,9 @@ fn a_replacement_is_usable_before_anything_is_given_back() {
 #[test]
 fn a_replacement_that_goes_undoes_the_command() {
     let mut world = World::new(Method::Drift, &["a"], 1);
-    (0..3).for_each(|now| drop(world.step(now)));
+    for now in 0..3 {
+        world.step(now);
+    }
     world.snapshot.nodes.retain(|own| own.name() != "new-0");
     world.step(10);
     assert_eq!(world.record.phase, Phase::RolledBack(WhyRolledBack::ReplacementDeleted("new-0".into())));
@@ -186,7 +188,9 @@ fn a_replacement_that_cannot_be_created_undoes_the_command() {
 #[test]
 fn a_command_that_takes_too_long_is_undone_and_its_replacement_stays() {
     let mut world = World::new(Method::Drift, &["a"], 1);
-    (0..3).for_each(|now| drop(world.step(now)));
+    for now in 0..3 {
+        world.step(now);
+    }
     world.step(599);
     assert_eq!(world.record.phase.code(), "waiting");
     world.step(600);

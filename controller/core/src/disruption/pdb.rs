@@ -59,7 +59,8 @@ impl<'a> PodBudgets<'a> {
         match matching.as_slice() {
             [] => None,
             [budget] => {
-                let blocks = budget.disruptions_allowed <= 0 && !(budget.spares_unready && !is_ready(pod));
+                let spared = budget.spares_unready && !is_ready(pod);
+                let blocks = budget.disruptions_allowed <= 0 && !spared;
                 let budget = format!("{namespace}/{}", budget.name);
                 blocks.then(|| WhyKept::PodDisruptionBudget { pod: PodKey::of(pod), budget })
             }

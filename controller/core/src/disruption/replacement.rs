@@ -41,10 +41,10 @@ pub(super) fn cheaper(
         // Pinned to spot, so that a failed spot launch is not followed by a dearer on-demand one.
         let requirements = pinned_to_spot(&planned.requirements);
         let types = types.into_iter().filter(|own| own.cheapest(&requirements).is_some()).collect();
-        return Ok(narrowed(planned, types, requirements));
+        return Ok(narrowed(planned, types, &requirements));
     }
     let requirements = planned.requirements.clone();
-    Ok(narrowed(planned, types, requirements))
+    Ok(narrowed(planned, types, &requirements))
 }
 
 fn spot_for_spot(planned: PlannedNodeClaim, price: Price, rules: Rules) -> Result<PlannedNodeClaim, WhyKept> {
@@ -60,7 +60,7 @@ fn spot_for_spot(planned: PlannedNodeClaim, price: Price, rules: Rules) -> Resul
         let needed = types_for_min_values(&types, &requirements).unwrap_or(types.len());
         types.truncate(needed.max(MIN_SPOT_TO_SPOT_TYPES));
     }
-    Ok(narrowed(planned, types, requirements))
+    Ok(narrowed(planned, types, &requirements))
 }
 
 /// For several machines: if the replacement could be of a candidate's type, only types cheaper than the cheapest such
@@ -76,7 +76,7 @@ pub(super) fn not_the_same_again(
     let Some(cheapest) = same.map(|candidate| candidate.price).min() else { return Ok(planned) };
     let types = types_below(&planned, &planned.requirements, cheapest)?;
     let requirements = planned.requirements.clone();
-    Ok(narrowed(planned, types, requirements))
+    Ok(narrowed(planned, types, &requirements))
 }
 
 /// The types whose worst launch costs less than `price`, cheapest first.
@@ -169,16 +169,16 @@ fn types_for_min_values(types: &[Arc<InstanceType>], requirements: &Requirements
 fn narrowed(
     mut planned: PlannedNodeClaim,
     mut types: Vec<Arc<InstanceType>>,
-    requirements: Requirements,
+    requirements: &Requirements,
 ) -> PlannedNodeClaim {
-    let cheapest = |own: &InstanceType| own.cheapest(&requirements).map_or(Price::MAX, |offering| offering.price);
+    let cheapest = |own: &InstanceType| own.cheapest(requirements).map_or(Price::MAX, |offering| offering.price);
     types.sort_by(|a, b| (cheapest(a), &a.name).cmp(&(cheapest(b), &b.name)));
     let min_values = requirements.get(labels::INSTANCE_TYPE).and_then(Requirement::min_values);
     let mut narrowed = requirements.clone();
     narrowed.remove(labels::INSTANCE_TYPE);
     let names = types.iter().map(|own| own.name.as_str());
     narrowed.add(Requirement::new(labels::INSTANCE_TYPE, Operator::In, names).with_min_values(min_values));
-    if let Some((price, launch)) = first_launch(&types, &requirements) {
+    if let Some((price, launch)) = first_launch(&types, requirements) {
         planned.cheapest_price = price;
         planned.launch = launch;
     }

@@ -403,23 +403,28 @@ fn on_demand_becomes_spot_and_stays_pinned_to_it() {
         && event.message == "Consolidation candidate: replace: [a] -> [1 replacement] (savings: $0.36)"));
 }
 
+/// Three machines of three CPUs each cannot become two, and one of the same kind would not hold their pods.
 #[test]
-fn two_machines_become_one_of_a_smaller_kind_but_never_one_of_the_same_kind() {
-    let decision =
-        World::new(pool(&json!({})), vec![on_demand("a", "t8", &[3500]), on_demand("b", "t8", &[3500])]).decide();
-    assert_eq!(commands(&decision), ["single-node delete [a] -> []"]);
-    let apart = json!({ "spec": { "nodeSelector": { "kubernetes.io/hostname": "nowhere" } } });
-    let stuck = World::new(pool(&json!({})), vec![with_pod(on_demand("a", "t8", &[]), 100, &apart)]).decide();
-    assert_eq!(kept(&stuck), ["a pods-do-not-fit"]);
+fn several_machines_become_one_larger_machine_where_that_is_cheaper() {
+    let machines = vec![on_demand("a", "t8", &[3500]), on_demand("b", "t8", &[3600]), on_demand("c", "t4", &[3500])];
+    let mut world = World::new(pool(&json!({})), machines);
+    let large = instance_type("l11", 11, 30, false);
+    world.catalog.by_pool.insert("default".into(), Arc::from([vec![large], types()].concat()));
+    assert_eq!(commands(&world.decide()), ["multi-node replace [a b c] -> [l11]"]);
 }
 
-#[rstest]
-#[case::worth_it(&[500, 500, 500], "single-node delete")]
-fn balanced_lets_through_what_is_worth_it(#[case] _pods: &[i64], #[case] expected: &str) {
+#[test]
+fn a_pod_that_fits_nowhere_keeps_its_machine() {
+    let apart = json!({ "spec": { "nodeSelector": { "example.com/rack": "nowhere" } } });
+    assert_eq!(kept(&one(with_pod(on_demand("a", "t8", &[]), 100, &apart))), ["a pods-do-not-fit"]);
+}
+
+#[test]
+fn balanced_lets_through_what_is_worth_it() {
     let balanced = json!({ "spec": { "disruption": { "consolidationPolicy": "Balanced" } } });
     let machines = vec![on_demand("a", "t4", &[500]), on_demand("b", "t4", &[1000, 1000, 1000])];
     let decision = World::new(pool(&balanced), machines).decide();
-    assert!(commands(&decision)[0].starts_with(expected), "{:?}", commands(&decision));
+    assert_eq!(commands(&decision), ["single-node delete [a] -> []"]);
 }
 
 #[test]
@@ -506,4 +511,69 @@ fn a_consolidation_is_given_up_when_its_pods_need_something_else() {
     let frozen = pool(&json!({ "spec": { "disruption": { "budgets": [{ "nodes": "0" }] } } }));
     world.snapshot.node_pools.insert("default".into(), Arc::new(frozen));
     assert_eq!(revalidate(&command, &world.input()).unwrap_err().code(), "budget");
+}
+
+#[test]
+fn a_full_machine_is_kept_without_a_simulation_and_for_the_same_reason() {
+    let world = World::new(pool(&json!({})), vec![on_demand("a", "t4", &[3500]), on_demand("b", "t4", &[3500])]);
+    let input = world.input();
+    let pass = decide::Pass::new(&input, None);
+    for candidate in &pass.survey.candidates {
+        let by_bound = pass.bound().objection(&[candidate]).unwrap();
+        let simulated = pass.simulator().without(&[candidate]).unwrap().planned.remove(0);
+        let rules = replacement::Rules { multi: false, spot_to_spot: false };
+        let by_simulation = replacement::cheaper(simulated, &[candidate], rules).unwrap_err();
+        assert_eq!(by_bound, by_simulation);
+    }
+}
+
+proptest::proptest! {
+    /// Whatever the pods and machines, the bound rules nothing out that a simulation finds.
+    #[test]
+    fn the_bound_errs_on_one_side_only(machines in proptest::collection::vec((0_usize..4, proptest::collection::vec(1_i64..4000, 1..5)), 1..5)) {
+        let names = ["t2", "t4", "t8", "t16"];
+        let nodes = machines.iter().enumerate().map(|(index, (size, pods))| on_demand(&format!("n{index}"), names[*size], pods));
+        let world = World::new(pool(&json!({})), nodes.collect());
+        let input = world.input();
+        let pass = decide::Pass::new(&input, None);
+        for candidate in &pass.survey.candidates {
+            let Some(_) = pass.bound().objection(&[candidate]) else { continue };
+            let rules = replacement::Rules { multi: false, spot_to_spot: false };
+            if let Ok(found) = pass.simulator().without(&[candidate]) {
+                proptest::prop_assert!(!found.planned.is_empty(), "{} can be deleted", candidate.node);
+                let single = found.planned.len() == 1;
+                let cheaper = found.planned.into_iter().next().map(|planned| replacement::cheaper(planned, &[candidate], rules));
+                proptest::prop_assert!(!single || cheaper.is_some_and(|cheaper| cheaper.is_err()), "{} can be replaced", candidate.node);
+            }
+        }
+    }
+}
+
+#[test]
+fn consolidation_sleeps_while_all_that_it_looks_at_is_the_same() {
+    let mut world = World::new(pool(&json!({})), vec![on_demand("a", "t4", &[3500]), on_demand("b", "t4", &[3500])]);
+    let mut memory = ConsolidationMemory::default();
+    let first = decide_remembering(&world.input(), &mut memory);
+    assert_eq!(kept(&first), ["a not-cheaper", "b not-cheaper"]);
+    assert_eq!(first.next_check, Some(at(1300)));
+    // A heartbeat is not looked at: what was found before is told again.
+    Arc::make_mut(world.snapshot.nodes[0].node.as_mut().unwrap()).metadata.resource_version = Some("2".to_owned());
+    world.snapshot.now = at(1299);
+    assert_eq!(kept(&decide_remembering(&world.input(), &mut memory)), kept(&first));
+    // A pod that has gone is.
+    world.snapshot.nodes[1].pods.clear();
+    assert_eq!(commands(&decide_remembering(&world.input(), &mut memory)), ["emptiness delete [b] -> []"]);
+    world.snapshot.nodes[1] = on_demand("b", "t4", &[100]);
+    assert_eq!(commands(&decide_remembering(&world.input(), &mut memory)), ["single-node delete [a] -> []"]);
+}
+
+#[test]
+fn cheaper_types_wake_consolidation() {
+    let mut world = World::new(pool(&json!({})), vec![on_demand("a", "t2", &[1500])]);
+    let mut memory = ConsolidationMemory::default();
+    assert_eq!(commands(&decide_remembering(&world.input(), &mut memory)), Vec::<String>::new());
+    let mut cheaper = types();
+    cheaper.insert(0, instance_type("n2", 2, 8, false));
+    world.catalog.by_pool.insert("default".into(), Arc::from(cheaper));
+    assert_eq!(commands(&decide_remembering(&world.input(), &mut memory)), ["single-node replace [a] -> [n2]"]);
 }

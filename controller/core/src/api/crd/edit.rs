@@ -41,7 +41,7 @@ impl Schema {
         for step in path.split('.').filter(|step| !step.is_empty()) {
             let name = step.trim_end_matches(['[', ']', '{', '}']);
             schema = &mut schema["properties"][name];
-            for suffix in step[name.len()..].as_bytes().chunks(2) {
+            for suffix in step.as_bytes()[name.len()..].chunks(2) {
                 schema = &mut schema[if suffix == b"[]" { "items" } else { "additionalProperties" }];
             }
         }

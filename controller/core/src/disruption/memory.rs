@@ -1,0 +1,105 @@
+//! Not looking twice for what was not there (spec core 4.7, Sleeping between changes).
+//!
+//! The reference goes by an epoch that some changes move; what it forgets to count is found minutes late. Here everything that
+//! consolidation looks at is put into one number, and only while that stays the same it sleeps.
+
+use super::{WhyKept, decide::Pass};
+use crate::{
+    lifecycle::later,
+    model::{Catalog, PodKey, StateNode, is_provisionable, is_terminal, is_terminating, pod_spec},
+};
+use jiff::Timestamp;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+/// After so long it looks again, whatever it has seen.
+const SLEEP: Duration = Duration::from_mins(5);
+
+/// What [`super::decide_remembering`] keeps between passes. Forgetting it costs time and nothing else.
+#[derive(Clone, Debug, Default)]
+pub struct ConsolidationMemory {
+    nothing: Option<Nothing>,
+}
+
+/// Where consolidation found nothing.
+#[derive(Clone, Debug)]
+struct Nothing {
+    fingerprint: u64,
+    catalog: Catalog,
+    at: Timestamp,
+    kept: BTreeMap<String, WhyKept>,
+}
+
+impl ConsolidationMemory {
+    /// Why each machine was kept, if consolidation has looked at just this and found nothing.
+    pub(super) fn recall(&self, pass: &Pass<'_>, fingerprint: u64) -> Option<&BTreeMap<String, WhyKept>> {
+        let nothing = self.nothing.as_ref().filter(|nothing| nothing.fingerprint == fingerprint)?;
+        let awake = pass.input.snapshot.now >= later(nothing.at, SLEEP);
+        (!awake && same_catalog(&nothing.catalog, pass.input.catalog)).then_some(&nothing.kept)
+    }
+
+    /// Remembers that nothing was found.
+    pub(super) fn remember(&mut self, pass: &Pass<'_>, fingerprint: u64) {
+        let (catalog, at) = (pass.input.catalog.clone(), pass.input.snapshot.now);
+        self.nothing = Some(Nothing { fingerprint, catalog, at, kept: pass.kept.clone() });
+    }
+
+    /// When it looks again, whatever it has seen.
+    pub(super) fn wakes_at(&self) -> Option<Timestamp> {
+        self.nothing.as_ref().map(|nothing| later(nothing.at, SLEEP))
+    }
+}
+
+/// Types are immutable and shared, so that the same one is the same object; holding them keeps that true.
+fn same_catalog(a: &Catalog, b: &Catalog) -> bool {
+    let same_types = |a: &[Arc<_>], b: &[Arc<_>]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b));
+    a.by_pool.len() == b.by_pool.len()
+        && a.by_pool.iter().zip(&b.by_pool).all(|(a, b)| a.0 == b.0 && (Arc::ptr_eq(a.1, b.1) || same_types(a.1, b.1)))
+}
+
+/// All that consolidation looks at, but for the catalog and the time.
+pub(super) fn fingerprint(pass: &Pass<'_>) -> u64 {
+    let snapshot = pass.input.snapshot;
+    let mut hash = DefaultHasher::new();
+    snapshot.nodes.iter().for_each(|machine| hash_machine(machine, &mut hash));
+    for candidate in &pass.survey.candidates {
+        let quiet = super::emptiness::objection(candidate, snapshot).is_none();
+        (candidate.node_claim.as_str(), candidate.cost.units(), candidate.price, quiet).hash(&mut hash);
+    }
+    pass.survey.kept.iter().for_each(|(name, why)| (name, why.code()).hash(&mut hash));
+    for pod in snapshot.pending.iter().filter(|pod| is_provisionable(pod)) {
+        (PodKey::of(pod), &pod.metadata.uid).hash(&mut hash);
+    }
+    for (name, pool) in &snapshot.node_pools {
+        (name.as_str(), serde_json::to_string(&pool.spec).unwrap_or_default()).hash(&mut hash);
+    }
+    for daemons in &snapshot.daemon_sets {
+        (&daemons.metadata.uid, &daemons.metadata.name, daemons.metadata.generation).hash(&mut hash);
+    }
+    for budget in pass.budgets.uses() {
+        (budget.node_pool.as_str(), budget.reason.as_str(), budget.left()).hash(&mut hash);
+    }
+    hash.finish()
+}
+
+fn hash_machine(machine: &StateNode, hash: &mut DefaultHasher) {
+    (machine.name(), machine.is_initialized(), machine.is_going_away()).hash(hash);
+    if let Some(node) = &machine.node {
+        node.metadata.labels.hash(hash);
+        for taint in node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()) {
+            (&taint.key, &taint.value, &taint.effect).hash(hash);
+        }
+        let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+        allocatable.into_iter().flatten().for_each(|(name, amount)| (name, &amount.0).hash(hash));
+    }
+    for pod in &machine.pods {
+        (&pod.metadata.namespace, &pod.metadata.name, &pod.metadata.uid, &pod.metadata.labels).hash(hash);
+        (is_terminal(pod), is_terminating(pod), pod.metadata.generation).hash(hash);
+        let requests = pod_spec(pod).containers.iter().filter_map(|own| own.resources.as_ref()?.requests.as_ref());
+        requests.flatten().for_each(|(name, amount)| (name, &amount.0).hash(hash));
+    }
+}
