@@ -19,6 +19,10 @@ pub(crate) enum Problem {
     Duplicate(Value),
     /// Longer than so many bytes.
     TooLong(usize),
+    /// More than so many items: found, allowed.
+    TooMany(usize, usize),
+    /// The value has the wrong type.
+    TypeInvalid(Value),
     /// The value names something that does not exist.
     NotFound(Value),
 }
@@ -76,7 +80,7 @@ impl FieldError {
     fn head(&self) -> String {
         match &self.problem {
             Problem::Required => "Required value".into(),
-            Problem::Invalid(value) => format!("Invalid value: {}", shown(value)),
+            Problem::Invalid(value) | Problem::TypeInvalid(value) => format!("Invalid value: {}", shown(value)),
             Problem::NotSupported(value, supported) => {
                 let quoted: Vec<String> = supported.iter().map(|value| format!("\"{value}\"")).collect();
                 format!("Unsupported value: {}: supported values: {}", shown(value), quoted.join(", "))
@@ -84,6 +88,7 @@ impl FieldError {
             Problem::Forbidden => "Forbidden".into(),
             Problem::Duplicate(value) => format!("Duplicate value: {}", shown(value)),
             Problem::TooLong(limit) => format!("Too long: may not be more than {limit} bytes"),
+            Problem::TooMany(found, limit) => format!("Too many: {found}: must have at most {limit} items"),
             Problem::NotFound(value) => format!("Not found: {}", shown(value)),
         }
     }
@@ -101,6 +106,8 @@ impl FieldError {
             Problem::Forbidden => "FieldValueForbidden",
             Problem::Duplicate(_) => "FieldValueDuplicate",
             Problem::TooLong(_) => "FieldValueTooLong",
+            Problem::TooMany(..) => "FieldValueTooMany",
+            Problem::TypeInvalid(_) => "FieldValueTypeInvalid",
             Problem::NotFound(_) => "FieldValueNotFound",
         }
     }

@@ -13,6 +13,7 @@ mod pod_rules;
 mod quantity;
 
 pub(crate) use metadata::validate_metadata;
+pub(crate) use quantity::Quantity;
 
 use super::{
     field_error::FieldError,
@@ -27,7 +28,6 @@ use super::{
     verbs::update::Part,
 };
 use jiff::Timestamp;
-use quantity::Quantity;
 use serde_json::{Value, json};
 
 /// Members whose values are quantities, wherever they stand in a built-in kind.

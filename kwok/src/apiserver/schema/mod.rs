@@ -1,12 +1,27 @@
 //! Schemas of custom resources: defaults, pruning, validation.
+//!
+//! - [`node`] — a schema, read once
+//! - [`prune`], [`defaults`], [`validate`], [`format`] — what it does to objects
+//! - [`rules`] — its rules in CEL; [`cel_value`], [`functions`] — what they see and can call
 
-use super::field_error::FieldError;
+mod cel_value;
+mod defaults;
+mod format;
+mod functions;
+mod node;
+mod prune;
+mod rules;
+mod validate;
+
+use super::field_error::{FieldError, Problem};
+use node::Node;
 use serde_json::Value;
 
 /// A CustomResourceDefinition version's `openAPIV3Schema`, made ready for use once.
 #[derive(Debug)]
 pub(crate) struct Schema {
     source: Value,
+    root: Node,
 }
 
 impl Schema {
@@ -15,48 +30,57 @@ impl Schema {
     /// # Errors
     /// What is wrong with the schema.
     pub(crate) fn compile(source: &Value) -> Result<Self, Vec<FieldError>> {
-        if source.get("type").and_then(Value::as_str) == Some("object") {
-            return Ok(Self { source: source.clone() });
+        if source.get("type").and_then(Value::as_str) != Some("object") {
+            let found = source.get("type").cloned().unwrap_or_default();
+            return Err(vec![FieldError::invalid(".type", found, "must be object at the root")]);
         }
-        let found = source.get("type").cloned().unwrap_or_default();
-        Err(vec![FieldError::invalid(".type", found, "must be object at the root")])
+        let mut errors = Vec::new();
+        let root = Node::read(source, "", 0, &mut errors);
+        if errors.is_empty() { Ok(Self { source: source.clone(), root }) } else { Err(errors) }
     }
 
     /// The schema as written, for OpenAPI documents.
-    #[expect(dead_code, reason = "the OpenAPI documents of custom resources, the next step of `openapi`, read it")]
     pub(crate) fn source(&self) -> &Value {
         &self.source
     }
 
     /// Removes the fields that the schema does not know, and returns their paths, e.g. `spec.foo`.
-    pub(crate) fn prune(&self, _object: &mut Value) -> Vec<String> {
-        Vec::new()
+    pub(crate) fn prune(&self, object: &mut Value) -> Vec<String> {
+        let mut unknown = Vec::new();
+        prune::prune_object(&self.root, object, "", &mut unknown);
+        unknown
     }
 
     /// Fills in the schema's defaults.
     pub(crate) fn default(&self, object: &mut Value) {
-        fill_in(&self.source, object);
+        defaults::fill_in(&self.root, object);
     }
 
     /// What is wrong with an object; `old` is the object before, for updates (transition rules, ratcheting).
-    pub(crate) fn validate(&self, _object: &Value, _old: Option<&Value>) -> Vec<FieldError> {
-        Vec::new()
+    ///
+    /// Rules in CEL may assume that values have the right type and size, so they are not asked where that is not so.
+    pub(crate) fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        validate::check(&self.root, object, old, "", &mut errors);
+        if errors.iter().any(is_blocking) {
+            if self.root.has_rules {
+                let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+                errors.push(FieldError::invalid("<nil>", "null", detail));
+            }
+            return errors;
+        }
+        rules::check(&self.root, object, old, &mut errors);
+        errors
     }
 }
 
-fn fill_in(schema: &Value, value: &mut Value) {
-    let properties = schema.get("properties").and_then(Value::as_object);
-    if let (Some(properties), Some(members)) = (properties, value.as_object_mut()) {
-        for (key, property) in properties {
-            if let (None, Some(default)) = (members.get(key), property.get("default")) {
-                members.insert(key.clone(), default.clone());
-            }
-            if let Some(member) = members.get_mut(key) {
-                fill_in(property, member);
-            }
-        }
-    }
-    if let (Some(items), Some(elements)) = (schema.get("items"), value.as_array_mut()) {
-        elements.iter_mut().for_each(|element| fill_in(items, element));
+fn is_blocking(error: &FieldError) -> bool {
+    match error.problem {
+        Problem::Required
+        | Problem::NotSupported(..)
+        | Problem::TooLong(_)
+        | Problem::TooMany(..)
+        | Problem::TypeInvalid(_) => true,
+        Problem::Invalid(_) | Problem::Forbidden | Problem::Duplicate(_) | Problem::NotFound(_) => false,
     }
 }
