@@ -1,0 +1,150 @@
+//! Pods, DaemonSets and PodDisruptionBudgets, written out.
+
+use super::{
+    ScenarioError, real,
+    schema::{BudgetForm, PodForm},
+};
+use crate::{api::labels, model::PodKey};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{Affinity, Pod, Toleration},
+    policy::v1::PodDisruptionBudget,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How many pods one line of a scenario may stand for: scenarios are small, so more is a typing error.
+const MAX_REPLICAS: u32 = 10_000;
+
+/// Writes short forms out.
+pub(super) struct Writer<'a> {
+    /// The scenario.
+    pub(super) text: &'a str,
+    pub(super) now: Timestamp,
+}
+
+impl Writer<'_> {
+    /// Pods that kube-scheduler found no node for.
+    pub(super) fn pending(&self, forms: &[PodForm]) -> Result<Vec<Arc<Pod>>, ScenarioError> {
+        let condition = json!([{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable" }]);
+        let status = json!({ "phase": "Pending", "conditions": condition });
+        self.pods(forms, &Value::Null, &status, self.now)
+    }
+
+    /// Pods that run on the node `node` since it is there.
+    pub(super) fn running(
+        &self,
+        forms: &[PodForm],
+        node: &str,
+        since: Timestamp,
+    ) -> Result<Vec<Arc<Pod>>, ScenarioError> {
+        let ready = json!([{ "type": "Ready", "status": "True" }]);
+        let status = json!({ "phase": "Running", "startTime": since.to_string(), "conditions": ready });
+        let mut pods = self.pods(forms, &json!(node), &status, since)?;
+        pods.sort_by_cached_key(|pod| PodKey::of(pod));
+        Ok(pods)
+    }
+
+    fn pods(
+        &self,
+        forms: &[PodForm],
+        node: &Value,
+        status: &Value,
+        since: Timestamp,
+    ) -> Result<Vec<Arc<Pod>>, ScenarioError> {
+        let mut pods = Vec::new();
+        for form in forms {
+            let replicas = form.replicas.unwrap_or(1);
+            if replicas > MAX_REPLICAS {
+                let message =
+                    format!("pod `{}` has {replicas} replicas: at most {MAX_REPLICAS} are allowed", form.name);
+                return Err(ScenarioError::anywhere(message));
+            }
+            let mut spec = self.spec(form)?;
+            spec["nodeName"] = node.clone();
+            for index in 0..replicas {
+                let name = form.replicas.map_or(form.name.clone(), |_| format!("{}-{index}", form.name));
+                let metadata = metadata(form, &name, since);
+                pods.push(Arc::new(made(&name, json!({ "metadata": metadata, "spec": spec, "status": status }))?));
+            }
+        }
+        Ok(pods)
+    }
+
+    fn spec(&self, form: &PodForm) -> Result<Value, ScenarioError> {
+        let affinity: Option<Affinity> =
+            form.affinity.as_ref().map(|block| real::read(self.text, block)).transpose()?;
+        let tolerations: Vec<Toleration> =
+            form.tolerations.iter().map(|block| real::read(self.text, block)).collect::<Result<_, _>>()?;
+        let own_labels = pod_labels(form);
+        let spread = |(key, skew): (&String, &i32)| {
+            json!({ "topologyKey": key, "maxSkew": skew, "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": { "matchLabels": own_labels } })
+        };
+        let ports: Vec<Value> =
+            form.host_ports.iter().map(|port| json!({ "containerPort": port, "hostPort": port })).collect();
+        let gates: Vec<Value> = form.gates.iter().map(|gate| json!({ "name": gate })).collect();
+        Ok(json!({
+            "containers": [{ "name": "main", "resources": { "requests": form.requests }, "ports": ports }],
+            "nodeSelector": form.node_selector,
+            "affinity": affinity,
+            "tolerations": tolerations,
+            "topologySpreadConstraints": form.spread.iter().map(spread).collect::<Vec<_>>(),
+            "priority": form.priority,
+            "schedulingGates": gates,
+        }))
+    }
+
+    /// A DaemonSet with these pods.
+    pub(super) fn daemon_set(&self, form: &PodForm) -> Result<Arc<DaemonSet>, ScenarioError> {
+        let own_labels = pod_labels(form);
+        let value = json!({
+            "metadata": { "name": form.name, "namespace": form.namespace, "uid": form.name },
+            "spec": {
+                "selector": { "matchLabels": own_labels },
+                "template": { "metadata": { "labels": own_labels }, "spec": self.spec(form)? },
+            },
+        });
+        made(&form.name, value).map(Arc::new)
+    }
+
+    /// A PodDisruptionBudget without a status: what it allows follows from the pods.
+    pub(super) fn budget(&self, form: &BudgetForm) -> Result<Arc<PodDisruptionBudget>, ScenarioError> {
+        let value = json!({
+            "metadata": { "name": form.name, "namespace": form.namespace },
+            "spec": {
+                "selector": { "matchLabels": form.selector },
+                "minAvailable": form.min_available,
+                "maxUnavailable": form.max_unavailable,
+            },
+        });
+        made(&form.name, value).map(Arc::new)
+    }
+}
+
+fn pod_labels(form: &PodForm) -> Value {
+    form.labels.as_ref().map_or_else(|| json!({ "app": form.name }), |own| json!(own))
+}
+
+fn metadata(form: &PodForm, name: &str, since: Timestamp) -> Value {
+    let mut annotations = json!({});
+    if form.do_not_disrupt {
+        annotations[labels::DO_NOT_DISRUPT] = json!("true");
+    }
+    if let Some(cost) = form.deletion_cost {
+        annotations[labels::POD_DELETION_COST] = json!(cost.to_string());
+    }
+    let kind = if form.daemon { "DaemonSet" } else { "ReplicaSet" };
+    json!({
+        "name": name, "namespace": form.namespace, "uid": format!("{}-{name}", form.namespace),
+        "labels": pod_labels(form), "annotations": annotations, "creationTimestamp": since.to_string(),
+        "ownerReferences": [{ "apiVersion": "apps/v1", "kind": kind, "name": form.name, "uid": form.name, "controller": true }],
+    })
+}
+
+/// The object that `value` describes.
+pub(super) fn made<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, ScenarioError> {
+    serde_json::from_value(value).map_err(|error| ScenarioError::anywhere(format!("`{name}`: {error}")))
+}
