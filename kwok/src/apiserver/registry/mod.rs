@@ -39,7 +39,6 @@ pub(crate) struct PrinterColumn {
 #[derive(Debug)]
 pub(crate) struct CustomVersion {
     pub(crate) schema: Schema,
-    #[expect(dead_code, reason = "tables of custom resources, the next step of `table`, read it")]
     pub(crate) columns: Vec<PrinterColumn>,
     /// Fields that field selectors may name besides `metadata.name` and `metadata.namespace`.
     pub(crate) selectable_fields: Vec<String>,
