@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Decision snapshots: see `README.md`. There is nothing here but tests.

@@ -1,0 +1,72 @@
+//! Decides every scenario and compares the decision with the one that was written down.
+
+use rstest::rstest;
+use sawhorse_core::{
+    check::violations,
+    disruption::{DisruptionInput, decide},
+    report::{disruption_text, scheduling_text},
+    scenario::{Scenario, World},
+    scheduling::{Prepared, SchedulingInput, pods_to_provision, solve},
+};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// About a screen; a longer decision is hard to review, so its scenario is to be split.
+const MAX_LINES: usize = 60;
+
+#[rstest]
+fn decision(
+    #[files("scheduling/**/*.yaml")]
+    #[files("disruption/**/*.yaml")]
+    path: PathBuf,
+) {
+    let scenario = Scenario::read(&read(&path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let decided = decision_of(&scenario, &path, false);
+    assert!(
+        decided.lines().count() <= MAX_LINES,
+        "split the scenario: its decision is longer than a screen\n{decided}"
+    );
+    let reversed = decision_of(&scenario.reversed(), &path, true);
+    assert_eq!(decided, reversed, "the order of the input's lists decides something");
+
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(path.parent().expect("a scenario is in a folder"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.set_description(scenario.why());
+    let name = path.file_stem().expect("a scenario has a name").to_string_lossy().into_owned();
+    settings.bind(|| insta::assert_snapshot!(name, decided));
+}
+
+/// What is decided: which machines go for a scenario of `disruption/`, otherwise where the pods go.
+fn decision_of(scenario: &Scenario, path: &Path, pods_reversed: bool) -> String {
+    let catalog =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("catalogs").join(scenario.catalog_name()).with_extension("yaml");
+    let mut world = scenario.world(&read(&catalog)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    if pods_reversed {
+        // Replicas come in order whatever the order of the file.
+        world.snapshot.pending.reverse();
+    }
+    let disrupts = path.components().any(|folder| folder.as_os_str() == "disruption");
+    if disrupts { disruption_of(&world) } else { scheduling_of(&world) }
+}
+
+fn scheduling_of(World { snapshot, catalog, .. }: &World) -> String {
+    let (prepared, pods, without) = (Prepared::new(snapshot, catalog), pods_to_provision(snapshot), BTreeSet::new());
+    let input = SchedulingInput { prepared: &prepared, pods: &pods, without: &without, reserved_fallback: false };
+    let results = solve(&input);
+    let wrong = violations(&input, &results);
+    assert!(wrong.is_empty(), "the decision breaks rules: {wrong:#?}");
+    scheduling_text(&results, snapshot, catalog)
+}
+
+fn disruption_of(World { snapshot, catalog, .. }: &World) -> String {
+    disruption_text(&decide(&DisruptionInput { snapshot, catalog, running: &[] }), snapshot)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
