@@ -121,10 +121,9 @@ fn budget_rows(decision: &DisruptionDecision) -> Vec<Vec<String>> {
 fn use_text(budget: &BudgetUse, decision: &DisruptionDecision) -> String {
     let candidates = decision.commands.iter().flat_map(|command| &command.candidates);
     let new = candidates.filter(|candidate| candidate.node_pool == budget.node_pool).count();
-    let used = budget.disrupting as usize + new;
-    if budget.allowed == UNLIMITED {
-        format!("{used} used, no limit")
-    } else {
-        format!("{used} of {} used", budget.allowed)
+    let away = budget.disrupting as usize + new;
+    match budget.allowed {
+        UNLIMITED => format!("{away} away, no limit"),
+        allowed => format!("{away} away, {allowed} allowed"),
     }
 }
