@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The whole loop in one environment, run by scenario files.
+//!
+//! - [`scenario`] — the file: ordinary Kubernetes objects and one `Scenario` object (pure)
+//! - [`environment`] — control plane, cloud, kubelets, scheduler and controller wired together
+//! - [`facts`] — what expectations can speak about, as one value (pure)
+//! - [`run`] — a scenario from its first step to its summary
+//! - [`event_log`] — everything that happened, in order, one line each
+//! - [`observer`] — watches of the cluster, written into the log
+//! - [`invariants`] — what must hold at every moment of every run (pure)
+//! - [`summary`] — figures of a run and the closing table
+
+pub mod environment;
+pub mod event_log;
+pub mod facts;
+pub mod invariants;
+pub mod observer;
+pub mod run;
+pub mod scenario;
+pub mod summary;

@@ -1,1 +1,33 @@
-fn main() {}
+//! The one binary. It parses, wires and prints; everything else is in the libraries.
+
+mod args;
+mod cloud;
+mod control;
+mod crds;
+mod progress;
+mod run;
+mod serve;
+mod solve;
+mod up;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Exit code for input that cannot be used; 1 is for runs that fail.
+const BAD_INPUT: u8 = 2;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Up(args) => up::up(&args),
+        Command::Controller(args) => control::controller(*args),
+        Command::Cloud(args) => cloud::cloud(&args),
+        Command::Solve(args) => return solve::solve(args.disrupt),
+        Command::Crds(args) => crds::crds(args.out.as_deref()),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("sawhorse: {error:#}");
+        ExitCode::from(BAD_INPUT)
+    })
+}

@@ -1,0 +1,40 @@
+# Thin: one command per line. Every build has the same features, so that the AWS SDK is compiled once (README, "What a build costs").
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+SAWHORSE = $(or $(CARGO_TARGET_DIR),target)/debug/sawhorse
+SCENARIOS = $(sort $(wildcard e2e/scenarios/*.yaml))
+
+.PHONY: help build e2e test check lint fmt crds bench test-clients
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## The binary, with the features that the tests have
+	cargo build --workspace --lib --bins --test scenarios
+
+e2e: build ## The whole loop in virtual time: every scenario of e2e/scenarios, then a table
+	$(SAWHORSE) run $(SCENARIOS)
+
+test: ## Every test
+	cargo test --workspace
+
+lint: ## Formatting and clippy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+check: lint test ## What must hold before a commit
+
+fmt: ## Formats everything
+	cargo fmt --all
+
+crds: build ## Writes controller/crds from the types
+	$(SAWHORSE) crds --out controller/crds
+
+bench: ## Figures of the core, the API server and the fake cloud
+	cargo bench -p sawhorse-core
+	cargo bench -p sawhorse-kwok
+	cargo bench -p sawhorse-fake-cloud
+
+test-clients: build ## boto3 against the fake cloud, in a throw-away virtual environment
+	fake-cloud/tests/clients/run.sh $(SAWHORSE)

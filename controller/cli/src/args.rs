@@ -1,0 +1,140 @@
+//! What the binary can be told.
+
+use clap::{Args, Parser, Subcommand};
+use sawhorse_controller::args::ControllerArgs;
+use std::{net::IpAddr, path::PathBuf};
+
+/// A workbench for node autoscalers: a reference controller, a fake cloud and fake nodes.
+#[derive(Debug, Parser)]
+#[command(name = "sawhorse", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run scenario files in virtual time and print a table; exit 1 if one fails
+    Run(RunArgs),
+    /// Run everything in real time on loopback ports, until Ctrl-C
+    Up(UpArgs),
+    /// Run the production controller against a cluster and a cloud
+    Controller(Box<ControlArgs>),
+    /// Run the fake cloud alone
+    Cloud(CloudArgs),
+    /// Decide once: one JSON object in on standard input, one out
+    Solve(SolveArgs),
+    /// Print the custom resource definitions
+    Crds(CrdsArgs),
+}
+
+/// Options of `run`.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// Scenario files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Seed of everything drawn; each file's own if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Write everything that happened to FILE, one JSON object a line (with one scenario only)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+    /// Print everything that happened, one line each
+    #[arg(long)]
+    pub(crate) timeline: bool,
+}
+
+/// Options of `up`.
+#[derive(Args, Debug)]
+pub(crate) struct UpArgs {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub(crate) bind_address: IpAddr,
+    /// Port of the Kubernetes API; 0 chooses a free one
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    pub(crate) api_port: u16,
+    /// Port of the fake cloud; 0 chooses a free one
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    pub(crate) cloud_port: u16,
+    /// Where the kubeconfig is written
+    #[arg(long, default_value = "sawhorse.kubeconfig", value_name = "FILE")]
+    pub(crate) kubeconfig: PathBuf,
+    /// Which autoscaler acts: `sawhorse`, or `none` to start another one against the same endpoints
+    #[arg(long, default_value = "sawhorse", value_parser = ["sawhorse", "none"], value_name = "WHICH")]
+    pub(crate) autoscaler: String,
+    /// Seed of everything drawn
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// A scenario file whose cloud, nodes and objects to begin with (its steps are not run)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scenario: Option<PathBuf>,
+}
+
+/// Options of `controller`.
+#[derive(Args, Debug)]
+pub(crate) struct ControlArgs {
+    /// Kubeconfig file; the usual places if not given
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Name of the cluster, as in its resources' tags
+    #[arg(long, env = "CLUSTER_NAME", value_name = "NAME")]
+    pub(crate) cluster_name: String,
+    /// URL of the API server for nodes; the kubeconfig's if not given
+    #[arg(long, env = "CLUSTER_ENDPOINT", value_name = "URL")]
+    pub(crate) cluster_endpoint: Option<String>,
+    /// Certificate of the API server for nodes, PEM in base64
+    #[arg(long, env = "CLUSTER_CA_BUNDLE", value_name = "BASE64", default_value = "")]
+    pub(crate) cluster_ca_bundle: String,
+    /// Range of service addresses
+    #[arg(long, env = "CLUSTER_SERVICE_CIDR", value_name = "CIDR", default_value = "10.100.0.0/16")]
+    pub(crate) cluster_service_cidr: String,
+    /// AWS region; the default chain's if not given
+    #[arg(long, env = "AWS_REGION", value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// Another endpoint for all AWS services, e.g. that of `sawhorse cloud`
+    #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL")]
+    pub(crate) endpoint_url: Option<String>,
+    /// Share of memory that the hypervisor keeps
+    #[arg(long, env = "VM_MEMORY_OVERHEAD_PERCENT", value_name = "SHARE", default_value_t = 0.075)]
+    pub(crate) vm_memory_overhead_percent: f64,
+    /// Network interfaces that give no addresses to pods
+    #[arg(long, env = "RESERVED_ENIS", value_name = "N", default_value_t = 0)]
+    pub(crate) reserved_enis: u32,
+    #[command(flatten)]
+    pub(crate) controller: ControllerArgs,
+}
+
+/// Options of `cloud`.
+#[derive(Args, Debug)]
+pub(crate) struct CloudArgs {
+    /// Address to listen on; the control door has no token yet, so keep it on loopback
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub(crate) bind_address: IpAddr,
+    /// Port; 0 chooses a free one
+    #[arg(long, default_value_t = 4566, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// Seed of everything drawn; the configuration's if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// The cloud's configuration as YAML or JSON (what scenario files have under `spec.cloud`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Options of `solve`.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct SolveArgs {
+    /// Decide also which nodes should go
+    #[arg(long)]
+    pub(crate) disrupt: bool,
+}
+
+/// Options of `crds`.
+#[derive(Args, Debug)]
+pub(crate) struct CrdsArgs {
+    /// Write one file for each into this folder instead of printing
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+}

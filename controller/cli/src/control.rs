@@ -1,0 +1,93 @@
+//! `sawhorse controller`: the production controller.
+
+use crate::args::ControlArgs;
+use anyhow::Context;
+use kube::{Client, Config, config::Kubeconfig};
+use sawhorse_ambient::{Clock, Seed};
+use sawhorse_controller::{
+    cloud::ec2::{
+        Cluster, Ec2Provider, Ec2ProviderConfig,
+        sdk::{Clients, sdk_config},
+    },
+    runtime,
+};
+use std::{path::Path, process::ExitCode, sync::Arc};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Runs until SIGTERM or Ctrl-C.
+pub(crate) fn controller(args: ControlArgs) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_new(&args.controller.logs.log_level)?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: ControlArgs) -> anyhow::Result<ExitCode> {
+    let ControlArgs {
+        kubeconfig,
+        cluster_name,
+        cluster_endpoint,
+        cluster_ca_bundle,
+        cluster_service_cidr,
+        region,
+        endpoint_url,
+        vm_memory_overhead_percent,
+        reserved_enis,
+        controller,
+    } = args;
+    let clock = Clock::from_system();
+    let config = cluster_config(kubeconfig.as_deref()).await?;
+    let endpoint = cluster_endpoint.unwrap_or_else(|| config.cluster_url.to_string().trim_end_matches('/').to_owned());
+    let client = Client::try_from(config).context("the cluster cannot be reached")?;
+    let version = client.apiserver_version().await.context("the API server does not answer")?;
+    let sdk = sdk_config(region, endpoint_url, clock).await;
+    let region = sdk.region().map(ToString::to_string);
+    let region = region.context("no AWS region: give `--region` or AWS_REGION")?;
+    let seed = Seed(u64::from(std::process::id()) ^ clock.now().as_nanosecond() as u64);
+    let cluster = Cluster {
+        name: cluster_name,
+        endpoint,
+        ca_bundle: cluster_ca_bundle,
+        service_cidr: cluster_service_cidr,
+        dns_address: None,
+        kubernetes_version: format!("{}.{}", version.major, version.minor.trim_end_matches('+')),
+    };
+    let provider = Ec2Provider::new(Ec2ProviderConfig {
+        clients: Clients::new(&sdk, &region),
+        clock,
+        seed,
+        observer: None,
+        region,
+        cluster,
+        vm_memory_overhead_percent,
+        reserved_enis,
+    });
+    let identity = format!("sawhorse-{}", seed.stream(&["identity"]).hex(12));
+    let config = controller.into_config(client, Arc::new(provider), clock, seed, identity);
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        stopper.cancel();
+    });
+    runtime::run(config, stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn cluster_config(file: Option<&Path>) -> anyhow::Result<Config> {
+    match file {
+        Some(file) => {
+            let kubeconfig =
+                Kubeconfig::read_from(file).with_context(|| format!("the kubeconfig `{}`", file.display()))?;
+            Ok(Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?)
+        }
+        None => Config::infer().await.context("no cluster: give `--kubeconfig` or KUBECONFIG, or run inside one"),
+    }
+}

@@ -1,0 +1,32 @@
+//! Routers on TCP ports.
+
+use anyhow::Context;
+use axum::Router;
+use std::net::{IpAddr, SocketAddr};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Listens on `port` (0: a free one); where that is.
+pub(crate) async fn listen(address: IpAddr, port: u16, what: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind((address, port))
+        .await
+        .with_context(|| format!("{what}: port {port} of {address} cannot be listened on: choose another, or 0"))?;
+    let at = listener.local_addr()?;
+    Ok((listener, at))
+}
+
+/// Serves `router` until `stop`; connections that are open then are ended with the set.
+pub(crate) fn serve(tasks: &mut JoinSet<()>, listener: TcpListener, router: Router, stop: &CancellationToken) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            outcome = async { axum::serve(listener, router).await } => {
+                if let Err(error) = outcome {
+                    eprintln!("sawhorse: a server ended: {error}");
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,361 @@
+//! Control plane, cloud, kubelets, scheduler and controller wired together: embedded, in process, no socket.
+
+use crate::{
+    event_log::{EventLog, Source},
+    observer::{self, SharedTally},
+    scenario::Scenario,
+};
+use anyhow::Context as _;
+use async_trait::async_trait;
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use kube::Client;
+use sawhorse_ambient::{Clock, Seed};
+use sawhorse_controller::{
+    cloud::ec2::{
+        Cluster, Ec2Provider, Ec2ProviderConfig,
+        sdk::{Clients, InProcess, sdk_config_over},
+    },
+    runtime::{self, ControllerConfig, Decision, DecisionLog, Servers},
+};
+use sawhorse_core::model::{FeatureGates, Settings};
+use sawhorse_fake_cloud::{
+    app::{SharedWorld, app, drive},
+    world::{RunningMachine, World},
+};
+use sawhorse_kwok::{
+    apiserver::{ApiServer, Config},
+    controllers::{self, ControllersConfig},
+    kubelet::{self, KubeletConfig, LeaseOptions, NodeLifecycleOptions, Spread},
+    machine::{ClusterIdentity, Machine, MachineSource},
+    scheduler::{self, SchedulerConfig},
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+/// The address that nodes are told in virtual time; nothing listens there.
+pub const IN_PROCESS_ENDPOINT: &str = "https://cluster.sawhorse.internal";
+/// The largest request to the cloud that is looked at on its way.
+const MAX_CLOUD_REQUEST: usize = 8 << 20;
+/// The share of memory that the hypervisor keeps, as the provider assumes it (spec aws 8: the default).
+const VM_MEMORY_OVERHEAD: f64 = 0.075;
+
+/// What an environment is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The seed of everything drawn.
+    pub seed: Seed,
+    /// The time.
+    pub clock: Clock,
+    /// The URL of the API server as nodes and kubeconfigs name it.
+    pub endpoint: String,
+    /// Where the controller serves metrics and probes; none in virtual time.
+    pub servers: Option<Servers>,
+    /// Whether our own controller runs; otherwise another autoscaler may be started against the same endpoints.
+    pub autoscaler: bool,
+}
+
+/// A running world.
+pub struct Environment {
+    /// The time.
+    pub clock: Clock,
+    /// The API server.
+    pub server: ApiServer,
+    /// The cloud's world.
+    pub world: SharedWorld,
+    /// The cloud's doors.
+    pub cloud: Router,
+    /// What happened.
+    pub log: EventLog,
+    /// What was counted.
+    pub tally: SharedTally,
+    controller: ControllerSlot,
+    tasks: JoinSet<()>,
+    shutdown: CancellationToken,
+}
+
+/// The controller that runs, if any, and how to make another.
+struct ControllerSlot {
+    config: ControllerConfig,
+    running: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
+    kill: Arc<KillSwitch>,
+    instances: u32,
+}
+
+impl Environment {
+    /// Starts everything that `scenario` needs; its objects are not applied yet. Call inside a current-thread runtime.
+    ///
+    /// # Errors
+    /// A cloud configuration that cannot be.
+    pub fn start(scenario: &Scenario, options: &Options) -> anyhow::Result<Self> {
+        let Options { seed, clock, endpoint, servers, autoscaler } = options.clone();
+        let log = EventLog::new(clock.now());
+        let tally = SharedTally::default();
+        let mut cloud_config = scenario.cloud.clone();
+        cloud_config.seed = seed.0;
+        let world = World::new(&cloud_config, clock.now()).context("the cloud cannot begin so")?;
+        let world = SharedWorld::new(world, clock);
+        let cloud = app(world.clone());
+        let server = ApiServer::new(Config::new(clock, seed));
+        let shutdown = CancellationToken::new();
+        let kill = Arc::new(KillSwitch::default());
+        let cluster = Cluster {
+            name: cloud_config.cluster.clone(),
+            endpoint: endpoint.clone(),
+            ca_bundle: String::new(),
+            service_cidr: "10.100.0.0/16".to_owned(),
+            dns_address: None,
+            kubernetes_version: "1.35".to_owned(),
+        };
+        let watched = cloud.clone().layer(axum::middleware::from_fn_with_state(Arc::clone(&kill), pass));
+        let provider = provider(watched, &cloud_config.region, cluster, clock, seed);
+        let gates = FeatureGates {
+            spot_to_spot_consolidation: scenario.controller.spot_to_spot_consolidation,
+            ..FeatureGates::default()
+        };
+        let config = ControllerConfig {
+            client: server.client(),
+            provider: Arc::new(provider),
+            clock,
+            seed,
+            settings: Settings { feature_gates: gates, ..Settings::default() },
+            identity: "sawhorse".to_owned(),
+            leader_election: None,
+            servers,
+            decision_log: Some(Arc::new(Decisions(log.clone()))),
+        };
+        let mut environment = Self {
+            clock,
+            server,
+            world,
+            cloud,
+            log,
+            tally,
+            controller: ControllerSlot { config, running: None, kill, instances: 0 },
+            tasks: JoinSet::new(),
+            shutdown,
+        };
+        environment.start_parts(scenario, ClusterIdentity { name: cloud_config.cluster, endpoint }, seed);
+        if autoscaler {
+            environment.start_controller();
+        }
+        Ok(environment)
+    }
+
+    fn start_parts(&mut self, scenario: &Scenario, cluster: ClusterIdentity, seed: Seed) {
+        let (client, clock, shutdown) = (self.server.client(), self.clock, self.shutdown.clone());
+        self.tasks.spawn(drive(self.world.clone()));
+        self.tasks.spawn(observer::observe(client.clone(), clock, self.log.clone(), Arc::clone(&self.tally)));
+        let scheduler = SchedulerConfig { events: false, ..SchedulerConfig::new(client.clone(), clock, seed) };
+        self.tasks.spawn(scheduler::run(scheduler, shutdown.clone()));
+        let controllers = ControllersConfig::new(client.clone(), clock, seed);
+        let stop = shutdown.clone();
+        self.tasks.spawn(async move {
+            controllers::run(controllers, stop).await;
+        });
+        let log = self.log.clone();
+        let machines = Arc::new(CloudMachines(self.world.clone()));
+        let mut kubelets = KubeletConfig::new(client, machines, clock, seed, cluster);
+        let boot = scenario.nodes.boot;
+        kubelets.boot = Spread::seconds(boot.registered.least, boot.registered.typical, boot.registered.most);
+        kubelets.ready = Spread::seconds(boot.ready.least, boot.ready.typical, boot.ready.most);
+        if let Some(duration) = scenario.nodes.lease_duration {
+            kubelets.leases = Some(LeaseOptions { duration: duration.0 });
+            let grace = duration.0.max(NodeLifecycleOptions::default().grace);
+            kubelets.node_lifecycle = Some(NodeLifecycleOptions { grace, ..NodeLifecycleOptions::default() });
+        }
+        kubelets.on_event = Arc::new(move |event| {
+            log.add(event.at, Source::Machine, event.instance_id, event.kind.to_string());
+        });
+        let log = self.log.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = kubelet::run(kubelets, shutdown).await {
+                log.add(clock.now(), Source::Machine, "kubelets", format!("cannot run: {error}"));
+            }
+        });
+    }
+
+    /// A client of the cluster.
+    pub fn client(&self) -> Client {
+        self.server.client()
+    }
+
+    /// Starts a controller; nothing happens while one runs.
+    pub fn start_controller(&mut self) {
+        let slot = &mut self.controller;
+        if slot.running.as_ref().is_some_and(|(task, _)| !task.is_finished()) {
+            return;
+        }
+        slot.instances += 1;
+        let stop = CancellationToken::new();
+        let config = ControllerConfig { identity: format!("sawhorse-{}", slot.instances), ..slot.config.clone() };
+        let (kill, log, clock, token) = (Arc::clone(&slot.kill), self.log.clone(), self.clock, stop.clone());
+        let task = tokio::spawn(async move {
+            let outcome = tokio::select! {
+                biased;
+                () = kill.pulled.notified() => {
+                    log.add(clock.now(), Source::Step, "controller", "killed");
+                    return Ok(());
+                }
+                outcome = runtime::run(config, token) => outcome,
+            };
+            if let Err(error) = &outcome {
+                log.add(clock.now(), Source::Controller, "controller", format!("ended: {error:#}"));
+            }
+            outcome
+        });
+        slot.running = Some((task, stop));
+    }
+
+    /// Ends the controller as a kill would: now, or once the cloud has answered `operation` with success.
+    pub fn kill_controller(&self, once_succeeded: Option<&str>) {
+        match once_succeeded {
+            Some(operation) => self.controller.kill.arm(operation),
+            None => self.controller.kill.pulled.notify_one(),
+        }
+    }
+
+    /// Whether a controller was started and has ended by itself, with an error.
+    pub fn controller_has_failed(&self) -> bool {
+        let entries = self.log.entries();
+        entries.iter().any(|entry| entry.subject == "controller" && entry.what.starts_with("ended:"))
+    }
+
+    /// Stops everything in order: the controller finishes what it is writing, then the rest ends.
+    pub async fn stop(mut self) {
+        if let Some((task, stop)) = self.controller.running.take() {
+            stop.cancel();
+            // A controller that broke down has said so in the log.
+            let _ = task.await;
+        }
+        self.shutdown.cancel();
+        self.tasks.shutdown().await;
+        self.server.shutdown();
+    }
+}
+
+/// The EC2 provider over the cloud's router.
+fn provider(cloud: Router, region: &str, cluster: Cluster, clock: Clock, seed: Seed) -> Ec2Provider {
+    let credentials = aws_sdk_ec2::config::Credentials::new("AKIDSAWHORSE", "not-a-secret", None, None, "sawhorse");
+    let sdk = sdk_config_over(InProcess(cloud), region, credentials, clock);
+    Ec2Provider::new(Ec2ProviderConfig {
+        clients: Clients::new(&sdk, region),
+        clock,
+        seed,
+        observer: None,
+        region: region.to_owned(),
+        cluster,
+        vm_memory_overhead_percent: VM_MEMORY_OVERHEAD,
+        reserved_enis: 0,
+    })
+}
+
+/// Ends the controller at a chosen answer of the cloud.
+#[derive(Debug, Default)]
+struct KillSwitch {
+    armed: Mutex<Option<String>>,
+    pulled: Notify,
+}
+
+impl KillSwitch {
+    fn arm(&self, operation: &str) {
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(operation.to_owned());
+    }
+
+    /// Whether this is the call that was waited for; it is then disarmed.
+    fn fires(&self, request: &Bytes) -> bool {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = armed.as_ref().is_some_and(|operation| {
+            let wanted = format!("Action={operation}&");
+            request.windows(wanted.len()).any(|window| window == wanted.as_bytes())
+        });
+        if is_it {
+            *armed = None;
+        }
+        is_it
+    }
+
+    fn is_armed(&self) -> bool {
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+/// Passes a call on to the cloud; an answer that the switch waits for never arrives, because its reader is killed.
+async fn pass(State(switch): State<Arc<KillSwitch>>, request: Request, next: Next) -> Response {
+    if !switch.is_armed() {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let body = http_body_util::Limited::new(body, MAX_CLOUD_REQUEST).collect().await;
+    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
+    if response.status().is_success() && switch.fires(&body) {
+        switch.pulled.notify_one();
+        std::future::pending::<()>().await;
+    }
+    response
+}
+
+/// The cloud's running machines as the kubelets see them.
+struct CloudMachines(SharedWorld);
+
+#[async_trait]
+impl MachineSource for CloudMachines {
+    fn machines(&self) -> Vec<Machine> {
+        self.0.with(|world| world.running_machines()).into_iter().map(machine).collect()
+    }
+
+    async fn changed(&self, seen: u64) -> u64 {
+        self.0.changed(seen).await
+    }
+}
+
+fn machine(running: RunningMachine) -> Machine {
+    Machine {
+        instance_id: running.instance_id,
+        provider_id: running.provider_id,
+        instance_type: running.machine_type.to_owned(),
+        region: running.region.to_owned(),
+        zone: running.zone.to_owned(),
+        zone_id: running.zone_id.to_owned(),
+        architecture: running.architecture.to_owned(),
+        private_dns_name: running.private_dns_name,
+        private_ip: running.private_ip,
+        user_data: running.user_data,
+        hardware: running.hardware,
+        running_since: running.running_since,
+    }
+}
+
+/// The controller's decisions, written into the log.
+struct Decisions(EventLog);
+
+impl DecisionLog for Decisions {
+    fn record(&self, decision: &Decision) {
+        let fields: Vec<String> = decision.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let what = format!("{} {}", decision.message, fields.join(" "));
+        self.0.add(decision.at, Source::Controller, decision.controller, what.trim_end());
+    }
+}
+
+/// A clock for a run that starts at `start`, in the time of the current runtime.
+pub fn clock_from(start: Timestamp) -> Clock {
+    Clock::starting_at(start)
+}
+
+/// How long a real second is looked at in pieces while something is waited for.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -1,0 +1,367 @@
+//! What expectations can speak about: one value made from the cluster's objects and the cloud's ledger, and CEL over it.
+
+use cel::{Context, Program};
+use sawhorse_fake_cloud::world::{InstanceState, World};
+use sawhorse_kwok::apiserver::{ApiServer, GroupResource};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The names that expressions may use, with what they are.
+pub const NAMES: [(&str, &str); 9] = [
+    ("pods", "list of pods: name, namespace, app, phase, ready, node, deleting, reason, message"),
+    ("nodes", "list of Nodes: name, ready, nodePool, capacityType, instanceType, zone, deleting"),
+    ("nodeClaims", "list of NodeClaims: name, nodePool, capacityType, instanceType, zone, node, deleting, conditions"),
+    ("instances", "list of machines that are not terminated: id, instanceType, zone, capacityType, state"),
+    ("events", "list of events: reason, kind, name, message"),
+    ("count", "numbers: pods, running, pending, succeeded, nodes, readyNodes, nodeClaims, instances, launched"),
+    ("cost", "microDollarsPerHour, microDollars"),
+    ("calls", "cloud API calls by operation; ask with `'CreateFleet' in calls`"),
+    ("marks", "facts remembered by earlier steps, by name"),
+];
+
+/// The facts of one moment.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// Pods, in order of namespace and name.
+    pub pods: Vec<PodFact>,
+    /// Nodes, by name.
+    pub nodes: Vec<NodeFact>,
+    /// NodeClaims, by name.
+    pub node_claims: Vec<ClaimFact>,
+    /// Machines, by id.
+    pub instances: Vec<InstanceFact>,
+    /// Events, by name.
+    pub events: Vec<EventFact>,
+    /// Numbers.
+    pub count: Counts,
+    /// Money.
+    pub cost: Cost,
+    /// Cloud API calls by operation.
+    pub calls: BTreeMap<String, i64>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodFact {
+    name: String,
+    namespace: String,
+    app: String,
+    phase: String,
+    ready: bool,
+    node: String,
+    deleting: bool,
+    reason: String,
+    message: String,
+}
+
+/// A Node.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeFact {
+    name: String,
+    ready: bool,
+    node_pool: String,
+    capacity_type: String,
+    instance_type: String,
+    zone: String,
+    deleting: bool,
+}
+
+/// A NodeClaim.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimFact {
+    name: String,
+    node_pool: String,
+    capacity_type: String,
+    instance_type: String,
+    zone: String,
+    node: String,
+    deleting: bool,
+    conditions: BTreeMap<String, String>,
+}
+
+/// A machine.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceFact {
+    id: String,
+    instance_type: String,
+    zone: String,
+    capacity_type: String,
+    state: String,
+}
+
+/// An event.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventFact {
+    reason: String,
+    kind: String,
+    name: String,
+    message: String,
+}
+
+/// Numbers.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Pods that exist.
+    pub pods: i64,
+    /// Of these, in phase Running and not being deleted.
+    pub running: i64,
+    /// Of these, in phase Pending and not being deleted.
+    pub pending: i64,
+    /// Of these, in phase Succeeded.
+    pub succeeded: i64,
+    /// Nodes that exist.
+    pub nodes: i64,
+    /// Of these, Ready.
+    pub ready_nodes: i64,
+    /// NodeClaims that exist.
+    pub node_claims: i64,
+    /// Machines that are not terminated.
+    pub instances: i64,
+    /// Machines launched, ever.
+    pub launched: i64,
+}
+
+/// Money, in millionths of a dollar.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cost {
+    /// Being paid per hour now.
+    pub micro_dollars_per_hour: i64,
+    /// Paid so far.
+    pub micro_dollars: i64,
+}
+
+impl Facts {
+    /// The facts of this moment.
+    pub fn gather(server: &ApiServer, world: &mut World) -> Self {
+        let pods: Vec<PodFact> = list(server, "", "pods", pod);
+        let nodes: Vec<NodeFact> = list(server, "", "nodes", node);
+        let node_claims: Vec<ClaimFact> = list(server, "karpenter.sh", "nodeclaims", claim);
+        let instances: Vec<InstanceFact> = instances(world);
+        let ledger = world.ledger();
+        let phase = |wanted: &str| number(pods.iter().filter(|pod| pod.phase == wanted && !pod.deleting).count());
+        let count = Counts {
+            pods: number(pods.len()),
+            running: phase("Running"),
+            pending: phase("Pending"),
+            succeeded: phase("Succeeded"),
+            nodes: number(nodes.len()),
+            ready_nodes: number(nodes.iter().filter(|node| node.ready).count()),
+            node_claims: number(node_claims.len()),
+            instances: number(instances.len()),
+            launched: i64::try_from(ledger.launched).unwrap_or(i64::MAX),
+        };
+        let cost = Cost {
+            micro_dollars_per_hour: i64::try_from(ledger.nano_dollars_per_hour / 1000).unwrap_or(i64::MAX),
+            micro_dollars: micro_dollars(&ledger),
+        };
+        let calls =
+            ledger.calls.iter().map(|(name, count)| (name.clone(), i64::try_from(count.calls).unwrap_or(i64::MAX)));
+        let calls = calls.collect();
+        Self { pods, nodes, node_claims, instances, events: list(server, "", "events", event), count, cost, calls }
+    }
+}
+
+/// What a ledger's total is in millionths of a dollar.
+pub fn micro_dollars(ledger: &sawhorse_fake_cloud::world::Ledger) -> i64 {
+    i64::try_from(ledger.total.nano_dollars() / 1000).unwrap_or(i64::MAX)
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn list<T>(server: &ApiServer, group: &str, resource: &str, read: impl Fn(&Value) -> T) -> Vec<T> {
+    server.list(&GroupResource::new(group, resource)).iter().map(|object| read(object.value())).collect()
+}
+
+fn text(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn label(value: &Value, key: &str) -> String {
+    value["metadata"]["labels"][key].as_str().unwrap_or_default().to_owned()
+}
+
+fn condition<'a>(value: &'a Value, kind: &str) -> &'a Value {
+    let conditions = value["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().find(|condition| condition["type"] == kind).unwrap_or(&Value::Null)
+}
+
+fn is_deleting(value: &Value) -> bool {
+    !value["metadata"]["deletionTimestamp"].is_null()
+}
+
+fn pod(value: &Value) -> PodFact {
+    let scheduled = condition(value, "PodScheduled");
+    PodFact {
+        name: text(value, "/metadata/name"),
+        namespace: text(value, "/metadata/namespace"),
+        app: label(value, "app"),
+        phase: text(value, "/status/phase"),
+        ready: condition(value, "Ready")["status"] == "True",
+        node: text(value, "/spec/nodeName"),
+        deleting: is_deleting(value),
+        reason: text(scheduled, "/reason"),
+        message: text(scheduled, "/message"),
+    }
+}
+
+fn node(value: &Value) -> NodeFact {
+    NodeFact {
+        name: text(value, "/metadata/name"),
+        ready: condition(value, "Ready")["status"] == "True",
+        node_pool: label(value, "karpenter.sh/nodepool"),
+        capacity_type: label(value, "karpenter.sh/capacity-type"),
+        instance_type: label(value, "node.kubernetes.io/instance-type"),
+        zone: label(value, "topology.kubernetes.io/zone"),
+        deleting: is_deleting(value),
+    }
+}
+
+fn claim(value: &Value) -> ClaimFact {
+    let conditions = value["status"]["conditions"].as_array();
+    let conditions = conditions.into_iter().flatten().map(|found| (text(found, "/type"), text(found, "/status")));
+    ClaimFact {
+        name: text(value, "/metadata/name"),
+        node_pool: label(value, "karpenter.sh/nodepool"),
+        capacity_type: label(value, "karpenter.sh/capacity-type"),
+        instance_type: label(value, "node.kubernetes.io/instance-type"),
+        zone: label(value, "topology.kubernetes.io/zone"),
+        node: text(value, "/status/nodeName"),
+        deleting: is_deleting(value),
+        conditions: conditions.collect(),
+    }
+}
+
+fn event(value: &Value) -> EventFact {
+    EventFact {
+        reason: text(value, "/reason"),
+        kind: text(value, "/involvedObject/kind"),
+        name: text(value, "/involvedObject/name"),
+        message: text(value, "/message"),
+    }
+}
+
+fn instances(world: &World) -> Vec<InstanceFact> {
+    let alive = world.instances().filter(|instance| instance.state != InstanceState::Terminated);
+    let fact = |instance: &sawhorse_fake_cloud::world::Instance| InstanceFact {
+        id: instance.id.clone(),
+        instance_type: instance.machine_type.to_owned(),
+        zone: instance.zone.name.to_owned(),
+        capacity_type: instance.market.as_str().to_owned(),
+        state: instance.state.as_str().to_owned(),
+    };
+    alive.map(fact).collect()
+}
+
+/// Whether `expression` can be evaluated at all.
+///
+/// # Errors
+/// A sentence that names it and what would be right.
+pub fn check(expression: &str) -> Result<(), String> {
+    let program = compile(expression)?;
+    let references = program.references();
+    for name in references.variables() {
+        let is_fact = NAMES.iter().any(|(known, _)| *known == name);
+        // Variables that macros such as `pods.filter(p, …)` bind are short names of their own.
+        if !is_fact && !binds(expression, name) {
+            let known: Vec<&str> = NAMES.iter().map(|(known, _)| *known).collect();
+            return Err(format!("`{name}` is not a fact in `{expression}`: there are {}", known.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+fn binds(expression: &str, name: &str) -> bool {
+    ["filter", "exists", "all", "map", "exists_one"]
+        .iter()
+        .any(|macro_| expression.contains(&format!(".{macro_}({name},")))
+}
+
+fn compile(expression: &str) -> Result<Program, String> {
+    Program::compile(expression).map_err(|error| format!("`{expression}` is not a CEL expression: {error}"))
+}
+
+/// Evaluates expressions over facts and marks; the first that is not true, with why.
+///
+/// # Errors
+/// The expression and what it gave instead of `true`.
+pub fn all_true(expressions: &[String], facts: &Facts, marks: &BTreeMap<String, Facts>) -> Result<(), String> {
+    let mut context = Context::default();
+    let variables = serde_json::to_value(facts).expect("facts are plain data");
+    for (name, _) in NAMES.iter().filter(|(name, _)| *name != "marks") {
+        bind(&mut context, name, &signed(&variables[*name]))?;
+    }
+    let marks: BTreeMap<&str, Value> = marks
+        .iter()
+        .map(|(name, facts)| {
+            let facts = serde_json::json!({ "count": facts.count, "cost": facts.cost, "calls": facts.calls });
+            (name.as_str(), facts)
+        })
+        .collect();
+    bind(&mut context, "marks", &signed(&serde_json::json!(marks)))?;
+    for expression in expressions {
+        match compile(expression)?.execute(&context) {
+            Ok(cel::Value::Bool(true)) => {}
+            Ok(cel::Value::Bool(false)) => return Err(format!("`{expression}` is false")),
+            Ok(other) => return Err(format!("`{expression}` gives {other:?}, not true or false")),
+            Err(error) => return Err(format!("`{expression}` cannot be evaluated: {error}")),
+        }
+    }
+    Ok(())
+}
+
+fn bind(context: &mut Context<'_, '_>, name: &str, value: &cel::Value) -> Result<(), String> {
+    context.add_variable_from_value(name, value.clone());
+    Ok(())
+}
+
+/// JSON as CEL values with whole numbers as `int`, so that they compare with literals.
+fn signed(value: &Value) -> cel::Value {
+    match value {
+        Value::Null => cel::Value::Null,
+        Value::Bool(flag) => cel::Value::Bool(*flag),
+        Value::Number(number) => {
+            number.as_i64().map_or_else(|| cel::Value::Float(number.as_f64().unwrap_or(f64::NAN)), cel::Value::Int)
+        }
+        Value::String(text) => cel::Value::String(std::sync::Arc::new(text.clone())),
+        Value::Array(items) => cel::Value::List(std::sync::Arc::new(items.iter().map(signed).collect())),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| (name.clone(), signed(value)));
+            cel::Value::from(fields.collect::<BTreeMap<String, cel::Value>>().into_iter().collect::<CelMap>())
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "the CEL crate's maps are hash maps; they are looked up, and iterated only by size"
+)]
+type CelMap = std::collections::HashMap<String, cel::Value>;
+
+#[cfg(test)]
+mod tests {
+    use super::{Facts, all_true};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn expressions_see_counts_and_marks() {
+        let mut facts = Facts::default();
+        facts.count.running = 3;
+        let marks = BTreeMap::from([("before".to_owned(), Facts::default())]);
+        let check = |expression: &str| all_true(&[expression.to_owned()], &facts, &marks);
+        check("count.running == 3 && count.running > marks.before.count.running").unwrap();
+        check("pods.filter(p, p.phase == 'Running').size() == 0").unwrap();
+        assert_eq!(check("count.running < 3").unwrap_err(), "`count.running < 3` is false");
+        assert!(check("count.walking == 1").unwrap_err().contains("cannot be evaluated"));
+    }
+}

@@ -1,0 +1,67 @@
+//! What must hold at every moment of every run, recomputed from the cluster's objects and the world alone
+//! (the numbers are those of the project's list of safety invariants).
+
+use jiff::{SignedDuration, Timestamp};
+use sawhorse_core::model::Resources;
+use sawhorse_fake_cloud::world::{InstanceState, World};
+use sawhorse_kwok::apiserver::{ApiServer, GroupResource, Object};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// How long a machine may run without a NodeClaim: the collector looks every two minutes, and ending takes a while.
+const ORPHAN_GRACE: SignedDuration = SignedDuration::from_mins(5);
+/// The tag that says which NodeClaim a machine was bought for.
+const CLAIM_TAG: &str = "karpenter.sh/nodeclaim";
+
+/// Everything that is violated now, as sentences; empty if all is well.
+pub fn violations(server: &ApiServer, world: &World, now: Timestamp) -> Vec<String> {
+    let claims = server.list(&GroupResource::new("karpenter.sh", "nodeclaims"));
+    let pools = server.list(&GroupResource::new("karpenter.sh", "nodepools"));
+    let mut found = machines_have_claims(&claims, world, now);
+    found.extend(limits_hold(&pools, &claims));
+    found
+}
+
+/// S1 and S2: every running machine was bought for a NodeClaim that exists, and no NodeClaim has two.
+fn machines_have_claims(claims: &[Arc<Object>], world: &World, now: Timestamp) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut by_claim: BTreeMap<&str, &str> = BTreeMap::new();
+    let alive =
+        world.instances().filter(|instance| matches!(instance.state, InstanceState::Pending | InstanceState::Running));
+    for instance in alive {
+        let claim = instance.tags.get(CLAIM_TAG).map_or("", String::as_str);
+        if claims.iter().all(|known| known.name() != claim) && now.duration_since(instance.launched) > ORPHAN_GRACE {
+            found.push(format!("S1: `{}` runs for `{claim}`, which does not exist", instance.id));
+        }
+        if let Some(other) = by_claim.insert(claim, &instance.id).filter(|_| !claim.is_empty()) {
+            found.push(format!("S2: `{claim}` has two machines, `{other}` and `{}`", instance.id));
+        }
+    }
+    found
+}
+
+/// S7: what the machines of a pool add up to is within its limits.
+fn limits_hold(pools: &[Arc<Object>], claims: &[Arc<Object>]) -> Vec<String> {
+    let mut found = Vec::new();
+    for pool in pools {
+        let limits = quantities(&pool.value()["spec"]["limits"]);
+        let of_pool =
+            claims.iter().filter(|claim| claim.value()["metadata"]["labels"]["karpenter.sh/nodepool"] == pool.name());
+        let mut used = Resources::default();
+        for claim in of_pool.filter(|claim| !claim.is_terminating()) {
+            used.add(&quantities(&claim.value()["status"]["capacity"]));
+        }
+        for (name, limit) in limits.iter() {
+            let sum = used.get(name);
+            if sum > limit {
+                found.push(format!("S7: `{}` uses {sum} of `{name}`, its limit is {limit}", pool.name()));
+            }
+        }
+    }
+    found
+}
+
+fn quantities(value: &Value) -> Resources {
+    let quantities = serde_json::from_value(value.clone()).unwrap_or_default();
+    Resources::of_capacity(&quantities)
+}

@@ -1,0 +1,445 @@
+//! A scenario from its first step to its summary.
+
+use crate::{
+    environment::{Environment, LOOK_EVERY, Options, clock_from},
+    event_log::{Entry, Source},
+    facts::{self, Facts},
+    invariants,
+    scenario::{Action, Await, ControlCall, Curve, Hold, ObjectRef, Scale, Scenario, Step},
+    summary::{Summary, percentiles},
+};
+use anyhow::{Context, anyhow, bail};
+use axum::body::Body;
+use http_body_util::BodyExt;
+use kube::{
+    Client,
+    api::{Api, DeleteParams, Patch, PatchParams},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+    discovery::{Scope, pinned_kind},
+};
+use sawhorse_ambient::Seed;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+use tower::ServiceExt;
+
+/// Entries of the audit trail that are read at a time.
+const AUDIT_PAGE: usize = 1000;
+/// How often the invariants are checked in virtual time, when something changed.
+const INVARIANTS_EVERY: Duration = Duration::from_secs(10);
+/// The largest answer of the control door that is read.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// What a run leaves behind.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The figures.
+    pub summary: Summary,
+    /// Everything that happened.
+    pub entries: Vec<Entry>,
+    /// The same as JSON lines.
+    pub events: String,
+}
+
+/// Told of how far a run is.
+pub type OnProgress<'a> = &'a (dyn Fn(Progress<'_>) + Sync);
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// Steps done.
+    pub done: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// Virtual time.
+    pub elapsed: Duration,
+    /// What is being done.
+    pub what: &'a str,
+}
+
+/// Runs a scenario in virtual time on a runtime of its own. `wall` measures real time (virtual time cannot).
+///
+/// # Errors
+/// A world that cannot begin. A scenario that fails is an outcome with `summary.failure`.
+pub fn in_virtual_time(
+    scenario: &Scenario,
+    seed: Option<u64>,
+    progress: OnProgress<'_>,
+    wall: impl Fn() -> Duration,
+) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .context("the runtime cannot be made")?;
+    runtime.block_on(async {
+        let clock = clock_from(scenario.start);
+        let options = Options {
+            seed: Seed(seed.unwrap_or(scenario.seed)),
+            clock,
+            endpoint: crate::environment::IN_PROCESS_ENDPOINT.to_owned(),
+            servers: None,
+            autoscaler: true,
+        };
+        let environment = Environment::start(scenario, &options)?;
+        let mut run =
+            Run { environment, scenario, marks: BTreeMap::new(), seen: (0, 0), audited: 0, checked: Duration::ZERO };
+        let limit = scenario.limit;
+        let failure = match tokio::time::timeout(limit, run.all_steps(progress)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Err(_) => Some(format!("it did not end within its limit of {limit:?}")),
+        };
+        let outcome = run.outcome(failure, wall());
+        run.environment.stop().await;
+        Ok(outcome)
+    })
+}
+
+struct Run<'a> {
+    environment: Environment,
+    scenario: &'a Scenario,
+    marks: BTreeMap<String, Facts>,
+    /// Versions of cluster and world that were looked at last.
+    seen: (u64, u64),
+    /// The last entry of the audit trail that is in the log.
+    audited: u64,
+    /// When the invariants were checked last.
+    checked: Duration,
+}
+
+impl Run<'_> {
+    async fn all_steps(&mut self, progress: OnProgress<'_>) -> anyhow::Result<()> {
+        prepare(&self.environment.client(), &self.scenario.objects).await?;
+        let steps = self.scenario.steps.len();
+        for (done, step) in self.scenario.steps.iter().enumerate() {
+            let what = describe(&step.action);
+            progress(Progress { done, steps, elapsed: self.environment.clock.elapsed(), what: &what });
+            self.wait_for(step).await?;
+            self.note(step, &what);
+            self.act(step).await.with_context(|| format!("step {} ({what})", step.number))?;
+            self.look()?;
+        }
+        progress(Progress { done: steps, steps, elapsed: self.environment.clock.elapsed(), what: "done" });
+        Ok(())
+    }
+
+    /// Lets time pass until the step is due, and looks after the invariants meanwhile.
+    async fn wait_for(&mut self, step: &Step) -> anyhow::Result<()> {
+        let elapsed = self.environment.clock.elapsed();
+        let due = step.at.unwrap_or(elapsed + step.after);
+        self.pass_until(due).await
+    }
+
+    async fn pass_until(&mut self, due: Duration) -> anyhow::Result<()> {
+        loop {
+            let left = due.saturating_sub(self.environment.clock.elapsed());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left.min(INVARIANTS_EVERY)).await;
+            self.look()?;
+        }
+    }
+
+    fn note(&self, step: &Step, what: &str) {
+        self.environment.log.add(self.environment.clock.now(), Source::Step, step.number.to_string(), what);
+    }
+
+    /// Copies new audit entries into the log; checks the invariants if something changed since, and not too often.
+    fn look(&mut self) -> anyhow::Result<bool> {
+        let now = self.environment.clock.now();
+        let audited = self.audited;
+        let fresh = self.environment.world.with(|world| {
+            let mut fresh = Vec::new();
+            let mut after = audited;
+            loop {
+                let page: Vec<_> = world.audit_page(after, AUDIT_PAGE).cloned().collect();
+                let Some(last) = page.last() else { break fresh };
+                after = last.number;
+                fresh.extend(page);
+            }
+        });
+        for entry in fresh {
+            self.audited = entry.number;
+            let ids = if entry.ids.is_empty() { String::new() } else { format!(" {}", entry.ids.join(" ")) };
+            self.environment.log.add(entry.time, Source::Cloud, entry.operation, format!("{}{ids}", entry.result));
+        }
+        let seen = (self.environment.server.revision(), self.environment.world.with(|world| world.version()));
+        let changed = seen != self.seen;
+        self.seen = seen;
+        let elapsed = self.environment.clock.elapsed();
+        if changed && elapsed >= self.checked + INVARIANTS_EVERY {
+            self.checked = elapsed;
+            let server = &self.environment.server;
+            let violations = self.environment.world.with(|world| invariants::violations(server, world, now));
+            if !violations.is_empty() {
+                bail!("an invariant is violated: {}", violations.join("; "));
+            }
+        }
+        if self.environment.controller_has_failed() {
+            bail!("the controller ended with an error: see the event log");
+        }
+        Ok(changed)
+    }
+
+    fn facts(&self) -> Facts {
+        self.environment.world.with(|world| Facts::gather(&self.environment.server, world))
+    }
+
+    async fn act(&mut self, step: &Step) -> anyhow::Result<()> {
+        let client = self.environment.client();
+        match &step.action {
+            Action::Apply(objects) => apply_all(&client, objects).await,
+            Action::Delete(object) => delete(&client, object).await,
+            Action::Scale(scale) => set_scale(&client, scale).await,
+            Action::Curve(curve) => {
+                tokio::spawn(follow(client, curve.clone()));
+                Ok(())
+            }
+            Action::Patch(patch) => {
+                let target = ObjectRef {
+                    kind: patch.kind.clone(),
+                    name: patch.name.clone(),
+                    namespace: patch.namespace.clone(),
+                };
+                let api = api_of(&client, &target).await?;
+                api.patch(&target.name, &PatchParams::default(), &Patch::Merge(&patch.merge)).await?;
+                Ok(())
+            }
+            Action::Control(call) => self.control(call).await,
+            Action::KillController(kill) => {
+                self.environment.kill_controller(kill.once_succeeded.as_deref());
+                Ok(())
+            }
+            Action::StartController => {
+                self.environment.start_controller();
+                Ok(())
+            }
+            Action::Await(wait) => self.wait(wait).await,
+            Action::Expect(expressions) => self.expect(expressions),
+            Action::Hold(hold) => self.hold(hold).await,
+            Action::Remember(name) => {
+                let facts = self.facts();
+                self.marks.insert(name.clone(), facts);
+                Ok(())
+            }
+        }
+    }
+
+    fn expect(&self, expressions: &[String]) -> anyhow::Result<()> {
+        let facts = self.facts();
+        facts::all_true(expressions, &facts, &self.marks).map_err(|why| anyhow!("{why}; {}", told(&facts)))
+    }
+
+    async fn wait(&mut self, wait: &Await) -> anyhow::Result<()> {
+        let until = self.environment.clock.elapsed() + wait.within.0;
+        let mut why = self.expect(&wait.that);
+        while why.is_err() && self.environment.clock.elapsed() < until {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.look()? {
+                why = self.expect(&wait.that);
+            }
+        }
+        why.with_context(|| format!("not so within {:?}", wait.within.0))
+    }
+
+    async fn hold(&mut self, hold: &Hold) -> anyhow::Result<()> {
+        let until = self.environment.clock.elapsed() + hold.span.0;
+        self.expect(&hold.that)?;
+        while self.environment.clock.elapsed() < until {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.look()? {
+                self.expect(&hold.that).with_context(|| format!("it did not stay so for {:?}", hold.span.0))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn control(&self, call: &ControlCall) -> anyhow::Result<()> {
+        let first = self.facts_first_instance();
+        let path = format!("/control/v1{}", call.path.replace("{instance}", &first));
+        let body = call.body.as_ref().map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        let request = http::Request::builder()
+            .method(call.method)
+            .uri(&path)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body)?;
+        let Ok(response) = self.environment.cloud.clone().oneshot(request).await;
+        let status = response.status();
+        let answer = http_body_util::Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let answer = answer.map_err(|error| anyhow!("the answer cannot be read: {error}"))?.to_bytes();
+        if !status.is_success() {
+            bail!("{} {path}: {status}: {}", call.method, String::from_utf8_lossy(&answer));
+        }
+        Ok(())
+    }
+
+    fn facts_first_instance(&self) -> String {
+        let running = self.environment.world.with(|world| world.running_machines());
+        running.first().map(|machine| machine.instance_id.clone()).unwrap_or_default()
+    }
+
+    fn outcome(&mut self, failure: Option<String>, wall_time: Duration) -> Outcome {
+        // The last calls belong into the log too; a violated invariant is already the failure by then.
+        let late = self.look().err().map(|error| format!("{error:#}"));
+        let failure = failure.or(late);
+        let ledger = self.environment.world.with(|world| world.ledger());
+        let tally = self.environment.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let calls: Vec<(String, u64)> = ledger.calls.iter().map(|(name, count)| (name.clone(), count.calls)).collect();
+        let summary = Summary {
+            scenario: self.scenario.name.clone(),
+            failure,
+            virtual_time: self.environment.clock.elapsed(),
+            wall_time,
+            pods: tally.pods,
+            machines: ledger.launched,
+            evictions: tally.evictions,
+            micro_dollars: facts::micro_dollars(&ledger),
+            cloud_calls: calls.iter().map(|(_, count)| count).sum(),
+            kubernetes_calls: self.environment.server.request_counts().values().sum(),
+            time_to_bind: percentiles(&tally.time_to_bind),
+            calls_by_operation: calls,
+        };
+        Outcome { summary, entries: self.environment.log.entries(), events: self.environment.log.json_lines() }
+    }
+}
+
+/// What a person needs to see when an expectation fails.
+fn told(facts: &Facts) -> String {
+    let pending = facts.count.pending;
+    format!("the facts are count {} cost {} ({pending} pending)", json!(facts.count), json!(facts.cost))
+}
+
+fn describe(action: &Action) -> String {
+    let kinds = |objects: &[Value]| {
+        let names = objects.iter().map(|object| {
+            format!("{}/{}", object["kind"].as_str().unwrap_or("?"), object["metadata"]["name"].as_str().unwrap_or("?"))
+        });
+        names.collect::<Vec<_>>().join(", ")
+    };
+    match action {
+        Action::Apply(objects) => format!("apply {}", kinds(objects)),
+        Action::Delete(object) => format!("delete {}/{}", object.kind, object.name),
+        Action::Scale(scale) => format!("scale {}/{} to {}", scale.kind, scale.name, scale.replicas),
+        Action::Curve(curve) => format!("scale {}/{} by its curve", curve.kind, curve.name),
+        Action::Patch(patch) => format!("patch {}/{}", patch.kind, patch.name),
+        Action::Control(call) => format!("control {} {}", call.method, call.path),
+        Action::KillController(kill) => match &kill.once_succeeded {
+            Some(operation) => format!("kill the controller once {operation} has succeeded"),
+            None => "kill the controller".to_owned(),
+        },
+        Action::StartController => "start the controller".to_owned(),
+        Action::Await(wait) => format!("await {}", wait.that.join(" and ")),
+        Action::Expect(expressions) => format!("expect {}", expressions.join(" and ")),
+        Action::Hold(hold) => format!("hold {}", hold.that.join(" and ")),
+        Action::Remember(name) => format!("remember {name}"),
+    }
+}
+
+/// What every cluster has before a scenario begins: the custom resources, then the scenario's own objects.
+///
+/// # Errors
+/// The API server refuses one.
+pub async fn prepare(client: &Client, objects: &[Value]) -> anyhow::Result<()> {
+    let crds = sawhorse_core::api::crds();
+    let crds: Vec<Value> = crds.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+    apply_all(client, &crds).await?;
+    apply_all(client, objects).await
+}
+
+async fn apply_all(client: &Client, objects: &[Value]) -> anyhow::Result<()> {
+    for object in objects {
+        apply(client, object).await.with_context(|| {
+            format!(
+                "`{}/{}` was refused",
+                object["kind"].as_str().unwrap_or("?"),
+                object["metadata"]["name"].as_str().unwrap_or("?")
+            )
+        })?;
+    }
+    Ok(())
+}
+
+async fn apply(client: &Client, object: &Value) -> anyhow::Result<()> {
+    let mut object: DynamicObject = serde_json::from_value(object.clone())?;
+    let types = object.types.clone().unwrap_or_default();
+    let name = object.metadata.name.clone().unwrap_or_default();
+    let namespace = object.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned());
+    let api = api_for(client, &types.api_version, &types.kind, &namespace).await?;
+    match api.create(&Default::default(), &object).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            object.metadata.resource_version = None;
+            let merge = serde_json::to_value(&object)?;
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(&merge)).await?;
+            Ok(())
+        }
+        created => created.map(drop).map_err(Into::into),
+    }
+}
+
+async fn delete(client: &Client, object: &ObjectRef) -> anyhow::Result<()> {
+    api_of(client, object).await?.delete(&object.name, &DeleteParams::background()).await?;
+    Ok(())
+}
+
+async fn set_scale(client: &Client, scale: &Scale) -> anyhow::Result<()> {
+    let Scale { kind, name, namespace, replicas } = scale.clone();
+    let api = api_of(client, &ObjectRef { kind, name: name.clone(), namespace }).await?;
+    let merge = json!({ "spec": { "replicas": replicas } });
+    api.patch(&name, &PatchParams::default(), &Patch::Merge(&merge)).await?;
+    Ok(())
+}
+
+/// Scales by the curve for as long as the run lasts.
+async fn follow(client: Client, curve: Curve) {
+    let Curve { kind, name, namespace, every, replicas } = curve;
+    for wanted in replicas.iter().cycle() {
+        let scale = Scale { kind: kind.clone(), name: name.clone(), namespace: namespace.clone(), replicas: *wanted };
+        // A workload that has been deleted ends its curve.
+        if set_scale(&client, &scale).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(every.0).await;
+    }
+}
+
+/// Kinds that a step may name without saying their group.
+const GROUPS: [(&str, &str); 12] = [
+    ("Deployment", "apps/v1"),
+    ("ReplicaSet", "apps/v1"),
+    ("StatefulSet", "apps/v1"),
+    ("DaemonSet", "apps/v1"),
+    ("Job", "batch/v1"),
+    ("Pod", "v1"),
+    ("Node", "v1"),
+    ("PodDisruptionBudget", "policy/v1"),
+    ("NodePool", "karpenter.sh/v1"),
+    ("NodeClaim", "karpenter.sh/v1"),
+    ("EC2NodeClass", "karpenter.k8s.aws/v1"),
+    ("Namespace", "v1"),
+];
+
+async fn api_of(client: &Client, object: &ObjectRef) -> anyhow::Result<Api<DynamicObject>> {
+    let (_, api_version) = GROUPS.iter().find(|(kind, _)| *kind == object.kind).ok_or_else(|| {
+        let known: Vec<&str> = GROUPS.iter().map(|(kind, _)| *kind).collect();
+        anyhow!("`{}` is not a kind that steps can name: there are {}", object.kind, known.join(", "))
+    })?;
+    api_for(client, api_version, &object.kind, &object.namespace).await
+}
+
+async fn api_for(
+    client: &Client,
+    api_version: &str,
+    kind: &str,
+    namespace: &str,
+) -> anyhow::Result<Api<DynamicObject>> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let gvk = GroupVersionKind::gvk(group, version, kind);
+    let (resource, capabilities): (ApiResource, _) = pinned_kind(client, &gvk)
+        .await
+        .with_context(|| format!("the API server does not know `{kind}` of `{api_version}`"))?;
+    Ok(match capabilities.scope {
+        Scope::Cluster => Api::all_with(client.clone(), &resource),
+        Scope::Namespaced => Api::namespaced_with(client.clone(), namespace, &resource),
+    })
+}

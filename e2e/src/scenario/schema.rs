@@ -1,0 +1,241 @@
+//! What a scenario says.
+
+use jiff::{SignedDuration, Timestamp};
+use sawhorse_fake_cloud::world::CloudConfig;
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::Value;
+use std::time::Duration;
+
+/// A run's description.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name: `metadata.name` of the `Scenario` object.
+    pub name: String,
+    /// What it shows, in a sentence or two.
+    pub why: String,
+    /// The seed of everything drawn, where the command line gives none.
+    pub seed: u64,
+    /// The virtual time at which it starts.
+    pub start: Timestamp,
+    /// The longest that the run may take in virtual time.
+    pub limit: Duration,
+    /// The cloud as it begins.
+    pub cloud: CloudConfig,
+    /// The controller's settings.
+    pub controller: ControllerSpec,
+    /// How machines boot.
+    pub nodes: NodesSpec,
+    /// Objects that are applied before the first step, in the file's order.
+    pub objects: Vec<Value>,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its place in the file, from 1.
+    pub number: usize,
+    /// When, from the start of the run; none for as soon as the previous step is done.
+    pub at: Option<Duration>,
+    /// How long after the previous step is done.
+    pub after: Duration,
+    /// What.
+    pub action: Action,
+}
+
+/// What a step does. A closed set: the runner matches all of it.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Applies objects of the file (they are held back until then).
+    Apply(Vec<Value>),
+    /// Deletes an object.
+    Delete(ObjectRef),
+    /// Changes the number of replicas.
+    Scale(Scale),
+    /// Changes the number of replicas again and again, in the background.
+    Curve(Curve),
+    /// Merges a JSON patch into an object.
+    Patch(Patch),
+    /// Sends a request to the fake cloud's control door.
+    Control(ControlCall),
+    /// Ends the controller as a kill would.
+    KillController(KillController),
+    /// Starts a controller again.
+    StartController,
+    /// Waits until all expressions are true.
+    Await(Await),
+    /// Expressions that must be true now.
+    Expect(Vec<String>),
+    /// Expressions that must be true for a while.
+    Hold(Hold),
+    /// Keeps the facts of this moment under a name, for later expressions as `marks.NAME`.
+    Remember(String),
+}
+
+/// A duration as people write it: `30s`, `10m`, `1h30m`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span(
+    /// Its length.
+    pub Duration,
+);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bad = || D::Error::custom(format!("`{text}` is not a duration: write for example `30s`, `10m` or `1h30m`"));
+        let span: SignedDuration = text.parse().map_err(|_| bad())?;
+        Duration::try_from(span).map(Self).map_err(|_| bad())
+    }
+}
+
+/// Names an object.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ObjectRef {
+    /// Its kind, e.g. `Deployment`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace, where it has one.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+}
+
+/// A change of a workload's size.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Scale {
+    /// `Deployment`, `StatefulSet` or `ReplicaSet`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// The number wanted.
+    pub replicas: u32,
+}
+
+/// Sizes that follow one another, over and over.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Curve {
+    /// `Deployment`, `StatefulSet` or `ReplicaSet`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// The time between two sizes.
+    pub every: Span,
+    /// The sizes, in order.
+    pub replicas: Vec<u32>,
+}
+
+/// A merge patch.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Patch {
+    /// The object's kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace, where it has one.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// What is merged into it.
+    pub merge: Value,
+}
+
+/// A request to the control door, e.g. `{put: /capacity, body: {rules: […]}}`.
+#[derive(Clone, Debug)]
+pub struct ControlCall {
+    /// `PUT`, `POST` or `DELETE`.
+    pub method: &'static str,
+    /// Below `/control/v1`. `{instance}` stands for the id of the first running machine (in order of ids).
+    pub path: String,
+    /// The body, if any.
+    pub body: Option<Value>,
+}
+
+/// When the controller is ended.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KillController {
+    /// Not now, but when the cloud has answered this operation with success, before the controller sees the answer.
+    #[serde(default)]
+    pub once_succeeded: Option<String>,
+}
+
+/// Conditions that are waited for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Await {
+    /// CEL expressions over the facts; all must be true.
+    pub that: Vec<String>,
+    /// How long that may take.
+    pub within: Span,
+}
+
+/// Conditions that must stay true.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hold {
+    /// CEL expressions over the facts; all must be true all the time.
+    pub that: Vec<String>,
+    /// For how long.
+    #[serde(rename = "for")]
+    pub span: Span,
+}
+
+/// The controller's settings; what is not given is as the controller's own defaults.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ControllerSpec {
+    /// Let consolidation replace spot nodes by cheaper spot nodes.
+    pub spot_to_spot_consolidation: bool,
+}
+
+/// How machines boot and nodes live.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NodesSpec {
+    /// From running to registered, and from registered to Ready.
+    pub boot: BootSpec,
+    /// How long node leases are good for; they are renewed after a quarter of that.
+    pub lease_duration: Option<Span>,
+}
+
+/// How long machines take to join.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BootSpec {
+    /// From running to registered.
+    pub registered: Range,
+    /// From registered to Ready.
+    pub ready: Range,
+}
+
+impl Default for BootSpec {
+    fn default() -> Self {
+        Self { registered: Range { least: 20, typical: 30, most: 60 }, ready: Range { least: 3, typical: 6, most: 15 } }
+    }
+}
+
+/// Seconds that vary: half of the draws lie below `typical`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Range {
+    /// The least.
+    pub least: u64,
+    /// The median.
+    pub typical: u64,
+    /// The most.
+    pub most: u64,
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
