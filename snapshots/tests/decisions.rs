@@ -22,14 +22,14 @@ fn decision(
     #[files("scheduling/**/*.yaml")]
     #[files("disruption/**/*.yaml")]
     path: PathBuf,
-) {
-    let scenario = Scenario::read(&read(&path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let decided = decision_of(&scenario, &path, false);
+) -> Result<(), String> {
+    let scenario = Scenario::read(&read(&path)?).map_err(|error| error.to_string())?;
+    let decided = decision_of(&scenario, &path, false)?;
     assert!(
         decided.lines().count() <= MAX_LINES,
         "split the scenario: its decision is longer than a screen\n{decided}"
     );
-    let reversed = decision_of(&scenario.reversed(), &path, true);
+    let reversed = decision_of(&scenario.reversed(), &path, true)?;
     assert_eq!(decided, reversed, "the order of the input's lists decides something");
 
     let mut settings = insta::Settings::clone_current();
@@ -39,19 +39,20 @@ fn decision(
     settings.set_description(scenario.why());
     let name = path.file_stem().expect("a scenario has a name").to_string_lossy().into_owned();
     settings.bind(|| insta::assert_snapshot!(name, decided));
+    Ok(())
 }
 
 /// What is decided: which machines go for a scenario of `disruption/`, otherwise where the pods go.
-fn decision_of(scenario: &Scenario, path: &Path, pods_reversed: bool) -> String {
-    let catalog =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("catalogs").join(scenario.catalog_name()).with_extension("yaml");
-    let mut world = scenario.world(&read(&catalog)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+fn decision_of(scenario: &Scenario, path: &Path, pods_reversed: bool) -> Result<String, String> {
+    let catalogs = Path::new(env!("CARGO_MANIFEST_DIR")).join("catalogs");
+    let catalog = read(&catalogs.join(scenario.catalog_name()).with_extension("yaml"))?;
+    let mut world = scenario.world(&catalog).map_err(|error| error.to_string())?;
     if pods_reversed {
         // Replicas come in order whatever the order of the file.
         world.snapshot.pending.reverse();
     }
     let disrupts = path.components().any(|folder| folder.as_os_str() == "disruption");
-    if disrupts { disruption_of(&world) } else { scheduling_of(&world) }
+    Ok(if disrupts { disruption_of(&world) } else { scheduling_of(&world) })
 }
 
 fn scheduling_of(World { snapshot, catalog, .. }: &World) -> String {
@@ -67,6 +68,6 @@ fn disruption_of(World { snapshot, catalog, .. }: &World) -> String {
     disruption_text(&decide(&DisruptionInput { snapshot, catalog, running: &[] }), snapshot)
 }
 
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -35,7 +35,7 @@ fn a_key_that_nobody_reads_is_refused_with_its_line(#[case] text: &str, #[case] 
     "nodes: [ { name: n, pool: p, instanceType: m5.large, zone: zone-a } ]",
     "node `n` is of pool `p`, which is not there"
 )]
-#[case("nodePools: [ { spec: {} } ]", "every pool needs a name of its own")]
+#[case("nodePools: [ { metadata: {}, spec: {} } ]", "every pool needs a name of its own")]
 #[case("unavailable: [ { instanceType: m5.large, until: soon } ]", "`soon` is not a duration")]
 fn names_and_times_are_checked(#[case] line: &str, #[case] message: &str) {
     let error = error(&format!("why: x\ncatalog: c\n{line}\n"));
