@@ -94,6 +94,7 @@ struct ControllerSlot {
     running: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
     kill: Arc<KillSwitch>,
     instances: u32,
+    failure: Arc<Mutex<Option<String>>>,
 }
 
 impl Environment {
@@ -145,7 +146,7 @@ impl Environment {
             cloud,
             log,
             tally,
-            controller: ControllerSlot { config, running: None, kill, instances: 0 },
+            controller: ControllerSlot { config, running: None, kill, instances: 0, failure: Arc::default() },
             tasks: JoinSet::new(),
             shutdown,
         };
@@ -204,6 +205,7 @@ impl Environment {
         let stop = CancellationToken::new();
         let config = ControllerConfig { identity: format!("sawhorse-{}", slot.instances), ..slot.config.clone() };
         let (kill, log, clock, token) = (Arc::clone(&slot.kill), self.log.clone(), self.clock, stop.clone());
+        let failure = Arc::clone(&slot.failure);
         let task = tokio::spawn(async move {
             let outcome = tokio::select! {
                 biased;
@@ -215,6 +217,7 @@ impl Environment {
             };
             if let Err(error) = &outcome {
                 log.add(clock.now(), Source::Controller, "controller", format!("ended: {error:#}"));
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{error:#}"));
             }
             outcome
         });
@@ -229,10 +232,16 @@ impl Environment {
         }
     }
 
-    /// Whether a controller was started and has ended by itself, with an error.
-    pub fn controller_has_failed(&self) -> bool {
-        let entries = self.log.entries();
-        entries.iter().any(|entry| entry.subject == "controller" && entry.what.starts_with("ended:"))
+    /// What has ended that should run: a part of the world (it panicked), or the controller (with an error).
+    pub fn broken_part(&mut self) -> Option<String> {
+        if let Some(ended) = self.tasks.try_join_next() {
+            return Some(match ended {
+                Ok(()) => "a part of the world ended".to_owned(),
+                Err(error) => format!("a part of the world broke down: {error}"),
+            });
+        }
+        let failed = self.controller.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        failed.map(|error| format!("the controller ended: {error}"))
     }
 
     /// Stops everything in order: the controller finishes what it is writing, then the rest ends.

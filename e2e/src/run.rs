@@ -176,8 +176,8 @@ impl Run<'_> {
                 bail!("an invariant is violated: {}", violations.join("; "));
             }
         }
-        if self.environment.controller_has_failed() {
-            bail!("the controller ended with an error: see the event log");
+        if let Some(what) = self.environment.broken_part() {
+            bail!("{what}");
         }
         Ok(changed)
     }

@@ -39,7 +39,8 @@ fn order(a: &PodFacts, b: &PodFacts, rank_a: usize, rank_b: usize, now: Timestam
 }
 
 /// Younger ones first, where ages with the same binary magnitude count as equal and the uid decides
-/// (`LogarithmicScaleDown`); a time that is not known counts as young.
+/// (`LogarithmicScaleDown`); a time that is not known counts as young. Equal times are left to the uid too: passing them on
+/// to the next criterion, as upstream does, is no total order (a < b by uid, b < c by uid, but c < a by restarts).
 fn newer_first(
     time_a: Option<Timestamp>,
     time_b: Option<Timestamp>,
@@ -48,10 +49,10 @@ fn newer_first(
     now: Timestamp,
 ) -> Ordering {
     match (time_a, time_b) {
-        (time_a, time_b) if time_a == time_b => Ordering::Equal,
         (Some(time_a), Some(time_b)) => {
             magnitude(time_a, now).cmp(&magnitude(time_b, now)).then_with(|| a.uid.cmp(&b.uid))
         }
+        (None, None) => Ordering::Equal,
         (time_a, time_b) => time_a.is_some().cmp(&time_b.is_some()),
     }
 }
