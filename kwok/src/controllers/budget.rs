@@ -59,7 +59,11 @@ pub(super) fn decide(input: &Input<'_>) -> Plan {
 }
 
 /// Percentages and `maxUnavailable` are of what the controllers want; a plain `minAvailable` is of what there is.
-fn need(spec: &PodDisruptionBudgetSpec, pods: i32, scales: &Result<BTreeMap<String, i32>, String>) -> Result<Need, String> {
+fn need(
+    spec: &PodDisruptionBudgetSpec,
+    pods: i32,
+    scales: &Result<BTreeMap<String, i32>, String>,
+) -> Result<Need, String> {
     use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
     let wanted = || scales.as_ref().map(|scales| scales.values().sum::<i32>()).map_err(Clone::clone);
     match (&spec.max_unavailable, &spec.min_available) {
@@ -112,11 +116,7 @@ fn still_disrupted(input: &Input<'_>, mut evicted: BTreeMap<String, Time>) -> BT
     evicted
 }
 
-fn condition(
-    input: &Input<'_>,
-    status: &mut PodDisruptionBudgetStatus,
-    (value, reason, message): (&str, &str, &str),
-) {
+fn condition(input: &Input<'_>, status: &mut PodDisruptionBudgetStatus, (value, reason, message): (&str, &str, &str)) {
     let generation = input.budget.metadata.generation;
     let conditions = status.conditions.get_or_insert_default();
     let known = conditions.iter().find(|condition| condition.type_ == "DisruptionAllowed");

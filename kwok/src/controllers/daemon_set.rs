@@ -2,7 +2,7 @@
 
 use super::{
     eligibility::{add_tolerations, eligibility, pin},
-    known::{Known, NodeFacts, PodFacts, Phase},
+    known::{Known, NodeFacts, Phase, PodFacts},
     plan::{Action, Aim, BURST, Plan, Target, Told, controller_reference, count, some_count},
     rollout::{Rounding, scaled},
     template::{REVISION_HASH, label, pod_of, template_hash},
@@ -87,7 +87,8 @@ impl Daemons<'_> {
     /// Failed daemons go, and all but the oldest of those that live.
     fn thin_out(&mut self, pods: &[&Arc<PodFacts>], node: &str, surplus: &mut Vec<Arc<PodFacts>>) {
         let staying = pods.iter().filter(|pod| !pod.terminating);
-        let (ended, mut living): (Vec<&Arc<PodFacts>>, Vec<&Arc<PodFacts>>) = staying.partition(|pod| pod.is_finished());
+        let (ended, mut living): (Vec<&Arc<PodFacts>>, Vec<&Arc<PodFacts>>) =
+            staying.partition(|pod| pod.is_finished());
         for pod in ended {
             let (reason, what) = match pod.phase {
                 Phase::Succeeded => ("SucceededDaemonPod", "succeeded"),

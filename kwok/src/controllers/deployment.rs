@@ -83,7 +83,18 @@ impl<'a> Rollout<'a> {
         let mut sets = input.owned.clone();
         sets.sort_by_key(|set| (created(set), set.key()));
         let new = sets.iter().find(|set| has_template(set, &spec)).cloned();
-        Self { deployment: input.deployment, bounds, rolling, pods: &input.pods, sets, new, found: None, now: input.now, plan: Plan::default(), spec }
+        Self {
+            deployment: input.deployment,
+            bounds,
+            rolling,
+            pods: &input.pods,
+            sets,
+            new,
+            found: None,
+            now: input.now,
+            plan: Plan::default(),
+            spec,
+        }
     }
 
     fn wanted(&self) -> i32 {
@@ -135,9 +146,8 @@ impl<'a> Rollout<'a> {
     }
 
     fn roll(&mut self) {
-        let Some(new) = self.ensure_new(|rollout| {
-            new_size(rollout.wanted(), rollout.bounds, 0, rollout.total())
-        }) else {
+        let Some(new) = self.ensure_new(|rollout| new_size(rollout.wanted(), rollout.bounds, 0, rollout.total()))
+        else {
             return;
         };
         let size = new_size(self.wanted(), self.bounds, wanted(&new), self.total());
@@ -155,9 +165,7 @@ impl<'a> Rollout<'a> {
         if old.iter().any(|set| wanted(set) > 0) {
             return old.iter().for_each(|set| self.scale(set, 0));
         }
-        let lives = |pod: &Arc<PodFacts>| {
-            !pod.is_finished() && old.iter().any(|set| pod.is_controlled_by(set.uid()))
-        };
+        let lives = |pod: &Arc<PodFacts>| !pod.is_finished() && old.iter().any(|set| pod.is_controlled_by(set.uid()));
         if self.pods.iter().any(lives) {
             return;
         }
@@ -236,7 +244,9 @@ impl<'a> Rollout<'a> {
 
     /// The new set and the deployment carry the newest revision; the set also the deployment's own annotations.
     fn keep_revision(&mut self) {
-        let revision = self.revision().max(self.new.as_ref().and_then(|new| annotation(new, REVISION)?.parse().ok()).unwrap_or_default());
+        let revision = self
+            .revision()
+            .max(self.new.as_ref().and_then(|new| annotation(new, REVISION)?.parse().ok()).unwrap_or_default());
         let revision = revision.to_string();
         if let Some(new) = self.new.clone() {
             let mut annotations = self.copied_annotations();
@@ -336,7 +346,9 @@ impl<'a> Rollout<'a> {
         let enough = status.available_replicas.unwrap_or_default() >= self.wanted() - self.bounds.unavailable;
         let available = match enough {
             true => ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.".to_owned()),
-            false => ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.".to_owned()),
+            false => {
+                ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.".to_owned())
+            }
         };
         self.condition(&mut status, "Available", available);
         self.progress(&mut status);
@@ -348,7 +360,11 @@ impl<'a> Rollout<'a> {
         let known = condition(status, "Progressing").cloned();
         let reason = known.as_ref().and_then(|known| known.reason.clone()).unwrap_or_default();
         if self.spec.paused == Some(true) {
-            return self.condition(status, "Progressing", ("Unknown", "DeploymentPaused", "Deployment is paused".to_owned()));
+            return self.condition(
+                status,
+                "Progressing",
+                ("Unknown", "DeploymentPaused", "Deployment is paused".to_owned()),
+            );
         }
         let new = self.new.as_ref().map(|new| new.key().name);
         let name = new.clone().map_or_else(
@@ -393,7 +409,9 @@ impl<'a> Rollout<'a> {
     fn touch(&self, status: &mut DeploymentStatus, message: String) {
         self.condition(status, "Progressing", ("True", "ReplicaSetUpdated", message));
         let conditions = status.conditions.iter_mut().flatten();
-        conditions.filter(|one| one.type_ == "Progressing").for_each(|one| one.last_update_time = Some(whole(self.now)));
+        conditions
+            .filter(|one| one.type_ == "Progressing")
+            .for_each(|one| one.last_update_time = Some(whole(self.now)));
     }
 
     fn condition(&self, status: &mut DeploymentStatus, type_: &str, (value, reason, message): (&str, &str, String)) {

@@ -1,9 +1,7 @@
 //! On which nodes a daemon belongs: node affinity and tolerations.
 
 use super::known::NodeFacts;
-use k8s_openapi::api::core::v1::{
-    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration,
-};
+use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration};
 
 /// Whether a daemon should be started on a node, and whether one that is there may stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +141,8 @@ mod tests {
         json_patch::merge(&mut whole, &spec);
         let mut spec = serde_json::from_value(whole).unwrap();
         add_tolerations(&mut spec);
-        let node = json!({"metadata": {"name": "n", "labels": {"zone": "a", "cores": "4"}}, "spec": {"taints": taints}});
+        let node =
+            json!({"metadata": {"name": "n", "labels": {"zone": "a", "cores": "4"}}, "spec": {"taints": taints}});
         let found = eligibility(&spec, &NodeFacts::of(&serde_json::from_value(node).unwrap()));
         assert_eq!((found.run, found.stay), expected);
     }

@@ -58,14 +58,32 @@ impl Told {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
     /// Creates a pod; `told` is the message of `SuccessfulCreate`, or none for `Created pod: …`.
-    CreatePod { pod: Box<Pod>, told: Option<String> },
+    CreatePod {
+        pod: Box<Pod>,
+        told: Option<String>,
+    },
     /// Creates a claim unless there is one of its name.
-    CreateClaim { claim: Box<PersistentVolumeClaim>, told: String },
-    CreateReplicaSet { set: Box<ReplicaSet>, told: Option<Told> },
+    CreateClaim {
+        claim: Box<PersistentVolumeClaim>,
+        told: String,
+    },
+    CreateReplicaSet {
+        set: Box<ReplicaSet>,
+        told: Option<Told>,
+    },
     /// Deletes an object; a pod in its own grace period.
-    Delete { aim: Aim, foreground: bool, told: Option<Told> },
+    Delete {
+        aim: Aim,
+        foreground: bool,
+        told: Option<Told>,
+    },
     /// A merge patch, of the status or of everything else.
-    Patch { aim: Aim, status: bool, body: Value, told: Option<Told> },
+    Patch {
+        aim: Aim,
+        status: bool,
+        body: Value,
+        told: Option<Told>,
+    },
     Tell(Told),
 }
 

@@ -68,8 +68,15 @@ mod tests {
     #[case::to_nothing(&[8, 5], 13, 0, 3, &[0, 0])]
     #[case::newest_of_equals_gets_the_rest(&[5, 5], 10, 11, 11, &[5, 6])]
     #[case::same(&[8, 5], 13, 10, 13, &[8, 5])]
-    fn shares(#[case] sets: &[i32], #[case] before: i32, #[case] wanted: i32, #[case] most: i32, #[case] after: &[i32]) {
-        let shares: Vec<Share> = sets.iter().map(|wanted| Share { wanted: *wanted, most_before: Some(before) }).collect();
+    fn shares(
+        #[case] sets: &[i32],
+        #[case] before: i32,
+        #[case] wanted: i32,
+        #[case] most: i32,
+        #[case] after: &[i32],
+    ) {
+        let shares: Vec<Share> =
+            sets.iter().map(|wanted| Share { wanted: *wanted, most_before: Some(before) }).collect();
         assert_eq!(sizes(&shares, wanted, most, before), after);
     }
 }

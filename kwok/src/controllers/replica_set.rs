@@ -55,7 +55,8 @@ pub(super) fn aim(set: &ReplicaSet) -> Aim {
 /// The pods that are the set's own: those it controls and selects, and orphans that it selects. Others it lets go.
 fn claim(input: &Input<'_>, plan: &mut Plan) -> Option<Vec<Arc<PodFacts>>> {
     let selector = selector(&input.set.spec.as_ref()?.selector)?;
-    let (mut mine, others): (Vec<_>, Vec<_>) = input.owned.iter().cloned().partition(|pod| selector.matches(&pod.labels));
+    let (mut mine, others): (Vec<_>, Vec<_>) =
+        input.owned.iter().cloned().partition(|pod| selector.matches(&pod.labels));
     if input.set.metadata.deletion_timestamp.is_some() {
         return Some(mine);
     }

@@ -104,7 +104,12 @@ mod tests {
     #[case("0%", 7, Rounding::Up, 0)]
     #[case("1%", 1, Rounding::Up, 1)]
     #[case("many", 7, Rounding::Up, 0)]
-    fn percentages_are_rounded(#[case] given: &str, #[case] total: i32, #[case] rounding: Rounding, #[case] whole: i32) {
+    fn percentages_are_rounded(
+        #[case] given: &str,
+        #[case] total: i32,
+        #[case] rounding: Rounding,
+        #[case] whole: i32,
+    ) {
         assert_eq!(scaled(&value(given), total, rounding), whole);
     }
 

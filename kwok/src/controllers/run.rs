@@ -1,12 +1,12 @@
 //! The controllers' loop: watches in, requests out.
 
+use super::{budget, daemon_set, deployment, job, replica_set, stateful_set, world};
 use super::{
     known::{Key, Known, NodeFacts, PodFacts},
     plan::{Action, Aim, Plan, Target, Told},
     queue::{Kind, Queue, Work},
     world::World,
 };
-use super::{budget, daemon_set, deployment, job, replica_set, stateful_set, world};
 use futures::{StreamExt, stream::BoxStream};
 use http::{Method, Request, header::CONTENT_TYPE};
 use jiff::{SignedDuration, Timestamp};
@@ -216,7 +216,10 @@ impl Controllers {
     async fn carry_out(&mut self, subject: &Subject, plan: Plan) -> bool {
         let mut failed = false;
         for action in plan.actions {
-            let creates = matches!(action, Action::CreatePod { .. } | Action::CreateClaim { .. } | Action::CreateReplicaSet { .. });
+            let creates = matches!(
+                action,
+                Action::CreatePod { .. } | Action::CreateClaim { .. } | Action::CreateReplicaSet { .. }
+            );
             if failed && creates {
                 continue;
             }
@@ -278,7 +281,8 @@ impl Controllers {
         let policy = if foreground { "Foreground" } else { "Background" };
         let options = json!({"preconditions": {"uid": aim.uid}, "propagationPolicy": policy});
         let url = url(aim.target, &aim.key);
-        let done: kube::Result<Value> = self.request(Method::DELETE, &url, JSON, options.to_string().into_bytes()).await;
+        let done: kube::Result<Value> =
+            self.request(Method::DELETE, &url, JSON, options.to_string().into_bytes()).await;
         match done {
             Ok(_) if aim.target == Target::Pod => self.world.pod_deleted(&aim.key, &aim.uid),
             // Gone already: the watch will say so.
@@ -409,13 +413,7 @@ fn replica_set_input<'a>(world: &World, set: &'a ReplicaSet, now: Timestamp) -> 
 }
 
 fn subject<K: k8s_openapi::Resource + Known>(object: &K, component: &'static str) -> Subject {
-    Subject {
-        api_version: K::API_VERSION,
-        kind: K::KIND,
-        component,
-        key: object.key(),
-        uid: object.uid().to_owned(),
-    }
+    Subject { api_version: K::API_VERSION, kind: K::KIND, component, key: object.key(), uid: object.uid().to_owned() }
 }
 
 fn url(target: Target, key: &Key) -> String {
@@ -442,8 +440,7 @@ fn reason(error: &kube::Error) -> String {
 
 fn event(subject: &Subject, told: &Told, seed: Seed, now: Timestamp) -> Value {
     let Subject { api_version, kind, component, key: Key { namespace, name }, uid } = subject;
-    let mut draws =
-        seed.stream(&["controllers", "event", uid, told.reason, &told.message, &now.to_string()]);
+    let mut draws = seed.stream(&["controllers", "event", uid, told.reason, &told.message, &now.to_string()]);
     json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": {"name": format!("{name}.{}", draws.hex(16)), "namespace": namespace},

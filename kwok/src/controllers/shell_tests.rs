@@ -80,7 +80,8 @@ impl Cluster {
     }
 
     async fn events(&self, reason: &str) -> usize {
-        let events = Api::<Event>::namespaced(self.server.client(), "default").list(&ListParams::default()).await.unwrap();
+        let events =
+            Api::<Event>::namespaced(self.server.client(), "default").list(&ListParams::default()).await.unwrap();
         events.items.iter().filter(|event| event.reason.as_deref() == Some(reason)).count()
     }
 }
@@ -138,7 +139,8 @@ async fn failed_pods_are_replaced_and_deleted_ones_too() {
     let name = cluster.names().await.remove(0);
     cluster.pods().delete(&name, &Default::default()).await.unwrap();
     settle().await;
-    let living = cluster.all().await.into_iter().filter(|pod| pod.status.as_ref().unwrap().phase.as_deref() == Some("Pending"));
+    let living =
+        cluster.all().await.into_iter().filter(|pod| pod.status.as_ref().unwrap().phase.as_deref() == Some("Pending"));
     assert_eq!(living.count(), 2);
 }
 
@@ -175,7 +177,10 @@ async fn jobs_complete_or_fail() {
     settle().await;
     let sum = cluster.get(&format!("{url}/sum")).await;
     let types: Vec<&Value> = sum["status"]["conditions"].as_array().unwrap().iter().map(|one| &one["type"]).collect();
-    assert_eq!((types, &sum["status"]["succeeded"]), (vec![&json!("SuccessCriteriaMet"), &json!("Complete")], &json!(3)));
+    assert_eq!(
+        (types, &sum["status"]["succeeded"]),
+        (vec![&json!("SuccessCriteriaMet"), &json!("Complete")], &json!(3))
+    );
     cluster.workload(url, "Job", "bad", json!({"backoffLimit": 0, "ttlSecondsAfterFinished": 60})).await;
     settle().await;
     cluster.every("Failed", "False").await;
@@ -190,7 +195,9 @@ async fn jobs_complete_or_fail() {
 async fn daemons_are_pinned_to_every_node() {
     let cluster = Cluster::start();
     for name in ["a", "b"] {
-        cluster.send("POST", "/api/v1/nodes", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})).await;
+        cluster
+            .send("POST", "/api/v1/nodes", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}))
+            .await;
         // Whatever the server taints new nodes with.
         cluster.send("PATCH", &format!("/api/v1/nodes/{name}"), json!({"spec": {"taints": null}})).await;
     }
@@ -201,7 +208,10 @@ async fn daemons_are_pinned_to_every_node() {
     nodes.sort();
     assert_eq!(nodes, ["a", "b"]);
     let log = cluster.get(&format!("{APPS}/daemonsets/log")).await;
-    assert_eq!((&log["status"]["desiredNumberScheduled"], &log["status"]["currentNumberScheduled"]), (&json!(2), &json!(2)));
+    assert_eq!(
+        (&log["status"]["desiredNumberScheduled"], &log["status"]["currentNumberScheduled"]),
+        (&json!(2), &json!(2))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +220,8 @@ async fn budgets_follow_their_pods() {
     cluster.workload(&format!("{APPS}/deployments"), "Deployment", "web", json!({"replicas": 5})).await;
     let url = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
     let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "maxUnavailable": "30%"});
-    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"}, "spec": spec});
+    let budget =
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"}, "spec": spec});
     cluster.send("POST", url, budget).await;
     settle().await;
     let numbers = |budget: &Value| {

@@ -108,8 +108,13 @@ impl Ordered<'_> {
     /// Answers whether no pod above the range is left to wait for.
     fn shrink(&mut self) -> bool {
         let range = self.range();
-        let condemned: Vec<Arc<PodFacts>> =
-            self.pods.iter().rev().filter(|(ordinal, _)| !range.contains(ordinal)).map(|(_, pod)| pod.clone()).collect();
+        let condemned: Vec<Arc<PodFacts>> = self
+            .pods
+            .iter()
+            .rev()
+            .filter(|(ordinal, _)| !range.contains(ordinal))
+            .map(|(_, pod)| pod.clone())
+            .collect();
         for pod in &condemned {
             if !pod.terminating {
                 self.delete(pod);
@@ -200,9 +205,7 @@ impl Ordered<'_> {
         let set = self.input.set;
         let before = set.status.clone().unwrap_or_default();
         let living = || self.pods.values().filter(|pod| !pod.is_finished());
-        let of = |revision: &str| {
-            living().filter(|pod| !pod.terminating && self.is_of(pod, revision)).count()
-        };
+        let of = |revision: &str| living().filter(|pod| !pod.terminating && self.is_of(pod, revision)).count();
         let ready = living().filter(|pod| pod.phase == Phase::Running && pod.ready).count();
         let updated = of(&self.revision);
         // The update is over when all pods wanted are of today's template and well.

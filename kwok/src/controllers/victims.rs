@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn ages_of_the_same_magnitude_are_told_apart_by_uid_alone() {
         let now: Timestamp = NOW.parse().unwrap();
-        let pods = vec![pod("b", &ready("True", "2026-01-01T11:00:10Z")), pod("a", &ready("True", "2026-01-01T11:00:00Z"))];
+        let pods =
+            vec![pod("b", &ready("True", "2026-01-01T11:00:10Z")), pod("a", &ready("True", "2026-01-01T11:00:00Z"))];
         assert_eq!(choose(pods.clone(), &pods, 1, now)[0].key.name, "a");
     }
 }

@@ -152,7 +152,8 @@ impl World {
         let mut scales = BTreeMap::new();
         for pod in pods {
             let name = &pod.key.name;
-            let controller = pod.controller.as_ref().ok_or_else(|| format!("found no controller ref for pod \"{name}\""))?;
+            let controller =
+                pod.controller.as_ref().ok_or_else(|| format!("found no controller ref for pod \"{name}\""))?;
             if seen.insert(controller.uid.clone()) {
                 let found = self.scale(controller, &pod.key.namespace);
                 let (uid, wanted) = found.ok_or_else(|| format!("found no controllers for pod \"{name}\""))?;
