@@ -2,8 +2,9 @@
 //!
 //! - JSON patch (RFC 6902) and merge patch (RFC 7396) by the `json-patch` crate
 //! - [`strategic`] — Kubernetes' own merge, for built-in kinds
-//! - [`server_side_apply`] — merging by field ownership
+//! - [`server_side_apply`] — merging by field ownership; [`field_set`] — sets of fields
 
+mod field_set;
 pub(crate) mod server_side_apply;
 pub(crate) mod strategic;
 

@@ -13,6 +13,7 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions,
     kube_aggregator::pkg::apis::apiregistration::v1 as apiregistration,
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -32,6 +33,8 @@ pub(crate) struct BuiltinKind {
     pub(crate) is_virtual: bool,
     /// Reads an object into its Go-like typed form and back: unknown fields fall away, wrong types are errors.
     pub(crate) decode: fn(&Value) -> Result<Value, DecodeError>,
+    /// Its schema, with those that it refers to left in the generator.
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
 /// A field of the wrong type.
@@ -49,7 +52,7 @@ const API_EXTENSIONS: &[&str] = &["api-extensions"];
 /// A row with the most common answers.
 const fn row<T>(plural: &'static str, namespaced: bool) -> BuiltinKind
 where
-    T: k8s_openapi::Resource + Serialize + DeserializeOwned,
+    T: k8s_openapi::Resource + Serialize + DeserializeOwned + JsonSchema,
 {
     BuiltinKind {
         group: T::GROUP,
@@ -64,6 +67,7 @@ where
         generation: false,
         is_virtual: false,
         decode: decode::<T>,
+        schema: SchemaGenerator::subschema_for::<T>,
     }
 }
 

@@ -86,7 +86,11 @@ pub(crate) fn is_same(new: &Value, old: &Value) -> bool {
     let metadata = |object: &value::Members| {
         let mut members = object.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
         members.remove("resourceVersion");
-        members.remove("managedFields");
+        // A new time alone is no new ownership.
+        let owners = members.get_mut("managedFields").and_then(Value::as_array_mut);
+        for owner in owners.into_iter().flatten().filter_map(Value::as_object_mut) {
+            owner.remove("time");
+        }
         members
     };
     same_rest && metadata(new) == metadata(old)

@@ -3,6 +3,7 @@
 use super::{Answer, check_namespace, check_type, decode, fill_in, validate};
 use crate::apiserver::{
     builtin,
+    patch::server_side_apply,
     registry::{ResourceType, custom},
     state::{Call, State, namespaces},
     status::ApiError,
@@ -15,14 +16,22 @@ use serde_json::Value;
 use std::sync::Arc;
 
 /// Creates the object in the body.
-pub(crate) fn create(state: &mut State, call: &Call, mut body: Value) -> Result<Answer, ApiError> {
+pub(crate) fn create(state: &mut State, call: &Call, body: Value) -> Result<Answer, ApiError> {
+    create_as(state, call, body, false)
+}
+
+/// As [`create`]; an apply has worked out the fields' owners itself.
+pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied: bool) -> Result<Answer, ApiError> {
     check_type(&call.resource, &mut body)?;
     check_namespace(call, &mut body)?;
     let (object, warnings) = decode(call, body)?;
     if call.resource.is_virtual() {
         return Ok(Answer::value(StatusCode::CREATED, reviews::answer(&call.resource, object)));
     }
-    let object = prepare(state, call, object)?;
+    let mut object = prepare(state, call, object)?;
+    if !applied {
+        server_side_apply::record(&call.resource, &mut object, None, call);
+    }
     let created = if call.query.dry_run {
         Arc::new(Object::new(object, 0))
     } else {

@@ -49,14 +49,14 @@ pub(crate) fn patch(state: &mut State, call: &Call, part: Part, patch: &Patch) -
     let mut body = patch::apply(&call.resource, &shown, patch, call)?;
     check_type(&call.resource, &mut body)?;
     check_name(call, &body)?;
-    write(state, call, part, &old, body)
+    write_as(state, call, part, &old, body, matches!(patch, Patch::Apply(_)))
 }
 
 fn apply_new(state: &mut State, call: &Call, patch: &Patch) -> Result<Answer, ApiError> {
     let Patch::Apply(given) = patch else { return Err(ApiError::method_not_allowed()) };
     let mut body = patch::server_side_apply::create(&call.resource, given, call)?;
     set(&mut body, &["metadata"], "name", call.object_name().name);
-    super::create::create(state, call, body)
+    super::create::create_as(state, call, body, true)
 }
 
 /// The object that the path names.
@@ -100,10 +100,26 @@ pub(crate) fn write(
     old: &Arc<Object>,
     body: Value,
 ) -> Result<Answer, ApiError> {
+    write_as(state, call, part, old, body, false)
+}
+
+/// As [`write`]; an apply has worked out the fields' owners itself.
+fn write_as(
+    state: &mut State,
+    call: &Call,
+    part: Part,
+    old: &Arc<Object>,
+    body: Value,
+    applied: bool,
+) -> Result<Answer, ApiError> {
     let resource = &call.resource;
     check_preconditions(call, old, &body)?;
     let (given, warnings) = decode(call, body)?;
+    let owners = applied.then(|| given.clone());
     let mut new = merged(resource, part, given, old.value());
+    if let Some(owners) = owners {
+        carry_over(&mut new, &owners, &["metadata"], "managedFields");
+    }
     lifecycle::prepare_update(&mut new, old.value(), resource.generation);
     fill_in(resource, &mut new);
     if resource.kind == "CustomResourceDefinition" {
@@ -111,6 +127,9 @@ pub(crate) fn write(
     }
     builtin::prepare_update(resource, &mut new, old.value());
     check_part(resource, part, &new, old.value())?;
+    if !applied {
+        patch::server_side_apply::record(resource, &mut new, Some(old.value()), call);
+    }
     let written = store(state, call, new, old);
     Ok(Answer::object(StatusCode::OK, written).with_warnings(warnings))
 }
