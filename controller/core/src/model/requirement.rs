@@ -213,8 +213,11 @@ impl Requirement {
         if !self.complement {
             return self.values.iter().next().map(ToString::to_string);
         }
-        let start = self.gte.unwrap_or_else(|| self.lte.map_or(0, |lte| lte.min(0)));
-        let candidates = (start..=self.lte.unwrap_or(i64::MAX)).take(self.values.len() + 1);
+        let most = self.values.len() + 1;
+        let up = (self.gte.unwrap_or(0)..=self.lte.unwrap_or(i64::MAX)).take(most);
+        let highest_negative = self.lte.unwrap_or(-1).min(-1);
+        let down = (self.gte.unwrap_or(i64::MIN)..=highest_negative).rev().take(most);
+        let candidates = up.chain(down);
         candidates.map(|integer| integer.to_string()).find(|text| !self.values.contains(text.as_str()))
     }
 

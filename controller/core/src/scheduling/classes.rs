@@ -64,6 +64,11 @@ pub(super) struct SpreadRule {
 }
 
 impl DomainRules {
+    /// The groups that the rules speak of.
+    pub(super) fn groups(&self) -> impl Iterator<Item = usize> {
+        self.anti.iter().chain(&self.affinity).copied().chain(self.spread.iter().map(|rule| rule.group))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.anti.is_empty() && self.affinity.is_empty() && self.spread.is_empty()
     }

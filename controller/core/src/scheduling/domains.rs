@@ -29,18 +29,31 @@ pub(super) struct Pinned {
 
 /// Whether some class has to be pinned.
 pub(super) fn needed(classes: &Classes, prepared: &Prepared<'_>) -> bool {
-    let keepers = kept_groups(classes, prepared);
-    classes.list.iter().any(|class| is_bound_to_domains(class, &keepers))
+    let spoken = spoken_of(classes, prepared);
+    classes.list.iter().any(|class| is_bound_to_domains(class, &spoken))
 }
 
-fn is_bound_to_domains(class: &Class, kept: &BTreeSet<usize>) -> bool {
-    !class.domain.is_empty() || class.domain.selected.iter().any(|group| kept.contains(group))
+fn is_bound_to_domains(class: &Class, spoken: &BTreeSet<usize>) -> bool {
+    !class.domain.is_empty() || class.domain.selected.iter().any(|group| spoken.contains(group))
 }
 
-/// The groups that some pod, running or to be placed, keeps out of its domain.
-fn kept_groups(classes: &Classes, prepared: &Prepared<'_>) -> BTreeSet<usize> {
+/// Pods that ask for nothing themselves come first, then those that keep others away or want their own kind; those that spread
+/// take all of them into account; those that follow others come last.
+fn turn(class: &Class) -> u8 {
+    let rules = &class.domain;
+    let follows = rules.affinity.iter().any(|group| !rules.selected.contains(group));
+    match (rules.is_empty(), follows, rules.spread.is_empty()) {
+        (true, _, _) => 0,
+        (false, false, true) => 1,
+        (false, false, false) => 2,
+        (false, true, _) => 3,
+    }
+}
+
+/// The groups that some pod, running or to be placed, speaks of: where their pods go must be known.
+fn spoken_of(classes: &Classes, prepared: &Prepared<'_>) -> BTreeSet<usize> {
     let running = prepared.keepers.iter().flat_map(|pod| classes.groups.kept_away_by(pod));
-    let waiting = classes.list.iter().flat_map(|class| class.domain.anti.iter().copied());
+    let waiting = classes.list.iter().flat_map(|class| class.domain.groups());
     running.chain(waiting).filter(|group| !classes.groups.get(*group).is_by_host()).collect()
 }
 
@@ -52,7 +65,7 @@ pub(super) fn pin(
     moving: &BTreeSet<PodKey>,
     caps: &Caps,
 ) -> Pinned {
-    let kept = kept_groups(base, prepared);
+    let spoken = spoken_of(base, prepared);
     let mut pinning = Pinning {
         prepared,
         base,
@@ -63,11 +76,14 @@ pub(super) fn pin(
         counts: BTreeMap::new(),
         keepers: BTreeMap::new(),
         refused: base.refused.clone(),
+        spoken: spoken.clone(),
     };
     pinning.count_keepers();
     let (mut list, mut parts) = (Vec::new(), Vec::new());
-    for (position, class) in base.list.iter().enumerate() {
-        if is_bound_to_domains(class, &kept) {
+    let mut order: Vec<(usize, &Class)> = base.list.iter().enumerate().collect();
+    order.sort_by_key(|(position, class)| (turn(class), *position));
+    for (position, class) in order {
+        if is_bound_to_domains(class, &spoken) {
             for (domain, part) in pinning.split(position, class, caps) {
                 list.push(part);
                 parts.push(Some((position, domain)));
@@ -94,6 +110,7 @@ struct Pinning<'a> {
     /// By group and domain: pods that keep the group away.
     keepers: BTreeMap<(usize, String), u32>,
     refused: Vec<(Arc<Pod>, WhyNot)>,
+    spoken: BTreeSet<usize>,
 }
 
 /// A domain as a class meets it.
@@ -101,6 +118,8 @@ struct Domain {
     name: String,
     /// What one pod is worth there; none if it can only join machines that exist.
     worth: Option<i128>,
+    /// Whether the class may go there; a domain that it cannot use may still count for its spread.
+    usable: bool,
     placed: u32,
     cap: u32,
 }
@@ -197,12 +216,9 @@ impl Pinning<'_> {
     /// The one label that the class's constraints, and those that keep it away, speak of.
     fn key(&self, class: &Class) -> Option<String> {
         let rules = &class.domain;
-        let own = rules.anti.iter().chain(&rules.affinity).copied().chain(rules.spread.iter().map(|rule| rule.group));
-        let kept = rules.selected.iter().copied().filter(|group| {
-            self.keepers.keys().any(|(own, _)| own == group)
-                || self.base.list.iter().any(|class| class.domain.anti.contains(group))
-        });
-        let keys: BTreeSet<&str> = own.chain(kept).map(|group| self.base.groups.get(group).key.as_str()).collect();
+        let selected = rules.selected.iter().copied().filter(|group| self.spoken.contains(group));
+        let keys: BTreeSet<&str> =
+            rules.groups().chain(selected).map(|group| self.base.groups.get(group).key.as_str()).collect();
         (keys.len() == 1).then(|| keys.first().map(|key| (*key).to_owned())).flatten()
     }
 
@@ -216,21 +232,25 @@ impl Pinning<'_> {
             let here = Requirement::new(key, Operator::In, [&name]);
             let shapes = self.narrowed(&level, &here);
             let worth = self.worth(class, &shapes);
-            let accepted = || {
-                let nodes = self.prepared.nodes.iter().filter(|node| !self.gone.contains(&node.index));
-                let mut accepting = nodes.filter(|node| {
-                    shapes.iter().any(|shape| {
-                        let shape = &self.shapes[*shape];
-                        tolerates_all(&shape.tolerations, &node.taints) && satisfied(&node.labels, &shape.requirements)
-                    })
-                });
-                accepting.next().is_some()
-            };
-            if worth.is_some() || accepted() {
-                found.push(Domain { name, worth, placed: 0, cap: u32::MAX });
+            let (accepted, counted) = self.nodes_in(&shapes);
+            if worth.is_some() || accepted || counted {
+                found.push(Domain { name, worth, usable: worth.is_some() || accepted, placed: 0, cap: u32::MAX });
             }
         }
         found
+    }
+
+    /// Whether some node would take pods of these shapes, and whether some has the labels for it.
+    fn nodes_in(&self, shapes: &[usize]) -> (bool, bool) {
+        let (mut accepted, mut counted) = (false, false);
+        for node in self.prepared.nodes.iter().filter(|node| !self.gone.contains(&node.index)) {
+            for shape in shapes.iter().map(|shape| &self.shapes[*shape]) {
+                let labelled = satisfied(&node.labels, &shape.requirements);
+                counted |= labelled;
+                accepted |= labelled && tolerates_all(&shape.tolerations, &node.taints);
+            }
+        }
+        (accepted, counted)
     }
 
     fn worth(&mut self, class: &Class, shapes: &[usize]) -> Option<i128> {
@@ -252,8 +272,7 @@ impl Pinning<'_> {
         let rules = &class.domain;
         let level = class.levels.last().cloned().unwrap_or_default();
         let spread = |group: usize| rules.spread.iter().find(|rule| rule.group == group);
-        let groups: BTreeSet<usize> =
-            rules.anti.iter().chain(&rules.affinity).copied().chain(rules.spread.iter().map(|rule| rule.group)).collect();
+        let groups: BTreeSet<usize> = rules.groups().chain(rules.selected.iter().copied()).collect();
         let mut counts = BTreeMap::new();
         for node in self.prepared.nodes.iter().filter(|node| !self.gone.contains(&node.index)) {
             let Some(domain) = node.labels.get(key).and_then(Requirement::single_value) else { continue };
@@ -279,7 +298,11 @@ impl Pinning<'_> {
         let allowed = (0..domains.len()).filter(|index| self.allows(class, domains, *index, running));
         allowed.min_by_key(|index| {
             let domain = &domains[*index];
-            let load: u32 = class.domain.spread.iter().map(|rule| self.count(rule.group, &domain.name, running)).sum();
+            // Pods that ask for nothing themselves keep out of the way of those that spread.
+            let watched = class.domain.spread.iter().map(|rule| rule.group);
+            let watched: Vec<usize> =
+                if class.domain.is_empty() { class.domain.selected.clone() } else { watched.collect() };
+            let load: u32 = watched.into_iter().map(|group| self.count(group, &domain.name, running)).sum();
             (load, domain.worth.unwrap_or(0), domain.name.clone())
         })
     }
@@ -287,7 +310,7 @@ impl Pinning<'_> {
     fn allows(&self, class: &Class, domains: &[Domain], index: usize, running: &BTreeMap<(usize, String), u32>) -> bool {
         let rules = &class.domain;
         let domain = &domains[index];
-        if domain.placed >= domain.cap {
+        if !domain.usable || domain.placed >= domain.cap {
             return false;
         }
         let here = |group: usize| self.count(group, &domain.name, running);
@@ -314,8 +337,9 @@ impl Pinning<'_> {
         index: usize,
         running: &BTreeMap<(usize, String), u32>,
     ) -> bool {
-        let counts = domains.iter().map(|domain| self.count(rule.group, &domain.name, running));
-        let too_few = (domains.len() as u64) < u64::from(rule.min_domains);
+        let counted: Vec<&Domain> = domains.iter().filter(|domain| domain.usable || !rule.honor_taints).collect();
+        let counts = counted.iter().map(|domain| self.count(rule.group, &domain.name, running));
+        let too_few = (counted.len() as u64) < u64::from(rule.min_domains);
         let least = if too_few { 0 } else { counts.min().unwrap_or(0) };
         let own = u32::from(class.domain.selected.contains(&rule.group));
         // The domain itself is among those counted, so the difference is never negative.

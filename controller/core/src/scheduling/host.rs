@@ -17,18 +17,22 @@ pub(super) struct HostRules {
     pub(super) spread: Vec<(usize, u32)>,
 }
 
-/// How many pods of each group are on a node, and how many that keep a group away. Empty where there are no groups.
+/// How many pods of each group are on a node, how many that keep a group away, and how many of a group some pod bears there.
+/// Empty where there are no groups.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HostState {
     counts: Vec<u32>,
     keepers: Vec<u32>,
+    /// Pods that spread bear no more of their group beside them, whether those spread themselves or not: the plan then holds
+    /// in whatever order its pods are scheduled.
+    ceilings: Vec<u32>,
 }
 
 impl HostState {
     /// A node without pods.
     pub(super) fn empty(groups: &Groups) -> Self {
         let count = groups.len();
-        Self { counts: vec![0; count], keepers: vec![0; count] }
+        Self { counts: vec![0; count], keepers: vec![0; count], ceilings: vec![u32::MAX; count] }
     }
 
     /// A node with `pods`.
@@ -65,6 +69,9 @@ impl HostRules {
         if self.anti.iter().any(|group| self.selects_itself(*group)) {
             most = most.min(1);
         }
+        for group in &self.selected {
+            most = most.min(state.ceilings[*group].saturating_sub(state.counts[*group]));
+        }
         for (group, skew) in &self.spread {
             let there = state.counts[*group];
             if self.selects_itself(*group) {
@@ -84,6 +91,9 @@ impl HostRules {
     pub(super) fn enter(&self, state: &mut HostState, times: u32) {
         self.selected.iter().for_each(|group| state.counts[*group] += times);
         self.anti.iter().for_each(|group| state.keepers[*group] += times);
+        for (group, skew) in &self.spread {
+            state.ceilings[*group] = state.ceilings[*group].min(*skew);
+        }
     }
 }
 
@@ -92,7 +102,7 @@ mod tests {
     use super::{HostRules, HostState};
 
     fn state() -> HostState {
-        HostState { counts: vec![0, 0], keepers: vec![0, 0] }
+        HostState { counts: vec![0, 0], keepers: vec![0, 0], ceilings: vec![u32::MAX; 2] }
     }
 
     #[test]
@@ -124,5 +134,7 @@ mod tests {
         spread.enter(&mut node, 2);
         assert_eq!(spread.at_most(&node, 5, true), 0);
         assert_eq!(follower.at_most(&node, 5, true), 5);
+        let other = HostRules { selected: vec![1], ..HostRules::default() };
+        assert_eq!(other.at_most(&node, 5, true), 0);
     }
 }

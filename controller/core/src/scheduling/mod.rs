@@ -156,3 +156,8 @@ fn assemble(prepared: &Prepared<'_>, classes: &Classes, packing: &mut Packing<'_
     unschedulable.sort_by(|a, b| a.key.cmp(&b.key));
     Results { placements, planned, unschedulable }
 }
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;

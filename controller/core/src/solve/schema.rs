@@ -2,7 +2,7 @@
 
 use super::{SolveError, strict};
 use crate::{
-    api::{NodePool, NodeSelectorRequirementWithMinValues},
+    api::{NodePool, NodePoolSpec, NodePoolStatus, NodeSelectorRequirementWithMinValues},
     model::{CapacityType, InvalidResource, MinValuesPolicy, PodKey, PreferencePolicy, Price, Resources},
 };
 use k8s_openapi::{
@@ -11,7 +11,7 @@ use k8s_openapi::{
         core::v1::{Namespace, Node, Pod},
         policy::v1::PodDisruptionBudget,
     },
-    apimachinery::pkg::api::resource::Quantity,
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Input {
+    #[schemars(with = "Vec<NodePoolFields>")]
     pub(super) node_pools: Vec<NodePool>,
     pub(super) instance_types: Vec<InstanceTypeInput>,
     pub(super) nodes: Vec<NodeInput>,
@@ -30,6 +31,18 @@ pub(super) struct Input {
     pub(super) namespaces: Vec<Namespace>,
     pub(super) well_known_labels: BTreeSet<String>,
     pub(super) options: Options,
+}
+
+/// The fields of a NodePool: its own schema leaves those of every object out.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct NodePoolFields {
+    api_version: String,
+    kind: String,
+    metadata: ObjectMeta,
+    spec: NodePoolSpec,
+    status: Option<NodePoolStatus>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -10,7 +10,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::core::v1::Node,
+    api::core::v1::{Node, NodeCondition},
     apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -109,6 +109,7 @@ fn offering(input: &OfferingInput) -> Offering {
 fn state_node(input: NodeInput, pools: &BTreeMap<NodePoolName, Arc<NodePool>>) -> StateNode {
     let NodeInput { mut node, pods, marked_for_deletion } = input;
     node.metadata.creation_timestamp.get_or_insert(Time(NOW - AGE));
+    make_ready(&mut node);
     let node_name = node.metadata.name.clone();
     let pool = node.metadata.labels.as_ref().and_then(|labels| labels.get(labels::NODE_POOL)).cloned();
     let node_claim = pool.map(|pool| {
@@ -132,6 +133,15 @@ fn state_node(input: NodeInput, pools: &BTreeMap<NodePoolName, Arc<NodePool>>) -
         pods: pods.into_iter().map(Arc::new).collect(),
         marked_for_deletion,
         nominated_until: None,
+    }
+}
+
+/// A node that says nothing of its readiness is ready.
+fn make_ready(node: &mut Node) {
+    let own = node.status.get_or_insert_default().conditions.get_or_insert_default();
+    if !own.iter().any(|condition| condition.type_ == conditions::READY) {
+        let (type_, status) = (conditions::READY.to_owned(), conditions::TRUE.to_owned());
+        own.push(NodeCondition { type_, status, ..NodeCondition::default() });
     }
 }
 
