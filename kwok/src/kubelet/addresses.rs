@@ -80,6 +80,9 @@ mod tests {
         assert_eq!([ip("a"), ip("b"), ip("a")], ["10.128.0.1", "10.128.0.2", "10.128.0.1"]);
         book.release_pod("a");
         assert_eq!([ip("c"), ip("d")], ["10.128.0.1", "10.128.0.3"]);
-        assert_eq!((book.pod_ip("n", true, "e", "", ""), book.node_ip("other")), ("10.0.0.7".to_owned(), String::new()));
+        assert_eq!(
+            (book.pod_ip("n", true, "e", "", ""), book.node_ip("other")),
+            ("10.0.0.7".to_owned(), String::new())
+        );
     }
 }

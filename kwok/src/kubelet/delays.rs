@@ -22,7 +22,11 @@ impl Spread {
 
     /// Whole seconds.
     pub const fn seconds(least: u64, typical: u64, most: u64) -> Self {
-        Self { least: Duration::from_secs(least), typical: Duration::from_secs(typical), most: Duration::from_secs(most) }
+        Self {
+            least: Duration::from_secs(least),
+            typical: Duration::from_secs(typical),
+            most: Duration::from_secs(most),
+        }
     }
 
     /// One draw, to the millisecond.

@@ -114,7 +114,8 @@ impl Controllers<'_> {
             Ok(watcher::Event::Delete(node)) => self.gone(text(&node.value, &["metadata", "name"])),
             Ok(watcher::Event::Init) => self.listed.clear(),
             Ok(watcher::Event::InitDone) => {
-                let gone: Vec<String> = self.nodes.keys().filter(|name| !self.listed.contains(*name)).cloned().collect();
+                let gone: Vec<String> =
+                    self.nodes.keys().filter(|name| !self.listed.contains(*name)).cloned().collect();
                 gone.iter().for_each(|name| self.gone(name));
             }
             Err(error) => tracing::warn!(%error, "the watch of nodes broke; it is begun again"),

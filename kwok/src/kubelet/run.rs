@@ -139,8 +139,9 @@ async fn resources(
             api_version: kind.api_version.clone(),
             source: Box::new(source),
         };
-        let version = GroupVersionKind::try_from(types).map_err(|error| {
-            StageError::Unreadable { origin: kind.kind.clone(), problem: format!("`spec.resourceRef.apiGroup`: {error}") }
+        let version = GroupVersionKind::try_from(types).map_err(|error| StageError::Unreadable {
+            origin: kind.kind.clone(),
+            problem: format!("`spec.resourceRef.apiGroup`: {error}"),
         })?;
         let (resource, _) = pinned_kind(client, &version).await.map_err(unknown)?;
         kinds.push(kind.clone());

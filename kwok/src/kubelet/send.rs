@@ -59,7 +59,8 @@ impl Sender {
             Effect::Event { kind, reason, message } => {
                 let event = event(object, event_name, (kind, reason, message), now);
                 let namespace = event["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
-                self.request(Method::POST, &format!("/api/v1/namespaces/{namespace}/events"), JSON, None, &event).await?;
+                self.request(Method::POST, &format!("/api/v1/namespaces/{namespace}/events"), JSON, None, &event)
+                    .await?;
                 Ok(None)
             }
             Effect::Delete => {
@@ -69,7 +70,7 @@ impl Sender {
                 Ok(None)
             }
             Effect::Patch { kind, body, subresource, username } => {
-                let url = with_subresource(url, subresource.as_deref());
+                let url = with_subresource(&url, subresource.as_deref());
                 self.request(Method::PATCH, &url, kind.content_type(), username.as_deref(), body).await.map(Some)
             }
             Effect::Apply { object, kind, subresource, username } => {
@@ -89,9 +90,9 @@ impl Sender {
     ) -> Result<(), Failure> {
         let text = |name: &str| object[name].as_str().unwrap_or_default().to_owned();
         let types = TypeMeta { api_version: text("apiVersion"), kind: text("kind") };
-        let kind_of = GroupVersionKind::try_from(types).map_err(|error| Failure::Drop(kube::Error::Discovery(
-            kube::error::DiscoveryError::InvalidGroupVersion(error.to_string()),
-        )))?;
+        let kind_of = GroupVersionKind::try_from(types).map_err(|error| {
+            Failure::Drop(kube::Error::Discovery(kube::error::DiscoveryError::InvalidGroupVersion(error.to_string())))
+        })?;
         let (resource, capabilities) = pinned_kind(&self.client, &kind_of).await?;
         let mut object = object.clone();
         if capabilities.scope == Scope::Cluster {
@@ -106,7 +107,7 @@ impl Sender {
             }
         }
         let query = if kind == PatchKind::Apply { "?fieldManager=kwok&force=true" } else { "" };
-        let url = format!("{}{query}", with_subresource(url, subresource));
+        let url = format!("{}{query}", with_subresource(&url, subresource));
         self.request(Method::PATCH, &url, kind.content_type(), username, &object).await.map(drop)
     }
 
@@ -137,8 +138,8 @@ pub(super) fn object_url(resource: &ApiResource, object: &Value) -> String {
     format!("{collection}/{}", metadata["name"].as_str().unwrap_or_default())
 }
 
-fn with_subresource(url: String, subresource: Option<&str>) -> String {
-    subresource.map_or(url.clone(), |subresource| format!("{url}/{subresource}"))
+fn with_subresource(url: &str, subresource: Option<&str>) -> String {
+    subresource.map_or_else(|| url.to_owned(), |subresource| format!("{url}/{subresource}"))
 }
 
 /// A core/v1 Event about `object`.

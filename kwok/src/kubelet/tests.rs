@@ -4,6 +4,7 @@ use super::{KubeletConfig, LeaseOptions, MachineEvent, Spread, run};
 use crate::{
     apiserver::{ApiServer, Config},
     machine::{ClusterIdentity, Machine, MachineSource},
+    stage::library::{fast, without_heartbeats},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -204,7 +205,10 @@ async fn when_a_machine_is_gone_its_node_falls_silent_is_deleted_and_its_pods_ar
     assert!((28.0..42.0).contains(&deleted), "deleted after {deleted} s");
     let collected = cluster.when(120, async || cluster.pod_phase("web").await.is_none()).await - gone - deleted;
     assert!((39.0..42.0).contains(&collected), "collected after {collected} s");
-    assert_eq!(cluster.told().last().unwrap().split(' ').skip(1).collect::<Vec<_>>().join(" "), "i-1 is gone; it was `node-1`");
+    assert_eq!(
+        cluster.told().last().unwrap().split(' ').skip(1).collect::<Vec<_>>().join(" "),
+        "i-1 is gone; it was `node-1`"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,7 +233,9 @@ async fn a_job_works_as_long_as_it_is_annotated() {
     let cluster = Cluster::start(1, |_| {});
     cluster.machines.set(vec![machine(1, cluster.clock, user_data("demo"))]);
     let annotations = json!({"pod-complete.stage.kwok.x-k8s.io/delay": "10m", "pod-complete.stage.kwok.x-k8s.io/jitter-delay": "10m"});
-    cluster.bind("sum", "node-1", json!({"metadata": {"annotations": annotations}, "spec": {"restartPolicy": "Never"}})).await;
+    cluster
+        .bind("sum", "node-1", json!({"metadata": {"annotations": annotations}, "spec": {"restartPolicy": "Never"}}))
+        .await;
     let began = cluster.when(60, async || cluster.is_running("sum").await).await;
     let ended = cluster.when(900, async || cluster.pod_phase("sum").await.as_deref() == Some("Succeeded")).await;
     assert!((599.0..602.0).contains(&(ended - began)), "worked for {} s", ended - began);
@@ -238,7 +244,9 @@ async fn a_job_works_as_long_as_it_is_annotated() {
 #[tokio::test(start_paused = true)]
 async fn a_name_that_another_node_still_has_is_waited_for() {
     let cluster = Cluster::start(1, |config| config.node_lifecycle = None);
-    let other: Node = serde_json::from_value(json!({"metadata": {"name": "node-1"}, "spec": {"providerID": "aws:///z/i-9"}})).unwrap();
+    let other: Node =
+        serde_json::from_value(json!({"metadata": {"name": "node-1"}, "spec": {"providerID": "aws:///z/i-9"}}))
+            .unwrap();
     cluster.nodes().create(&PostParams::default(), &other).await.unwrap();
     cluster.machines.set(vec![machine(1, cluster.clock, user_data("demo"))]);
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -274,7 +282,10 @@ async fn the_same_seed_gives_the_same_history() {
 
 #[tokio::test(start_paused = true)]
 async fn a_day_of_a_hundred_nodes_is_cheap_with_long_leases() {
-    let cluster = Cluster::start(1, |config| config.leases = Some(LeaseOptions { duration: Duration::from_secs(1_200) }));
+    let cluster = Cluster::start(1, |config| {
+        config.leases = Some(LeaseOptions { duration: Duration::from_secs(3_600) });
+        config.stages = without_heartbeats(fast());
+    });
     cluster.machines.set((1..=100).map(|index| machine(index, cluster.clock, user_data("demo"))).collect());
     for index in 0..1_000 {
         cluster.bind(&format!("web-{index}"), &format!("node-{}", index % 100 + 1), json!({})).await;

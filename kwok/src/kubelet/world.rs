@@ -248,7 +248,8 @@ impl World {
 
     /// The first time a node is Ready, its pods begin.
     fn notice_ready(&mut self, node: &str, now: Timestamp) {
-        let ready = self.object(&ObjectKey::node(node)).and_then(|object| condition_status(object, "Ready")) == Some("True");
+        let ready =
+            self.object(&ObjectKey::node(node)).and_then(|object| condition_status(object, "Ready")) == Some("True");
         let Some(id) = self.nodes.get(node).filter(|_| ready).cloned() else { return };
         let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.was_ready) else { return };
         host.was_ready = true;
@@ -280,9 +281,8 @@ impl World {
     fn is_looked_after(&self, key: &ObjectKey, object: &Value) -> bool {
         let host = |node: &str| self.nodes.get(node).and_then(|id| self.hosts.get(id));
         match key.kind {
-            NODE => host(&key.name).is_some_and(|host| {
-                host.begun && text(object, &["spec", "providerID"]) == host.machine.provider_id
-            }),
+            NODE => host(&key.name)
+                .is_some_and(|host| host.begun && text(object, &["spec", "providerID"]) == host.machine.provider_id),
             POD => host(text(object, &["spec", "nodeName"])).is_some_and(|host| host.was_ready),
             _ => true,
         }

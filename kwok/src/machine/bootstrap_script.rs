@@ -8,7 +8,10 @@ use super::{
 /// Reads the call; none if the script does not call it.
 pub(super) fn read(script: &str) -> Option<Result<Named, CannotJoin>> {
     let joined = script.replace("\\\r\n", " ").replace("\\\n", " ");
-    let line = joined.lines().map(str::trim_start).find(|line| !line.starts_with('#') && line.contains("/etc/eks/bootstrap.sh"))?;
+    let line = joined
+        .lines()
+        .map(str::trim_start)
+        .find(|line| !line.starts_with('#') && line.contains("/etc/eks/bootstrap.sh"))?;
     Some(call(line))
 }
 
@@ -19,7 +22,8 @@ fn call(line: &str) -> Result<Named, CannotJoin> {
     };
     let words = shlex::split(line).ok_or_else(unreadable)?;
     let mut words = words.into_iter().skip_while(|word| !word.ends_with("/etc/eks/bootstrap.sh")).skip(1);
-    let mut named = Named { plan: BootPlan { format: UserDataFormat::BootstrapScript, ..BootPlan::default() }, ..Named::default() };
+    let mut named =
+        Named { plan: BootPlan { format: UserDataFormat::BootstrapScript, ..BootPlan::default() }, ..Named::default() };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--apiserver-endpoint" => named.endpoint = words.next(),

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 /// Whether `text` looks like settings, be they broken: a table or a dotted key under `settings`.
 pub(super) fn is_settings(text: &str) -> bool {
-    let opens = |line: &str| line.starts_with("[settings") || line.starts_with("settings.") || line.starts_with("[ settings");
+    let opens =
+        |line: &str| line.starts_with("[settings") || line.starts_with("settings.") || line.starts_with("[ settings");
     text.lines().map(str::trim_start).any(opens)
 }
 

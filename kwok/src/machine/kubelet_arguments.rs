@@ -24,7 +24,7 @@ pub(super) fn apply(words: &[String], plan: &mut BootPlan) -> Result<(), CannotJ
 fn set(flag: &str, value: &str, plan: &mut BootPlan) -> Result<(), CannotJoin> {
     match flag {
         "node-labels" => plan.node_labels.extend(pairs(flag, value, '=')?),
-        "register-with-taints" => plan.taints = entries(value).map(|text| taint(text)).collect::<Result<_, _>>()?,
+        "register-with-taints" => plan.taints = entries(value).map(taint).collect::<Result<_, _>>()?,
         "max-pods" => plan.max_pods = Some(count(flag, value)?),
         "pods-per-core" => plan.pods_per_core = Some(count(flag, value)?),
         "kube-reserved" => plan.kube_reserved = quantities(flag, pairs(flag, value, '=')?)?,
@@ -64,7 +64,8 @@ pub(super) fn taint(text: &str) -> Result<Taint, CannotJoin> {
 /// A taint whose effect is one that there is.
 pub(super) fn checked_taint(key: &str, value: Option<&str>, effect: &str) -> Result<Taint, CannotJoin> {
     if key.is_empty() || !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
-        let problem = format!("`{effect}` is not an effect: use `NoSchedule`, `PreferNoSchedule` or `NoExecute`, with a key");
+        let problem =
+            format!("`{effect}` is not an effect: use `NoSchedule`, `PreferNoSchedule` or `NoExecute`, with a key");
         return Err(CannotJoin::refuses("register-with-taints", problem));
     }
     let value = value.map(str::to_owned);
@@ -77,7 +78,7 @@ pub(super) fn quantities(
 ) -> Result<BTreeMap<String, Quantity>, CannotJoin> {
     let parse = |(name, text): (String, String)| match text.parse() {
         Ok(quantity) => Ok((name, quantity)),
-        Err(error) => Err(CannotJoin::refuses(setting, error)),
+        Err(error) => Err(CannotJoin::refuses(setting, error.to_string())),
     };
     pairs.into_iter().map(parse).collect()
 }

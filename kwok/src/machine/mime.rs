@@ -67,7 +67,9 @@ fn header(headers: &str, name: &str) -> Option<String> {
         match (&mut found, line.split_once(':')) {
             (Some(value), _) if folded => value.push_str(line.trim()),
             (Some(_), _) => break,
-            (None, Some((key, value))) if key.trim().eq_ignore_ascii_case(name) => found = Some(value.trim().to_owned()),
+            (None, Some((key, value))) if key.trim().eq_ignore_ascii_case(name) => {
+                found = Some(value.trim().to_owned())
+            }
             (None, _) => {}
         }
     }
@@ -98,6 +100,9 @@ mod tests {
     fn an_open_end_is_an_error() {
         let text = "Content-Type: multipart/mixed; boundary=x\n\n--x\n\none\n";
         assert_eq!(parts(text).unwrap_err(), "the document does not end with `--x--`");
-        assert_eq!(parts("Content-Type: multipart/mixed\n\n").unwrap_err(), "the `Content-Type` header gives no `boundary`");
+        assert_eq!(
+            parts("Content-Type: multipart/mixed\n\n").unwrap_err(),
+            "the `Content-Type` header gives no `boundary`"
+        );
     }
 }

@@ -8,7 +8,8 @@ use super::{
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
-        DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo, Taint,
+        DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,
+        Taint,
     },
     apimachinery::pkg::{
         api::resource::Quantity as ApiQuantity,
@@ -60,7 +61,9 @@ pub fn node(machine: &Machine, plan: &BootPlan, options: &NodeOptions, now: Time
             capacity: Some(api(&capacity)),
             allocatable: Some(api(&allocatable)),
             conditions: Some(conditions(now)),
-            daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: KUBELET_PORT }) }),
+            daemon_endpoints: Some(NodeDaemonEndpoints {
+                kubelet_endpoint: Some(DaemonEndpoint { port: KUBELET_PORT }),
+            }),
             node_info: Some(system_info(machine, plan, options)),
             ..NodeStatus::default()
         }),
@@ -115,13 +118,21 @@ fn capacity(machine: &Machine, plan: &BootPlan) -> BTreeMap<String, Quantity> {
 }
 
 /// Capacity less what is reserved and, for memory and disk, the eviction threshold.
-fn allocatable(machine: &Machine, plan: &BootPlan, capacity: &BTreeMap<String, Quantity>) -> BTreeMap<String, Quantity> {
+fn allocatable(
+    machine: &Machine,
+    plan: &BootPlan,
+    capacity: &BTreeMap<String, Quantity>,
+) -> BTreeMap<String, Quantity> {
     let reserved = kube_reserved(machine, plan, capacity);
     let less = |(name, have): (&String, &Quantity)| {
         let kube = reserved.get(name).copied().unwrap_or_default();
         let system = plan.system_reserved.get(name).copied().unwrap_or_default();
         let left = have.minus(kube).minus(system).minus(eviction_threshold(name, *have, plan));
-        let left = if name == "memory" || name == "ephemeral-storage" { Quantity::from_units(left.units()).binary() } else { left };
+        let left = if name == "memory" || name == "ephemeral-storage" {
+            Quantity::from_units(left.units()).binary()
+        } else {
+            left
+        };
         (name.clone(), left)
     };
     capacity.iter().map(less).collect()
@@ -206,9 +217,9 @@ fn conditions(now: Timestamp) -> Vec<NodeCondition> {
 
 fn system_info(machine: &Machine, plan: &BootPlan, options: &NodeOptions) -> NodeSystemInfo {
     let (image, kernel) = match plan.format {
-        UserDataFormat::Nodeadm => ("Amazon Linux 2023", "6.12"),
-        UserDataFormat::Bottlerocket => ("Bottlerocket OS", "6.12"),
-        UserDataFormat::BootstrapScript => ("Amazon Linux 2", "5.10"),
+        UserDataFormat::Nodeadm => ("Amazon Linux 2023", "6.12.40-64.114.amzn2023"),
+        UserDataFormat::Bottlerocket => ("Bottlerocket OS", "6.12.40"),
+        UserDataFormat::BootstrapScript => ("Amazon Linux 2", "5.10.240-238.955.amzn2"),
     };
     NodeSystemInfo {
         architecture: machine.architecture.clone(),

@@ -91,7 +91,9 @@ fn merge(target: &mut Value, source: Value) {
 
 fn plan(kubelet: Kubelet) -> Result<BootPlan, CannotJoin> {
     let config = kubelet.config;
-    let taint = |taint: &ConfigTaint| checked_taint(&taint.key, taint.value.as_deref().filter(|v| !v.is_empty()), &taint.effect);
+    let taint = |taint: &ConfigTaint| {
+        checked_taint(&taint.key, taint.value.as_deref().filter(|v| !v.is_empty()), &taint.effect)
+    };
     let mut plan = BootPlan {
         format: UserDataFormat::Nodeadm,
         taints: config.register_with_taints.iter().map(taint).collect::<Result<_, _>>()?,

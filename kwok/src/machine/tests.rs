@@ -73,7 +73,10 @@ fn plan(format: UserDataFormat) -> BootPlan {
     BootPlan {
         format,
         node_labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-        taints: vec![taint("karpenter.sh/unregistered", None, "NoExecute"), taint("nvidia.com/gpu", Some("yes"), "NoSchedule")],
+        taints: vec![
+            taint("karpenter.sh/unregistered", None, "NoExecute"),
+            taint("nvidia.com/gpu", Some("yes"), "NoSchedule"),
+        ],
         max_pods: Some(58),
         kube_reserved: BTreeMap::from([("memory".to_owned(), "1Gi".parse::<Quantity>().unwrap())]),
         ..BootPlan::default()
@@ -125,7 +128,8 @@ fn wrong_user_data_never_joins(#[case] user_data: &str, #[case] code: &str, #[ca
 }
 
 fn machine() -> Machine {
-    let hardware = [("cpu", "4"), ("memory", "16Gi"), ("ephemeral-storage", "20Gi"), ("pods", "58"), ("nvidia.com/gpu", "1")];
+    let hardware =
+        [("cpu", "4"), ("memory", "16Gi"), ("ephemeral-storage", "20Gi"), ("pods", "58"), ("nvidia.com/gpu", "1")];
     Machine {
         instance_id: "i-1".to_owned(),
         provider_id: "aws:///us-east-1a/i-1".to_owned(),
@@ -163,7 +167,12 @@ fn a_node_is_registered_not_ready_with_its_labels_and_taints() {
     ] {
         assert_eq!(labels[key], value, "{key}");
     }
-    let taints: Vec<String> = node["spec"]["taints"].as_array().unwrap().iter().map(|taint| format!("{}:{}", taint["key"], taint["effect"])).collect();
+    let taints: Vec<String> = node["spec"]["taints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|taint| format!("{}:{}", taint["key"], taint["effect"]))
+        .collect();
     assert_eq!(
         taints.join(" ").replace('"', ""),
         "karpenter.sh/unregistered:NoExecute nvidia.com/gpu:NoSchedule \

@@ -109,8 +109,8 @@ impl CannotJoin {
         }
     }
 
-    pub(super) fn refuses(setting: &str, problem: impl ToString) -> Self {
-        Self::KubeletRefuses { setting: setting.to_owned(), problem: problem.to_string() }
+    pub(super) fn refuses(setting: &str, problem: String) -> Self {
+        Self::KubeletRefuses { setting: setting.to_owned(), problem }
     }
 }
 

@@ -69,7 +69,11 @@ impl Selector {
             let mut all: Vec<Requirement> =
                 labels.map(|(key, value)| Requirement::new(key, "In", std::slice::from_ref(value))).collect();
             all.extend(selector.match_expressions.iter().flatten().map(|expression| {
-                Requirement::new(&expression.key, &expression.operator, expression.values.as_deref().unwrap_or_default())
+                Requirement::new(
+                    &expression.key,
+                    &expression.operator,
+                    expression.values.as_deref().unwrap_or_default(),
+                )
             }));
             all
         }))

@@ -41,7 +41,8 @@ pub(super) struct Namespaces {
 
 impl PodRule {
     pub(super) fn matches(&self, pod: &PodInfo) -> bool {
-        (self.namespaces.all || self.namespaces.names.contains(&pod.name.namespace)) && self.selector.matches(&pod.labels)
+        (self.namespaces.all || self.namespaces.names.contains(&pod.name.namespace))
+            && self.selector.matches(&pod.labels)
     }
 }
 
@@ -101,8 +102,10 @@ impl PodInfo {
         let signature = signature(&name.namespace, &labels, &spec);
         let rules = Rules { namespace: &name.namespace, labels: &labels };
         let node_affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-        let required = node_affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-        let preferred = node_affinity.and_then(|affinity| affinity.preferred_during_scheduling_ignored_during_execution.as_ref());
+        let required =
+            node_affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+        let preferred =
+            node_affinity.and_then(|affinity| affinity.preferred_during_scheduling_ignored_during_execution.as_ref());
         let selector = spec.node_selector.iter().flatten();
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
@@ -112,7 +115,9 @@ impl PodInfo {
             node: spec.node_name.clone().filter(|node| !node.is_empty()),
             requests,
             counted,
-            node_selector: selector.map(|(key, value)| Requirement::new(key, "In", std::slice::from_ref(value))).collect(),
+            node_selector: selector
+                .map(|(key, value)| Requirement::new(key, "In", std::slice::from_ref(value)))
+                .collect(),
             node_terms: required.map(|required| required.node_selector_terms.iter().map(NodeTerm::of).collect()),
             preferred_nodes: preferred
                 .into_iter()
@@ -143,10 +148,22 @@ fn signature(namespace: &str, labels: &Labels, spec: &PodSpec) -> Arc<str> {
         .map(|container| (&container.resources, &container.ports, &container.restart_policy))
         .collect();
     let parts = serde_json::json!([
-        namespace, labels, spec.node_selector, spec.affinity, spec.tolerations, spec.topology_spread_constraints,
-        containers, spec.overhead, spec.resources, spec.volumes.iter().flatten().filter(|volume| {
-            volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some()
-        }).collect::<Vec<_>>(), spec.host_network, spec.node_name,
+        namespace,
+        labels,
+        spec.node_selector,
+        spec.affinity,
+        spec.tolerations,
+        spec.topology_spread_constraints,
+        containers,
+        spec.overhead,
+        spec.resources,
+        spec.volumes
+            .iter()
+            .flatten()
+            .filter(|volume| { volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() })
+            .collect::<Vec<_>>(),
+        spec.host_network,
+        spec.node_name,
     ]);
     parts.to_string().into()
 }
@@ -221,7 +238,8 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     let sidecars = spec.init_containers.iter().flatten().filter(|container| container.restart_policy.is_some());
     let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
     let used = ports.filter_map(|port| {
-        let host_port = port.host_port.or(if spec.host_network == Some(true) { Some(port.container_port) } else { None });
+        let host_port =
+            port.host_port.or(if spec.host_network == Some(true) { Some(port.container_port) } else { None });
         let address = port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned());
         let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
         host_port.filter(|port| *port > 0).map(|port| (protocol, address, port))

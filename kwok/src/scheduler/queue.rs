@@ -57,7 +57,11 @@ impl Queue {
     pub(super) fn put(&mut self, pod: PodInfo) {
         let name = pod.name.clone();
         match self.pods.get_mut(&name) {
-            Some(known) if known.pod.uid == pod.uid && known.pod.signature == pod.signature && known.pod.priority == pod.priority => {
+            Some(known)
+                if known.pod.uid == pod.uid
+                    && known.pod.signature == pod.signature
+                    && known.pod.priority == pod.priority =>
+            {
                 known.pod = Arc::new(pod);
             }
             _ => {
@@ -71,26 +75,26 @@ impl Queue {
 
     /// A pod is gone, or has a node.
     pub(super) fn remove(&mut self, name: &PodName) {
-        drop(self.take(name));
+        self.take(name);
     }
 
     fn take_out(&mut self, pending: &Pending) {
         let name = &pending.pod.name;
         match pending.place {
-            Place::Active => drop(self.active.remove(&rank(&pending.pod))),
-            Place::Waiting(until) => drop(self.waiting.remove(&(until, name.clone()))),
-            Place::Parked => drop(self.parked.remove(&(pending.tried, name.clone()))),
-        }
+            Place::Active => self.active.remove(&rank(&pending.pod)),
+            Place::Waiting(until) => self.waiting.remove(&(until, name.clone())),
+            Place::Parked => self.parked.remove(&(pending.tried, name.clone())),
+        };
     }
 
     fn put_at(&mut self, mut pending: Pending, place: Place) {
         let name = pending.pod.name.clone();
         pending.place = place;
         match place {
-            Place::Active => drop(self.active.insert(rank(&pending.pod))),
-            Place::Waiting(until) => drop(self.waiting.insert((until, name.clone()))),
-            Place::Parked => drop(self.parked.insert((pending.tried, name.clone()))),
-        }
+            Place::Active => self.active.insert(rank(&pending.pod)),
+            Place::Waiting(until) => self.waiting.insert((until, name.clone())),
+            Place::Parked => self.parked.insert((pending.tried, name.clone())),
+        };
         self.pods.insert(name, pending);
     }
 
@@ -129,7 +133,8 @@ impl Queue {
 
     /// Something has changed that may let the pods in `which` fit: parked ones are tried again, after their wait.
     pub(super) fn wake(&mut self, which: impl Fn(&PodInfo) -> bool, now: Timestamp) {
-        let chosen = self.parked.iter().filter(|(_, name)| self.pods.get(name).is_some_and(|pending| which(&pending.pod)));
+        let chosen =
+            self.parked.iter().filter(|(_, name)| self.pods.get(name).is_some_and(|pending| which(&pending.pod)));
         let names: Vec<PodName> = chosen.map(|(_, name)| name.clone()).collect();
         self.wake_all(&names, now);
     }
@@ -184,7 +189,9 @@ mod tests {
 
     fn pod(name: &str, priority: i32, created: &str) -> PodInfo {
         let metadata = json!({"name": name, "namespace": "d", "uid": name, "creationTimestamp": created});
-        let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "spec": {"priority": priority, "containers": []}})).unwrap();
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": metadata, "spec": {"priority": priority, "containers": []}}))
+                .unwrap();
         PodInfo::of(&pod)
     }
 
@@ -204,9 +211,12 @@ mod tests {
     #[test]
     fn priority_then_age_then_name() {
         let mut queue = Queue::default();
-        for (name, priority, created) in
-            [("d", 0, "2026-01-02T00:00:00Z"), ("c", 0, "2026-01-01T00:00:00Z"), ("b", 0, "2026-01-01T00:00:00Z"), ("a", 5, "2026-01-09T00:00:00Z")]
-        {
+        for (name, priority, created) in [
+            ("d", 0, "2026-01-02T00:00:00Z"),
+            ("c", 0, "2026-01-01T00:00:00Z"),
+            ("b", 0, "2026-01-01T00:00:00Z"),
+            ("a", 5, "2026-01-09T00:00:00Z"),
+        ] {
             queue.put(pod(name, priority, created));
         }
         assert_eq!(drain(&mut queue), ["a", "b", "c", "d"]);

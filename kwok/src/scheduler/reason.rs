@@ -43,7 +43,9 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::UntoleratedTaint { key, value } => return write!(f, "node(s) had untolerated taint {{{key}: {value}}}"),
+            Self::UntoleratedTaint { key, value } => {
+                return write!(f, "node(s) had untolerated taint {{{key}: {value}}}");
+            }
             Self::Insufficient(resource) => return write!(f, "Insufficient {resource}"),
             Self::Cordoned => "node(s) were unschedulable",
             Self::NodeAffinity => "node(s) didn't match Pod's node affinity/selector",
@@ -94,10 +96,13 @@ impl fmt::Display for Unschedulable {
     /// As kube-scheduler writes it into the pod's condition and the event.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pod { nodes: 0, .. } | Self::Nodes { nodes: 0, .. } => f.write_str("no nodes available to schedule pods"),
+            Self::Pod { nodes: 0, .. } | Self::Nodes { nodes: 0, .. } => {
+                f.write_str("no nodes available to schedule pods")
+            }
             Self::Pod { nodes, problem } => write!(f, "0/{nodes} nodes are available: {problem}."),
             Self::Nodes { nodes, reasons } => {
-                let mut parts: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+                let mut parts: Vec<String> =
+                    reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
                 parts.sort();
                 write!(f, "0/{nodes} nodes are available: {}.", parts.join(", "))
             }

@@ -52,7 +52,7 @@ impl Resources {
 /// What a pod asks for: its containers and sidecars together, or what its init containers need at their worst, plus overhead;
 /// and the same with the least that counts when nodes are compared.
 pub(super) fn requests(spec: &PodSpec) -> (Resources, Resources) {
-    let exact = total(spec, |container| requested(container));
+    let exact = total(spec, requested);
     let counted = total(spec, |container| {
         let mut asked = requested(container);
         asked.0.entry("cpu".to_owned()).or_insert(NON_ZERO_CPU);
@@ -82,7 +82,7 @@ fn total(spec: &PodSpec, of: impl Fn(&Container) -> Resources) -> Resources {
     running.raise_to(&worst);
     if let Some(pod) = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()) {
         // Resources stated for the whole pod stand in place of the sum of its containers'.
-        Resources::of(Some(pod)).0.into_iter().for_each(|(name, amount)| drop(running.0.insert(name, amount)));
+        running.0.extend(Resources::of(Some(pod)).0);
     }
     running.add(&Resources::of(spec.overhead.as_ref()));
     running

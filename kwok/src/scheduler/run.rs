@@ -79,6 +79,7 @@ pub async fn run(config: SchedulerConfig, shutdown: CancellationToken) {
 }
 
 /// One event of one of the watches.
+#[expect(clippy::large_enum_variant, reason = "one at a time is under way, so its size does not matter")]
 enum Change {
     Pod(watcher::Event<Pod>),
     Node(watcher::Event<Node>),

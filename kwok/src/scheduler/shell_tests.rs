@@ -58,7 +58,8 @@ impl Cluster {
     }
 
     async fn events(&self, reason: &str) -> usize {
-        let events = Api::<Event>::namespaced(self.server.client(), "default").list(&ListParams::default()).await.unwrap();
+        let events =
+            Api::<Event>::namespaced(self.server.client(), "default").list(&ListParams::default()).await.unwrap();
         events.items.iter().filter(|event| event.reason.as_deref() == Some(reason)).count()
     }
 }
@@ -130,7 +131,9 @@ async fn three_hundred_pods_fill_a_hundred_nodes_and_the_rest_wait() {
     settle().await;
     let pods = cluster.pods().list(&ListParams::default()).await.unwrap().items;
     let mut per_node = std::collections::BTreeMap::<String, usize>::new();
-    pods.into_iter().filter_map(|pod| pod.spec.unwrap().node_name).for_each(|node| *per_node.entry(node).or_default() += 1);
+    pods.into_iter()
+        .filter_map(|pod| pod.spec.unwrap().node_name)
+        .for_each(|node| *per_node.entry(node).or_default() += 1);
     assert_eq!((per_node.len(), per_node.values().sum::<usize>(), *per_node.values().max().unwrap()), (100, 300, 3));
     assert_eq!(cluster.events("FailedScheduling").await, 10);
 }

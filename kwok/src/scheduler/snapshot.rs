@@ -146,7 +146,10 @@ impl Snapshot {
         let pod = Arc::new(PodInfo { node: Some(node.to_owned()), ..pod });
         let known = self.pods.get(&pod.name);
         let same = |known: &&Arc<PodInfo>| {
-            known.uid == pod.uid && known.node == pod.node && known.terminating == pod.terminating && known.signature == pod.signature
+            known.uid == pod.uid
+                && known.node == pod.node
+                && known.terminating == pod.terminating
+                && known.signature == pod.signature
         };
         if known.is_some_and(|known| same(&known)) {
             return false;

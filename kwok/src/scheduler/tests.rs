@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use rstest::rstest;
 use serde_json::{Value, json};
 
+#[expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
 /// A node in `zone` with so much cpu, further labels, and taints.
 fn node(name: &str, zone: &str, cpu: &str, taints: Value) -> Node {
     serde_json::from_value(json!({
@@ -15,6 +16,7 @@ fn node(name: &str, zone: &str, cpu: &str, taints: Value) -> Node {
     .unwrap()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
 /// A pod labelled `app` that asks for one cpu, with `spec` on top.
 fn pod(name: &str, app: &str, spec: Value) -> Pod {
     let mut whole = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}]});
@@ -69,7 +71,8 @@ fn messages_count_each_reason() {
     let taint = json!([{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]);
     let mut cordoned = node("d", "1", "4", json!([]));
     cordoned.spec.as_mut().unwrap().unschedulable = Some(true);
-    let nodes = [node("a", "1", "4", taint), node("b", "1", "500m", json!([])), node("c", "1", "500m", json!([])), cordoned];
+    let nodes =
+        [node("a", "1", "4", taint), node("b", "1", "500m", json!([])), node("c", "1", "500m", json!([])), cordoned];
     assert_eq!(
         outcome(&snapshot(&nodes, &[]), &pod("web", "web", json!({}))),
         "0/4 nodes are available: 1 node(s) had untolerated taint {gpu: yes}, 1 node(s) were unschedulable, 2 Insufficient cpu."
@@ -122,7 +125,8 @@ fn anti_affinity_is_symmetric() {
 #[case::soft(&["a", "b"], spread("zone", 1, "ScheduleAnyway"), "c")]
 #[case::missing_label(&[], spread("rack", 1, "DoNotSchedule"), "0/3 nodes are available: 3 node(s) didn't match pod topology spread constraints (missing required label).")]
 fn spreading(#[case] there: &[&str], #[case] spec: Value, #[case] expected: &str) {
-    let pods: Vec<(Pod, &str)> = there.iter().map(|node| (pod(&format!("web-{node}"), "web", json!({})), *node)).collect();
+    let pods: Vec<(Pod, &str)> =
+        there.iter().map(|node| (pod(&format!("web-{node}"), "web", json!({})), *node)).collect();
     assert_eq!(outcome(&snapshot(&three(), &pods), &pod("web", "web", spec)), expected);
 }
 
@@ -136,7 +140,11 @@ fn spreading_counts_only_nodes_that_the_pod_may_use_and_pods_that_stay() {
     let mut leaving = on("x");
     leaving.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
     let left = snapshot(&three(), &[(leaving, "a"), (on("y"), "c")]);
-    assert_eq!(outcome(&left, &pod("web", "web", spread("zone", 1, "DoNotSchedule"))), "b", "a pod that leaves does not count");
+    assert_eq!(
+        outcome(&left, &pod("web", "web", spread("zone", 1, "DoNotSchedule"))),
+        "b",
+        "a pod that leaves does not count"
+    );
 }
 
 #[test]
@@ -149,7 +157,10 @@ fn host_ports_and_pod_counts_run_out() {
         "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
     );
     let four: Vec<(Pod, &str)> = (0..4).map(|n| (pod(&n.to_string(), "x", json!({})), "a")).collect();
-    assert_eq!(outcome(&snapshot(&nodes, &four), &pod("web", "web", json!({}))), "0/1 nodes are available: 1 Too many pods.");
+    assert_eq!(
+        outcome(&snapshot(&nodes, &four), &pod("web", "web", json!({}))),
+        "0/1 nodes are available: 1 Too many pods."
+    );
 }
 
 #[test]
@@ -195,7 +206,8 @@ fn a_thousand_spread_pods_on_a_thousand_nodes_even_out() {
     for index in 0..1_000 {
         let mut node = node(&format!("node-{index:04}"), &(index % 3).to_string(), "16", json!([]));
         let allocatable = node.status.as_mut().unwrap().allocatable.as_mut().unwrap();
-        allocatable.insert("pods".to_owned(), k8s_openapi::apimachinery::pkg::api::resource::Quantity("110".to_owned()));
+        allocatable
+            .insert("pods".to_owned(), k8s_openapi::apimachinery::pkg::api::resource::Quantity("110".to_owned()));
         there.apply_node(&node);
     }
     for index in 0..1_000 {

@@ -42,7 +42,12 @@ impl<'a> TopologyRules<'a> {
             others_far: others
                 .map(|(rule, per_node)| (rule.topology_key.as_str(), domains(snapshot, &rule.topology_key, per_node)))
                 .collect(),
-            spreads: pod.spreads.iter().filter(|spread| spread.hard).map(|spread| hard(snapshot, pod, spread)).collect(),
+            spreads: pod
+                .spreads
+                .iter()
+                .filter(|spread| spread.hard)
+                .map(|spread| hard(snapshot, pod, spread))
+                .collect(),
         }
     }
 
@@ -72,9 +77,8 @@ fn near<'a>(snapshot: &'a Snapshot, pod: &'a PodInfo) -> Vec<(&'a str, Domains<'
         [rule] => vec![(rule.topology_key.as_str(), occupied(snapshot, rule))],
         rules => {
             let per_node = snapshot.per_node_of_all(rules);
-            let domains = |rule: &'a PodRule| {
-                (rule.topology_key.as_str(), domains(snapshot, &rule.topology_key, &per_node))
-            };
+            let domains =
+                |rule: &'a PodRule| (rule.topology_key.as_str(), domains(snapshot, &rule.topology_key, &per_node));
             rules.iter().map(domains).collect()
         }
     }

@@ -1,11 +1,6 @@
 //! Claims, volumes and storage classes: the basics of kube-scheduler's volume binding.
 
-use super::{
-    affinity::NodeTerm,
-    pod::PodInfo,
-    reason::Reason,
-    snapshot::NodeInfo,
-};
+use super::{affinity::NodeTerm, pod::PodInfo, reason::Reason, snapshot::NodeInfo};
 use k8s_openapi::api::{
     core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim},
     storage::v1::StorageClass,
@@ -64,11 +59,12 @@ impl Volumes {
 
     pub(super) fn apply_class(&mut self, class: &StorageClass) {
         let topologies = class.allowed_topologies.iter().flatten().map(|term| {
-            let requirements = term.match_label_expressions.iter().flatten().map(|expression| NodeSelectorRequirement {
-                key: expression.key.clone(),
-                operator: "In".to_owned(),
-                values: Some(expression.values.clone()),
-            });
+            let requirements =
+                term.match_label_expressions.iter().flatten().map(|expression| NodeSelectorRequirement {
+                    key: expression.key.clone(),
+                    operator: "In".to_owned(),
+                    values: Some(expression.values.clone()),
+                });
             NodeTerm::of(&NodeSelectorTerm { match_expressions: Some(requirements.collect()), match_fields: None })
         });
         let waits = class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer");

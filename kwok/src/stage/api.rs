@@ -322,18 +322,22 @@ pub struct Impersonation {
 /// [`StageError`] names the document's or field's problem: text that is not YAML, an unknown field, another kind.
 pub fn parse_stages(origin: &str, text: &str) -> Result<Vec<Stage>, StageError> {
     let unreadable = |problem: String| StageError::Unreadable { origin: origin.to_owned(), problem };
-    let stages: Vec<Stage> = serde_saphyr::from_str_multiple(text).map_err(|error| unreadable(error.to_string()))?;
-    if stages.len() > MAX_STAGES {
-        return Err(unreadable(format!("{} stages are more than the {MAX_STAGES} that are allowed", stages.len())));
+    let documents: Vec<serde_json::Value> =
+        serde_saphyr::from_str_multiple(text).map_err(|error| unreadable(error.to_string()))?;
+    if documents.len() > MAX_STAGES {
+        return Err(unreadable(format!("{} stages are more than the {MAX_STAGES} that are allowed", documents.len())));
     }
-    for stage in &stages {
-        if stage.kind != "Stage" || stage.api_version != API_VERSION {
-            let found = format!("`{}` of `{}`", stage.kind, stage.api_version);
+    // Another kind is told as such, not by the first of its fields that a stage does not have.
+    for document in &documents {
+        let field = |name: &str| document[name].as_str().unwrap_or_default();
+        if field("kind") != "Stage" || field("apiVersion") != API_VERSION {
+            let found = format!("`{}` of `{}`", field("kind"), field("apiVersion"));
             return Err(unreadable(format!("expected `Stage` of `{API_VERSION}`, found {found}")));
         }
-        if stage.metadata.name.as_deref().unwrap_or_default().is_empty() {
-            return Err(unreadable("a stage has no `metadata.name`: give it one".to_owned()));
-        }
+    }
+    let stages: Vec<Stage> = serde_saphyr::from_str_multiple(text).map_err(|error| unreadable(error.to_string()))?;
+    if stages.iter().any(|stage| stage.metadata.name.as_deref().unwrap_or_default().is_empty()) {
+        return Err(unreadable("a stage has no `metadata.name`: give it one".to_owned()));
     }
     Ok(stages)
 }

@@ -84,7 +84,8 @@ fn compile_jaq(text: &str) -> Result<jaq_core::Filter<JustLut<Val>>, String> {
     });
     let compiled = Compiler::default().with_funs(funs).compile(modules);
     let filter = compiled.map_err(|errors| {
-        let unknown: Vec<String> = errors.iter().flat_map(|(_, errors)| errors).map(|(name, _)| format!("`{name}`")).collect();
+        let unknown: Vec<String> =
+            errors.iter().flat_map(|(_, errors)| errors).map(|(name, _)| format!("`{name}`")).collect();
         format!("`{text}` uses {}, which jq does not know", unknown.join(", "))
     })?;
     match REFUSED.iter().find(|name| mentions(text, name)) {

@@ -231,7 +231,8 @@ mod tests {
     fn weights_decide(#[case] weights: &[Option<i64>], #[case] at_least: &[(usize, usize)]) {
         let mut draws = Seed(3).stream(&["weights"]);
         let drawn: Vec<usize> = (0..1_000).map(|_| draw_by_weight(weights, &mut draws)).collect();
-        let counts: Vec<usize> = at_least.iter().map(|(index, _)| drawn.iter().filter(|d| *d == index).count()).collect();
+        let counts: Vec<usize> =
+            at_least.iter().map(|(index, _)| drawn.iter().filter(|d| *d == index).count()).collect();
         assert_eq!(counts.iter().sum::<usize>(), 1_000, "nothing else is drawn");
         assert!(counts.iter().zip(at_least).all(|(count, (_, least))| count >= least), "{counts:?}");
     }

@@ -13,6 +13,8 @@ mod cel;
 mod delay;
 mod duration;
 mod effect;
+#[cfg(test)]
+mod golden;
 mod jq;
 pub mod library;
 mod lifecycle;
@@ -53,7 +55,7 @@ pub enum StageError {
 }
 
 impl StageError {
-    pub(crate) fn invalid(stage: &str, field: impl Into<String>, problem: impl ToString) -> Self {
-        Self::Invalid { stage: stage.to_owned(), field: field.into(), problem: problem.to_string() }
+    pub(crate) fn invalid(stage: &str, field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Invalid { stage: stage.to_owned(), field: field.into(), problem: problem.into() }
     }
 }

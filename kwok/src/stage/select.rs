@@ -35,7 +35,8 @@ impl Matcher {
                 Single::Jq(requirement) => requirements.push(Requirement::compile(stage, &field, requirement)?),
                 Single::Cel(text) => {
                     let compiled = Condition::compile(&text);
-                    conditions.push(compiled.map_err(|problem| StageError::invalid(stage, format!("{field}.cel"), problem))?);
+                    conditions
+                        .push(compiled.map_err(|problem| StageError::invalid(stage, format!("{field}.cel"), problem))?);
                 }
             }
         }
@@ -91,7 +92,11 @@ impl Requirement {
         let needs_values = matches!(given.operator, Operator::In | Operator::NotIn);
         if needs_values == given.values.is_empty() {
             let problem = if needs_values { "needs at least one value" } else { "takes no values" };
-            return Err(StageError::invalid(stage, format!("{field}.values"), format!("`{:?}` {problem}", given.operator)));
+            return Err(StageError::invalid(
+                stage,
+                format!("{field}.values"),
+                format!("`{:?}` {problem}", given.operator),
+            ));
         }
         let query = Query::compile(&given.key);
         let query = query.map_err(|problem| StageError::invalid(stage, format!("{field}.key"), problem))?;

@@ -143,7 +143,10 @@ fn rooted(kind: PatchKind, root: &str, body: Value) -> Result<Value, String> {
 }
 
 fn apply_effect(apply: &StageApply, mut object: Value, namespace: &Value) -> Result<Effect, String> {
-    if ["/apiVersion", "/kind", "/metadata/name"].iter().any(|field| !object.pointer(field).is_some_and(Value::is_string)) {
+    if ["/apiVersion", "/kind", "/metadata/name"]
+        .iter()
+        .any(|field| !object.pointer(field).is_some_and(Value::is_string))
+    {
         return Err("the applied object needs `apiVersion`, `kind` and `metadata.name`".to_owned());
     }
     if object["metadata"]["namespace"].is_null() && namespace.is_string() {
@@ -176,5 +179,138 @@ fn finalizers_patch(have: &Value, change: &Finalizers) -> Value {
     } else {
         let op = if have.is_empty() { "add" } else { "replace" };
         json!([{"op": op, "path": "/metadata/finalizers", "value": wanted}])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::stage::{Effect, Lifecycle, PatchKind, ResourceKind, StageError, parse_stages, template::tests::facts};
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    /// A stage of our own kind with this selector and these further fields of `spec`.
+    fn stage(spec: &str) -> String {
+        format!(
+            "apiVersion: kwok.x-k8s.io/v1alpha1\nkind: Stage\nmetadata: {{name: mine}}\nspec:\n  resourceRef: {{apiGroup: example.com/v1, kind: Thing}}\n{spec}"
+        )
+    }
+
+    fn compile(spec: &str) -> Result<Lifecycle, StageError> {
+        Lifecycle::compile(&parse_stages("mine.yaml", &stage(spec))?)
+    }
+
+    fn effects(spec: &str, object: &Value) -> Vec<Effect> {
+        let kind = ResourceKind { api_version: "example.com/v1".to_owned(), kind: "Thing".to_owned() };
+        let (facts, lifecycle) = (facts(), compile(spec).unwrap());
+        let mut draws = facts.draws.clone();
+        let chosen = lifecycle.choose(&kind, object, facts.now, &mut draws).unwrap().expect("the stage applies");
+        chosen.stage.effects(object, &facts).unwrap()
+    }
+
+    fn thing() -> Value {
+        json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t", "namespace": "ns", "finalizers": ["a/x", "b/y"]}, "spec": {"size": 2}})
+    }
+
+    #[test]
+    fn steps_become_effects_in_order_and_only_events_follow_a_deletion() {
+        let spec = r#"
+  selector: {matchExpressions: [{cel: {expression: "self.spec.size > 1"}}]}
+  steps:
+  - event: {type: Warning, reason: Growing, message: "{{ .metadata.name }} is {{ .spec.size }}"}
+  - finalizers: {remove: [{value: a/x}], add: [{value: c/z}]}
+  - patch: {type: json, root: spec, template: '[{op: replace, path: /size, value: {{ add .spec.size 1 }}}]'}
+  - patch: {subresource: status, root: status, template: "phase: Big", impersonation: {username: someone}}
+  - apply: {type: merge, template: "{apiVersion: v1, kind: ConfigMap, metadata: {name: {{ .metadata.name }}-log}}"}
+  - delete: true
+  - event: {reason: Gone}
+    patch: {template: "never: sent"}
+"#;
+        let found = effects(spec, &thing());
+        let patch = |kind, body, subresource: Option<&str>, username: Option<&str>| Effect::Patch {
+            kind,
+            body,
+            subresource: subresource.map(str::to_owned),
+            username: username.map(str::to_owned),
+        };
+        let event = |kind: &str, reason: &str, message: &str| Effect::Event {
+            kind: kind.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        };
+        let log = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "t-log", "namespace": "ns"}});
+        assert_eq!(
+            found,
+            [
+                event("Warning", "Growing", "t is 2"),
+                patch(
+                    PatchKind::Json,
+                    json!([{"op": "replace", "path": "/metadata/finalizers", "value": ["b/y", "c/z"]}]),
+                    None,
+                    None
+                ),
+                patch(PatchKind::Json, json!([{"op": "replace", "path": "/spec/size", "value": 3}]), None, None),
+                patch(PatchKind::Merge, json!({"status": {"phase": "Big"}}), Some("status"), Some("someone")),
+                Effect::Apply { object: log, kind: PatchKind::Merge, subresource: None, username: None },
+                Effect::Delete,
+                event("Normal", "Gone", ""),
+            ]
+        );
+    }
+
+    #[rstest]
+    #[case::same_value("patch: {root: spec, template: 'size: 2'}")]
+    #[case::nothing("patch: {template: ''}")]
+    #[case::finalizers_as_they_are("finalizers: {add: [{value: a/x}]}")]
+    fn what_changes_nothing_is_not_sent(#[case] step: &str) {
+        assert_eq!(effects(&format!("  selector: {{}}\n  steps:\n  - {step}\n"), &thing()), []);
+    }
+
+    #[rstest]
+    #[case("  selector: {}\n  weigth: 1\n", "weigth")]
+    #[case(
+        "  selector: {matchExpressions: [{key: .a}]}\n",
+        "`spec.selector.matchExpressions[0]`: `key` and `operator` go together"
+    )]
+    #[case(
+        "  selector: {matchExpressions: [{key: '.a |', operator: Exists}]}\n",
+        "`spec.selector.matchExpressions[0].key`: `.a |` is not a jq query"
+    )]
+    #[case("  selector: {matchExpressions: [{key: .a, operator: In}]}\n", "`In` needs at least one value")]
+    #[case("  selector: {matchExpressions: [{key: .a, operator: Near, values: [b]}]}\n", "Near")]
+    #[case(
+        "  selector: {matchExpressions: [{cel: {expression: 'self.a =='}}]}\n",
+        "`spec.selector.matchExpressions[0].cel`"
+    )]
+    #[case(
+        "  selector: {}\n  steps: [{patch: {template: '{{ nope }}'}}]\n",
+        "`spec.steps[0].patch.template`: the template calls `nope`"
+    )]
+    #[case("  selector: {}\n  steps: [{patch: {type: Json, template: ''}}]\n", "Json")]
+    #[case(
+        "  selector: {}\n  delay: {durationFrom: {jq: {expression: now}}}\n",
+        "`spec.delay.durationFrom`: `now` uses `now`"
+    )]
+    fn what_cannot_work_is_named(#[case] spec: &str, #[case] problem: &str) {
+        let refused = compile(spec).err().unwrap().to_string();
+        assert!(refused.contains(problem), "{refused}");
+    }
+
+    #[test]
+    fn a_template_that_fails_for_an_object_names_its_step() {
+        let lifecycle =
+            compile("  selector: {}\n  steps:\n  - delete: false\n  - patch: {template: '{{ index .spec.none 3 }}'}\n")
+                .unwrap();
+        let kind = ResourceKind { api_version: "example.com/v1".to_owned(), kind: "Thing".to_owned() };
+        let facts = facts();
+        let matching = lifecycle.matching(&kind, &thing(), facts.now, &facts.draws).unwrap();
+        let failed = matching[0].effects(&thing(), &facts).unwrap_err().to_string();
+        assert!(failed.starts_with("stage `mine`: `spec.steps[1]`: "), "{failed}");
+    }
+
+    #[test]
+    fn other_documents_and_stages_without_selector() {
+        let other = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {}\n";
+        assert!(parse_stages("f", other).unwrap_err().to_string().contains("found `Pod` of `v1`"));
+        assert_eq!(compile("  steps: [{delete: true}]\n").unwrap().kinds().count(), 0, "it is dropped");
     }
 }

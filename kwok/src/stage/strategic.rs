@@ -98,7 +98,8 @@ fn merge_list(have: &mut Vec<Value>, items: &[Value], key: &str) {
         return;
     }
     for item in items {
-        let position = have.iter().position(|existing| existing.get(key).is_some() && existing.get(key) == item.get(key));
+        let position =
+            have.iter().position(|existing| existing.get(key).is_some() && existing.get(key) == item.get(key));
         match position {
             Some(index) if item["$patch"] == "delete" => {
                 have.remove(index);
@@ -133,7 +134,10 @@ mod tests {
     fn other_kinds() {
         let object = json!({"a": [1], "b": 1});
         assert_eq!(patched(&object, PatchKind::Merge, &json!({"a": [2], "b": null})), Some(json!({"a": [2]})));
-        assert_eq!(patched(&object, PatchKind::Json, &json!([{"op": "remove", "path": "/b"}])), Some(json!({"a": [1]})));
+        assert_eq!(
+            patched(&object, PatchKind::Json, &json!([{"op": "remove", "path": "/b"}])),
+            Some(json!({"a": [1]}))
+        );
         assert_eq!(patched(&object, PatchKind::Json, &json!([{"op": "remove", "path": "/c"}])), None);
     }
 }

@@ -7,8 +7,8 @@ use gotmpl::{
 
 /// The functions that every Go template has.
 const BUILTINS: [&str; 20] = [
-    "and", "or", "not", "len", "index", "slice", "print", "printf", "println", "call", "eq", "ne", "lt", "le", "gt", "ge",
-    "html", "js", "urlquery", "nil",
+    "and", "or", "not", "len", "index", "slice", "print", "printf", "println", "call", "eq", "ne", "lt", "le", "gt",
+    "ge", "html", "js", "urlquery", "nil",
 ];
 
 /// The first function called that is neither in `known` nor built in.

@@ -22,7 +22,11 @@ const MAX_LIST: i64 = 100_000;
 /// The functions by name.
 pub(super) fn all() -> FuncMap {
     let groups: [&[(&str, Function)]; 4] = [&DATA, &TEXT, &NUMBERS, &ENCODINGS];
-    groups.iter().flat_map(|group| group.iter()).map(|(name, function)| ((*name).to_owned(), Arc::new(*function) as _)).collect()
+    groups
+        .iter()
+        .flat_map(|group| group.iter())
+        .map(|(name, function)| ((*name).to_owned(), Arc::new(*function) as _))
+        .collect()
 }
 
 const DATA: [(&str, Function); 15] = [
@@ -168,7 +172,8 @@ fn entries(name: &str, args: &[Value]) -> Result<Vec<(Arc<str>, Value)>> {
 }
 
 fn joined(args: &[Value], write: impl Fn(String) -> String) -> Result<Value> {
-    let parts: Vec<String> = args.iter().filter(|value| **value != Value::Nil).map(|value| write(value.to_string())).collect();
+    let parts: Vec<String> =
+        args.iter().filter(|value| **value != Value::Nil).map(|value| write(value.to_string())).collect();
     Ok(text(parts.join(" ")))
 }
 
@@ -199,7 +204,8 @@ fn fold(name: &str, args: &[Value], combine: fn(i64, i64) -> Option<i64>) -> Res
 fn number(name: &str, args: &[Value], function: fn(f64) -> f64) -> Result<Value> {
     let value = argument(name, args, 0)?;
     let parsed = value.as_float().or_else(|| value.to_string().parse().ok());
-    let parsed = parsed.ok_or_else(|| TemplateError::Exec(format!("`{name}` needs a number, found {}", value.type_name())))?;
+    let parsed =
+        parsed.ok_or_else(|| TemplateError::Exec(format!("`{name}` needs a number, found {}", value.type_name())))?;
     Ok(Value::Float(function(parsed)))
 }
 
@@ -218,17 +224,32 @@ mod tests {
 
     #[rstest]
     #[case("{{ default \"x\" .none }}{{ default \"x\" .name }}", "xweb")]
-    #[case("{{ ternary 1 2 true }}{{ 1 | add 2 3 }}{{ sub 5 2 }}{{ mul 2 3 }}{{ div 7 2 }}{{ mod 7 4 }}{{ add1 .count }}", "1636334")]
+    #[case(
+        "{{ ternary 1 2 true }}{{ 1 | add 2 3 }}{{ sub 5 2 }}{{ mul 2 3 }}{{ div 7 2 }}{{ mod 7 4 }}{{ add1 .count }}",
+        "1636334"
+    )]
     #[case("{{ range $k, $v := dict \"a\" 1 \"b\" 2 }}{{ $k }}{{ $v }}{{ end }}", "a1b2")]
-    #[case("{{ join \",\" (list 1 \"b\") }} {{ upper .name }} {{ trunc 2 .name }} {{ trunc -2 .name }}", "1,b WEB we eb")]
-    #[case("{{ replace \"e\" \"o\" .name }} {{ contains \"e\" .name }} {{ hasPrefix \"we\" .name }} {{ trim \" a \" }}", "wob true true a")]
+    #[case(
+        "{{ join \",\" (list 1 \"b\") }} {{ upper .name }} {{ trunc 2 .name }} {{ trunc -2 .name }}",
+        "1,b WEB we eb"
+    )]
+    #[case(
+        "{{ replace \"e\" \"o\" .name }} {{ contains \"e\" .name }} {{ hasPrefix \"we\" .name }} {{ trim \" a \" }}",
+        "wob true true a"
+    )]
     #[case("{{ toJson .list }} {{ (fromJson \"{\\\"a\\\":[1,2]}\").a }} {{ quote .name }}", "[1,2] [1 2] \"web\"")]
     #[case("{{ b64enc .name }} {{ b64dec \"d2Vi\" }} {{ sha256sum \"\" | trunc 8 }}", "d2Vi web e3b0c442")]
-    #[case("{{ now | date \"2006-01-02\" }} {{ until 3 }} {{ int \"12\" }} {{ first .list }}{{ last .list }}", "2026-01-01 [0 1 2] 12 12")]
+    #[case(
+        "{{ now | date \"2006-01-02\" }} {{ until 3 }} {{ int \"12\" }} {{ first .list }}{{ last .list }}",
+        "2026-01-01 [0 1 2] 12 12"
+    )]
     #[case("{{ Now }} {{ StartTime }} {{ Version }}", "2026-01-01T00:01:00Z 2026-01-01T00:00:00Z v0.8.0")]
     #[case("{{ .name | Quote }} {{ .count | Quote }} {{ .none | Quote }}", "\"web\" \"3\" \"null\"")]
     #[case("{{ with NodePort }}{{ . }}{{ end }} {{ NodeName }} {{ NodeIP }}", "10250 node-a ip-of-node-a")]
-    #[case("{{ PodIPWith \"n\" false \"u\" \"p\" \"ns\" }} {{ PodIPsWith \"n\" true \"u\" \"p\" \"ns\" }}", "ip-of-ns/p [ip-of-n]")]
+    #[case(
+        "{{ PodIPWith \"n\" false \"u\" \"p\" \"ns\" }} {{ PodIPsWith \"n\" true \"u\" \"p\" \"ns\" }}",
+        "ip-of-ns/p [ip-of-n]"
+    )]
     #[case("a:{{ YAML .list 1 }}b:{{ YAML .map 2 }}", "a:\n  - 1\n  - 2\n  b:\n    \"x\": \"y\"\n    ")]
     fn functions(#[case] template: &str, #[case] expected: &str) {
         let object = json!({"name": "web", "count": 3, "list": [1, 2], "map": {"x": "y"}});
@@ -240,7 +261,10 @@ mod tests {
         let template = Renderer::compile("{{ randInt 0 1000000 }} {{ uuidv4 }}").unwrap();
         let draw = || template.text(&json!({}), &facts()).unwrap();
         assert_eq!(draw(), draw());
-        assert_eq!(draw().split(' ').next().unwrap().parse::<u32>().unwrap().to_string(), draw().split(' ').next().unwrap());
+        assert_eq!(
+            draw().split(' ').next().unwrap().parse::<u32>().unwrap().to_string(),
+            draw().split(' ').next().unwrap()
+        );
     }
 
     #[rstest]

@@ -77,9 +77,7 @@ fn yaml(args: &[Value]) -> Result<Value> {
 const MAX_INDENT: usize = 64;
 
 fn node_conditions() -> Json {
-    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
-        json!({"type": kind, "status": status, "reason": reason, "message": message})
-    };
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| json!({"type": kind, "status": status, "reason": reason, "message": message});
     json!([
         condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
         condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -95,7 +93,8 @@ pub(super) fn text(text: impl Into<Arc<str>>) -> Value {
 
 /// The argument at `index`.
 pub(super) fn argument<'a>(name: &str, args: &'a [Value], index: usize) -> Result<&'a Value> {
-    let missing = || TemplateError::Exec(format!("`{name}` needs at least {} arguments, found {}", index + 1, args.len()));
+    let missing =
+        || TemplateError::Exec(format!("`{name}` needs at least {} arguments, found {}", index + 1, args.len()));
     args.get(index).ok_or_else(missing)
 }
 

@@ -1,8 +1,9 @@
 //! What the shipped stages do, as KWOK tests its own: an object in `stages/NAME.input.yaml`, the stages that apply to it and
-//! what they would do in `stages/NAME.output.yaml`. A first line `# set: general` picks another set than `fast`.
+//! what they would do in `stages/NAME.output.yaml`, both under `tests`. A first line `# set: general` picks another set than
+//! `fast`. To write an answer, let the test fail and take what it prints once you have read it.
 
+use super::{Addresses, Bound, CompiledStage, Effect, Facts, Lifecycle, ResourceKind, Window, library};
 use sawhorse_ambient::Seed;
-use sawhorse_kwok::stage::{Addresses, Bound, CompiledStage, Effect, Facts, Lifecycle, ResourceKind, Window, library};
 use serde_json::{Value, json};
 use std::{fs, path::Path, sync::Arc};
 
@@ -32,7 +33,9 @@ fn facts(object: &Value) -> Facts {
 
 fn effect(effect: Effect) -> Value {
     match effect {
-        Effect::Event { kind, reason, message } => json!({"kind": "event", "type": kind, "reason": reason, "message": message}),
+        Effect::Event { kind, reason, message } => {
+            json!({"kind": "event", "type": kind, "reason": reason, "message": message})
+        }
         Effect::Delete => json!({"kind": "delete"}),
         Effect::Patch { kind, body, subresource, username } => {
             json!({"kind": "patch", "type": kind.content_type(), "subresource": subresource, "as": username, "data": body})
