@@ -71,6 +71,9 @@ impl Apply {
     where
         K: Mirrored + Serialize,
     {
+        if before == after {
+            return Ok(before.clone());
+        }
         let (before_value, after_value) = (value_of(before), value_of(after));
         let (main, status) = diff::split(&before_value, &after_value);
         let mut current = before.clone();

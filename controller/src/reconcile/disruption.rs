@@ -25,8 +25,10 @@ const PACE_RUNNING: Duration = Duration::from_secs(1);
 const PACE_DECIDING: Duration = Duration::from_secs(10);
 /// After an action that failed.
 const RETRY: Duration = Duration::from_secs(1);
-/// At the latest; the reference's consolidation looks again after this long, whatever it has seen.
-const AT_LATEST: Duration = Duration::from_mins(5);
+/// What follows from a change (conditions of NodeClaims, pods that move on) is let happen before it is decided on.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How often the catalog is compared with that of the last decision: nothing tells that it has changed.
+const CATALOG_PERIOD: Duration = Duration::from_mins(5);
 
 /// What the loop remembers. After a restart nothing is resumed: what a lost command left is tidied up, and its replacements
 /// are ordinary machines (spec core 4.9).
@@ -66,7 +68,7 @@ pub(super) async fn run(ctx: Context, stop: CancellationToken) {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
-                    () = ctx.clock.sleep_until(pace.min(due)) => {}
+                    () = ctx.clock.sleep_until(pace.max(later(ctx.now(), SETTLE)).min(due)) => {}
                 }
             }
         }
@@ -80,7 +82,10 @@ fn next_due(memory: &Memory, began: Timestamp) -> Timestamp {
     let retry = memory.failed.then(|| later(began, RETRY));
     let by_time = memory.seen.as_ref().and_then(|seen| seen.next_check);
     let due = [validate, running, retry, by_time].into_iter().flatten().min();
-    due.map_or_else(|| later(began, AT_LATEST), |due| due.max(later(began, RETRY)).min(later(began, AT_LATEST)))
+    due.map_or_else(
+        || later(began, CATALOG_PERIOD),
+        |due| due.max(later(began, RETRY)).min(later(began, CATALOG_PERIOD)),
+    )
 }
 
 async fn pass(ctx: &Context, memory: &mut Memory) {
@@ -109,7 +114,7 @@ async fn pass(ctx: &Context, memory: &mut Memory) {
 /// Whether the answer may differ from the last one.
 fn is_decision_due(ctx: &Context, memory: &Memory, catalog: &Catalog, now: Timestamp) -> bool {
     let Some(seen) = &memory.seen else { return true };
-    if seen.next_check.is_some_and(|at| at <= now) || later(seen.at, AT_LATEST) <= now {
+    if seen.next_check.is_some_and(|at| at <= now) {
         return true;
     }
     let changed = ctx.mirror.read(|state| state.revision()) != seen.revision || !catalog::same(&seen.catalog, catalog);

@@ -293,3 +293,6 @@ fn claim_name(claim: &sawhorse_core::api::NodeClaim) -> NodeClaimName {
 fn node_name(node: &k8s_openapi::api::core::v1::Node) -> NodeName {
     NodeName::from(node.metadata.name.as_deref().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,6 +98,16 @@ mod tests {
         json!({"status": {"containerStatuses": [status]}})
     }
 
+    /// Pods that are not Ready have no times by which they could be told apart first.
+    fn not_ready() -> Value {
+        ready("False", "2026-01-01T11:00:00Z")
+    }
+
+    fn with(mut changes: Value, more: &Value) -> Value {
+        json_patch::merge(&mut changes, more);
+        changes
+    }
+
     #[rstest]
     #[case::unassigned(json!({"spec": {"nodeName": null}}), json!({"status": {"phase": "Pending"}}))]
     #[case::pending(json!({"status": {"phase": "Pending"}}), json!({"status": {"phase": "Unknown"}}))]
@@ -105,8 +115,8 @@ mod tests {
     #[case::not_ready(ready("False", "2026-01-01T11:00:00Z"), json!({"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-5"}}}))]
     #[case::cheap(json!({"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-5"}}}), ready("True", "2026-01-01T11:59:00Z"))]
     #[case::ready_lately(ready("True", "2026-01-01T11:59:00Z"), restarted(3))]
-    #[case::restarted(restarted(3), json!({}))]
-    #[case::new(json!({"metadata": {"creationTimestamp": "2026-01-01T11:59:59Z"}}), json!({}))]
+    #[case::restarted(with(restarted(3), &not_ready()), not_ready())]
+    #[case::new(with(json!({"metadata": {"creationTimestamp": "2026-01-01T11:59:59Z"}}), &not_ready()), not_ready())]
     fn goes_before(#[case] first: Value, #[case] second: Value) {
         let now: Timestamp = NOW.parse().unwrap();
         // Names and uids speak for the second, so that only the rule decides.

@@ -76,7 +76,7 @@ pub(super) fn quantities(
     setting: &str,
     pairs: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, Quantity>, CannotJoin> {
-    let parse = |(name, text): (String, String)| match text.parse() {
+    let parse = |(name, text): (String, String)| match text.parse::<Quantity>() {
         Ok(quantity) => Ok((name, quantity)),
         Err(error) => Err(CannotJoin::refuses(setting, error.to_string())),
     };
