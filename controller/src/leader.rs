@@ -256,7 +256,14 @@ mod tests {
     }
 
     fn refused(code: u16) -> axum::response::Response {
-        let status = serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code});
+        let reason = match code {
+            404 => "NotFound",
+            409 => "Conflict",
+            _ => "InternalError",
+        };
+        let status = serde_json::json!(
+            {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code}
+        );
         (StatusCode::from_u16(code).unwrap(), Json(status)).into_response()
     }
 

@@ -1,6 +1,8 @@
 //! Server-side apply, tables and OpenAPI documents through the API.
 
-use k8s_openapi::{api::apps::v1::Deployment, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition};
+use k8s_openapi::{
+    api::apps::v1::Deployment, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api, Client, Error,
     api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
@@ -117,7 +119,8 @@ async fn lists_of_custom_resources_merge_by_their_map_keys() {
         pools.patch_status("a", &PatchParams::apply(manager), &Patch::Apply(given)).await.unwrap();
     }
     let found = pools.get("a").await.unwrap();
-    let kinds: Vec<&Value> = found.data["status"]["conditions"].as_array().unwrap().iter().map(|one| &one["type"]).collect();
+    let kinds: Vec<&Value> =
+        found.data["status"]["conditions"].as_array().unwrap().iter().map(|one| &one["type"]).collect();
     assert_eq!(kinds, ["Ready", "Valid"]);
     assert_eq!(found.metadata.managed_fields.unwrap().len(), 3);
 }
@@ -132,7 +135,12 @@ fn printed(table: &Value) -> String {
     let mut lines = vec![columns.collect::<Vec<_>>().join(" | ")];
     for row in table["rows"].as_array().unwrap() {
         let cells = row["cells"].as_array().unwrap().iter();
-        lines.push(cells.map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned)).collect::<Vec<_>>().join(" | "));
+        lines.push(
+            cells
+                .map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned))
+                .collect::<Vec<_>>()
+                .join(" | "),
+        );
     }
     lines.join("\n")
 }
@@ -168,7 +176,8 @@ async fn tables_show_what_kubectl_prints() {
 async fn documents_describe_every_kind() {
     let api = server();
     let client = api.client();
-    let get = async |path: &str| client.request::<Value>(http::Request::get(path).body(Vec::new()).unwrap()).await.unwrap();
+    let get =
+        async |path: &str| client.request::<Value>(http::Request::get(path).body(Vec::new()).unwrap()).await.unwrap();
     let before = get("/openapi/v3").await;
     define_pools(&client).await;
     let after = get("/openapi/v3").await;

@@ -86,7 +86,9 @@ async fn attempt(case: &Case, change: &Value) -> Result<DynamicObject, Error> {
     if change.pointer("/spec/amiSelectorTerms/0/alias").is_some() {
         object["spec"].as_object_mut().unwrap().remove("amiFamily");
     }
-    if change.pointer("/spec/amiFamily").is_some_and(|family| family != "AL2023") && change["spec"].as_object().unwrap().len() == 1 {
+    if change.pointer("/spec/amiFamily").is_some_and(|family| family != "AL2023")
+        && change["spec"].as_object().unwrap().len() == 1
+    {
         object["spec"]["amiSelectorTerms"] = json!([{"alias": "al2023@latest"}]);
     }
     objects.create(&PostParams::default(), &changed(object, change)).await
@@ -188,7 +190,8 @@ fn collect(kind: &str, schema: &Value, place: &str, found: &mut BTreeSet<(String
 #[tokio::test(start_paused = true)]
 async fn messages_are_those_of_kubernetes(#[case] change: Value, #[case] expected: &str) {
     let server = server().await;
-    let refused = api(&server.client(), "NodePool").create(&PostParams::default(), &changed(good("NodePool"), &change)).await;
+    let refused =
+        api(&server.client(), "NodePool").create(&PostParams::default(), &changed(good("NodePool"), &change)).await;
     let refused = status(refused.unwrap_err());
     assert!(refused.message.starts_with("NodePool.karpenter.sh \"a\" is invalid: "), "{}", refused.message);
     assert!(refused.message.contains(expected), "{}", refused.message);
@@ -213,7 +216,10 @@ async fn defaults_are_filled_in_and_unknown_fields_pruned() {
     let strict = status(server.client().request::<Value>(request).await.unwrap_err());
     assert_eq!(
         (strict.code, strict.message.as_str()),
-        (400, "NodePool in version \"v1\" cannot be handled as a NodePool: strict decoding error: unknown field \"metadata.colour\", unknown field \"spec.typo\"")
+        (
+            400,
+            "NodePool in version \"v1\" cannot be handled as a NodePool: strict decoding error: unknown field \"metadata.colour\", unknown field \"spec.typo\""
+        )
     );
     let class = changed(good("EC2NodeClass"), &json!({"spec": {"kubelet": {"anything": {"goes": [1]}}}}));
     let class = api(&server.client(), "EC2NodeClass").create(&PostParams::default(), &class).await.unwrap();
@@ -229,7 +235,10 @@ fn definition(schema: Value) -> Value {
 }
 
 fn thing(spec: Value) -> DynamicObject {
-    changed(json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a"}, "spec": null}), &json!({"spec": spec}))
+    changed(
+        json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a"}, "spec": null}),
+        &json!({"spec": spec}),
+    )
 }
 
 #[rstest]
@@ -268,7 +277,10 @@ async fn kubernetes_functions_work_in_rules(#[case] rule: &str, #[case] kept: &s
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Thing"));
     let things = Api::<DynamicObject>::all_with(server.client(), &resource);
     let refused = status(things.create(&PostParams::default(), &thing(json!({"text": broken}))).await.unwrap_err());
-    assert_eq!(refused.message, format!("Thing.example.com \"a\" is invalid: spec.text: Invalid value: \"string\": not {broken}"));
+    assert_eq!(
+        refused.message,
+        format!("Thing.example.com \"a\" is invalid: spec.text: Invalid value: \"string\": not {broken}")
+    );
     things.create(&PostParams::default(), &thing(json!({"text": kept}))).await.unwrap();
 }
 

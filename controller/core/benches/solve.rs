@@ -9,8 +9,8 @@ use sawhorse_core::{
     api::{NodeClaim, NodePool, conditions, labels},
     disruption::{DisruptionInput, decide},
     model::{
-        CapacityType, Catalog, ClusterSnapshot, InstanceType, NodePoolName, Offering, Operator, Overhead, Price, Requirement,
-        Requirements, Resources, Settings, StateNode,
+        CapacityType, Catalog, ClusterSnapshot, InstanceType, NodePoolName, Offering, Operator, Overhead, Price,
+        Requirement, Requirements, Resources, Settings, StateNode,
     },
     scheduling::{Prepared, SchedulingInput, solve},
 };
@@ -39,7 +39,9 @@ impl Dice {
 /// Families of several generations with 2, 4 or 8 GiB per CPU, in ten sizes, at prices that differ a little.
 fn instance_types() -> Vec<Arc<InstanceType>> {
     let sizes = [1, 2, 4, 8, 16, 32, 48, 64, 96, 128];
-    (0..TYPES).map(|index| Arc::new(instance_type(index, sizes[index % sizes.len()], [2, 4, 8][index / sizes.len() % 3]))).collect()
+    (0..TYPES)
+        .map(|index| Arc::new(instance_type(index, sizes[index % sizes.len()], [2, 4, 8][index / sizes.len() % 3])))
+        .collect()
 }
 
 fn instance_type(index: usize, cpu: i64, gib_per_cpu: i64) -> InstanceType {
@@ -70,7 +72,10 @@ fn instance_type(index: usize, cpu: i64, gib_per_cpu: i64) -> InstanceType {
         ]),
         offerings: offerings.collect(),
         capacity: Resources::from_iter([("cpu", cpu * 1000), ("memory", (cpu * gib_per_cpu) << 30), ("pods", 110)]),
-        overhead: Overhead { kube_reserved: Resources::from_iter([("cpu", 80), ("memory", 1 << 29)]), ..Overhead::default() },
+        overhead: Overhead {
+            kube_reserved: Resources::from_iter([("cpu", 80), ("memory", 1 << 29)]),
+            ..Overhead::default()
+        },
         name,
     }
 }
@@ -78,13 +83,18 @@ fn instance_type(index: usize, cpu: i64, gib_per_cpu: i64) -> InstanceType {
 fn pod(index: usize, dice: &mut Dice) -> Pod {
     let cpu = *dice.one(&["100m", "250m", "500m", "1", "1500m", "2", "4"]);
     let memory = *dice.one(&["128Mi", "256Mi", "512Mi", "1Gi", "2Gi", "4Gi", "8Gi"]);
-    let requests = [("cpu", cpu), ("memory", memory)].map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned())));
+    let requests =
+        [("cpu", cpu), ("memory", memory)].map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned())));
     let resources = PodResources { requests: Some(requests.into_iter().collect()), ..PodResources::default() };
     let container = Container { name: "c".to_owned(), resources: Some(resources), ..Container::default() };
     let zone = [(labels::ZONE.to_owned(), (*dice.one(&ZONES)).to_owned())];
     let selector = index.is_multiple_of(5).then(|| zone.into_iter().collect());
     Pod {
-        metadata: ObjectMeta { name: Some(format!("pod-{index:05}")), namespace: Some("default".to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(format!("pod-{index:05}")),
+            namespace: Some("default".to_owned()),
+            ..ObjectMeta::default()
+        },
         spec: Some(PodSpec { containers: vec![container], node_selector: selector, ..PodSpec::default() }),
         status: None,
     }
@@ -97,7 +107,10 @@ fn pods(count: usize) -> Vec<Arc<Pod>> {
 
 fn world(nodes: Vec<StateNode>) -> (ClusterSnapshot, Catalog) {
     let name = NodePoolName::from("default");
-    let pool = NodePool { metadata: ObjectMeta { name: Some("default".to_owned()), ..ObjectMeta::default() }, ..NodePool::default() };
+    let pool = NodePool {
+        metadata: ObjectMeta { name: Some("default".to_owned()), ..ObjectMeta::default() },
+        ..NodePool::default()
+    };
     let snapshot = ClusterSnapshot {
         now: "2026-01-01T00:00:00Z".parse().unwrap(),
         node_pools: BTreeMap::from([(name.clone(), Arc::new(pool))]),
@@ -156,7 +169,13 @@ fn busy_node(index: usize, dice: &mut Dice) -> StateNode {
     };
     let node = Node { metadata: metadata.clone(), status: Some(status), spec: None };
     let mut claim = NodeClaim { metadata, ..NodeClaim::default() };
-    let all = [conditions::LAUNCHED, conditions::REGISTERED, conditions::INITIALIZED, conditions::CONSOLIDATABLE, conditions::READY];
+    let all = [
+        conditions::LAUNCHED,
+        conditions::REGISTERED,
+        conditions::INITIALIZED,
+        conditions::CONSOLIDATABLE,
+        conditions::READY,
+    ];
     let status = claim.status.get_or_insert_default();
     status.conditions = all
         .iter()
@@ -179,7 +198,7 @@ fn busy_node(index: usize, dice: &mut Dice) -> StateNode {
 fn consolidation_pass(bencher: Bencher<'_, '_>) {
     let mut dice = Dice(11);
     let (snapshot, catalog) = world((0..1_000).map(|index| busy_node(index, &mut dice)).collect());
-    bencher.counter(ItemsCount::new(1_000usize)).bench_local(|| {
-        decide(&DisruptionInput { snapshot: &snapshot, catalog: &catalog, running: &[] })
-    });
+    bencher
+        .counter(ItemsCount::new(1_000usize))
+        .bench_local(|| decide(&DisruptionInput { snapshot: &snapshot, catalog: &catalog, running: &[] }));
 }

@@ -22,7 +22,11 @@ pub trait CloudProvider: Send + Sync + 'static {
 
     /// Every instance type that `node_pool` could use through its NodeClass, also those out of stock (their offerings are
     /// unavailable). Sorted by name.
-    async fn instance_types(&self, node_pool: &NodePool, node_class: &NodeClass) -> Result<Vec<Arc<InstanceType>>, CloudError>;
+    async fn instance_types(
+        &self,
+        node_pool: &NodePool,
+        node_class: &NodeClass,
+    ) -> Result<Vec<Arc<InstanceType>>, CloudError>;
 
     /// Buys one machine. Called again with the same token (same NodeClaim UID and attempt) it finds the machine bought
     /// before and buys no second.
@@ -38,7 +42,12 @@ pub trait CloudProvider: Send + Sync + 'static {
     async fn list(&self) -> Result<Vec<CloudInstance>, CloudError>;
 
     /// Why the machine of `claim` no longer is as its NodeClass wants it, e.g. `AMIDrift`; none while it is.
-    async fn drift_reason(&self, claim: &NodeClaim, node_pool: &NodePool, node_class: &NodeClass) -> Result<Option<String>, CloudError>;
+    async fn drift_reason(
+        &self,
+        claim: &NodeClaim,
+        node_pool: &NodePool,
+        node_class: &NodeClass,
+    ) -> Result<Option<String>, CloudError>;
 
     /// Resolves a NodeClass (images, subnets, security groups …) and returns the status it should have.
     async fn resolve_node_class(&self, node_class: &NodeClass) -> Result<ResolvedNodeClass, CloudError>;

@@ -20,7 +20,8 @@ pub(crate) fn document(registry: &Registry, path: &str) -> Option<Value> {
         "/openapi/v3" => Some(index(registry)),
         _ => {
             let wanted = path.strip_prefix("/openapi/v3/")?;
-            let (group, version) = group_versions(registry).into_iter().find(|(group, version)| root(group, version) == wanted)?;
+            let (group, version) =
+                group_versions(registry).into_iter().find(|(group, version)| root(group, version) == wanted)?;
             Some(group_version(registry, &group, &version))
         }
     }
@@ -138,8 +139,10 @@ fn custom_name(resource: &ResourceType) -> String {
 fn custom_schema(source: &Value) -> Value {
     let mut schema = source.clone();
     let text = |description: &str| json!({"type": "string", "description": description});
-    schema["properties"]["apiVersion"] = text("APIVersion defines the versioned schema of this representation of an object.");
-    schema["properties"]["kind"] = text("Kind is a string value representing the REST resource this object represents.");
+    schema["properties"]["apiVersion"] =
+        text("APIVersion defines the versioned schema of this representation of an object.");
+    schema["properties"]["kind"] =
+        text("Kind is a string value representing the REST resource this object represents.");
     schema["properties"]["metadata"] = json!({
         "description": "Standard object's metadata.",
         "allOf": [{"$ref": format!("{COMPONENTS}{OBJECT_META}")}],

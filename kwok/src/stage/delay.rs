@@ -138,7 +138,8 @@ pub(crate) struct CompiledWeight {
 
 impl CompiledWeight {
     pub(crate) fn compile(stage: &str, weight: u64, from: Option<&ValueFrom>) -> Result<Self, StageError> {
-        let weight = i64::try_from(weight).map_err(|error| StageError::invalid(stage, "spec.weight", error.to_string()))?;
+        let weight =
+            i64::try_from(weight).map_err(|error| StageError::invalid(stage, "spec.weight", error.to_string()))?;
         let from = from.map(|from| compile_source(stage, "spec.weightFrom", from)).transpose()?;
         Ok(Self { weight, from })
     }

@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 
 pub(super) fn check(input: &SchedulingInput<'_>, results: &Results, found: &mut Vec<Violation>) {
     for (index, claim) in results.planned.iter().enumerate() {
-        let mut wrong = |detail: String| found.push(Violation::new("claims", format!("{}#{index}", claim.node_pool), detail));
+        let mut wrong =
+            |detail: String| found.push(Violation::new("claims", format!("{}#{index}", claim.node_pool), detail));
         let Some(pool) = input.prepared.snapshot().node_pools.get(&claim.node_pool) else {
             wrong("belongs to no pool".to_owned());
             continue;
@@ -40,7 +41,8 @@ fn types(input: &SchedulingInput<'_>, claim: &PlannedNodeClaim, wrong: &mut impl
         wrong(format!("names {} instance types, 1 to {most} are allowed", claim.instance_types.len()));
     }
     let names: BTreeSet<&str> = claim.instance_types.iter().map(|kind| kind.name.as_str()).collect();
-    let said: BTreeSet<&str> = claim.requirements.get(labels::INSTANCE_TYPE).into_iter().flat_map(Requirement::values).collect();
+    let said: BTreeSet<&str> =
+        claim.requirements.get(labels::INSTANCE_TYPE).into_iter().flat_map(Requirement::values).collect();
     if names.len() != claim.instance_types.len() || names != said {
         wrong("does not require just the instance types that it names".to_owned());
     }
@@ -73,7 +75,10 @@ fn price(claim: &PlannedNodeClaim, wrong: &mut impl FnMut(String)) {
         })
     });
     if !offered {
-        wrong(format!("would launch `{}` in {} as {}, which is not offered", launch.instance_type, launch.zone, launch.capacity_type));
+        wrong(format!(
+            "would launch `{}` in {} as {}, which is not offered",
+            launch.instance_type, launch.zone, launch.capacity_type
+        ));
     }
 }
 
@@ -91,8 +96,12 @@ fn template(pool: &NodePool, claim: &PlannedNodeClaim, wrong: &mut impl FnMut(St
 fn min_values(pool: &NodePool, claim: &PlannedNodeClaim, wrong: &mut impl FnMut(String)) {
     for asked in pool.spec.template.spec.requirements.iter().filter(|asked| asked.min_values.is_some()) {
         let asked = Requirement::from_spec(asked);
-        let values: BTreeSet<&str> =
-            claim.instance_types.iter().filter_map(|kind| kind.requirements.get(asked.key())).flat_map(Requirement::values).collect();
+        let values: BTreeSet<&str> = claim
+            .instance_types
+            .iter()
+            .filter_map(|kind| kind.requirements.get(asked.key()))
+            .flat_map(Requirement::values)
+            .collect();
         if (values.len() as u64) < u64::from(asked.min_values().unwrap_or(0)) {
             wrong(format!("leaves {} values of `{}`, fewer than its pool asks for", values.len(), asked.key()));
         }

@@ -32,9 +32,12 @@ pub(super) fn check(input: &SchedulingInput<'_>, machine: &Machine, found: &mut 
         for set in sets.iter().filter(|set| runs_on(set, possible, &machine.taints)) {
             daemons.add(&daemon_pod(set).map(|pod| pod_requests(&pod).unwrap_or_default()).unwrap_or_default());
         }
-        let still_to_come: Resources = daemons.iter().map(|(name, amount)| (name, (amount - bound_daemons.get(name)).max(0))).collect();
+        let still_to_come: Resources =
+            daemons.iter().map(|(name, amount)| (name, (amount - bound_daemons.get(name)).max(0))).collect();
         let all = asked.plus(&still_to_come);
-        if let Some((name, amount)) = all.iter().find(|(name, amount)| *amount > 0 && *amount > possible.allocatable.get(name)) {
+        if let Some((name, amount)) =
+            all.iter().find(|(name, amount)| *amount > 0 && *amount > possible.allocatable.get(name))
+        {
             let there = possible.allocatable.get(name);
             let detail = format!("has {there} of `{name}` as {}, {amount} are asked for", possible.what);
             found.push(Violation::new("fits", machine.name.clone(), detail));

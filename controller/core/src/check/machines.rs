@@ -68,7 +68,13 @@ impl Machine {
                 allocatable: kind.allocatable(),
             })
         });
-        Self { possible: possible.collect(), taints: claim.taints.clone(), running: Vec::new(), coming: claim.pods.clone(), name }
+        Self {
+            possible: possible.collect(),
+            taints: claim.taints.clone(),
+            running: Vec::new(),
+            coming: claim.pods.clone(),
+            name,
+        }
     }
 }
 
@@ -76,8 +82,12 @@ impl Machine {
 pub(super) fn offerings<'a>(claim: &PlannedNodeClaim, kind: &'a InstanceType) -> Vec<&'a Offering> {
     let allowed = |offering: &&Offering| {
         let zone = claim.requirements.get(labels::ZONE).is_none_or(|own| own.has(&offering.zone));
-        let paid = claim.requirements.get(labels::CAPACITY_TYPE).is_none_or(|own| own.has(offering.capacity_type.as_str()));
-        let rest = offering.requirements.iter().all(|own| claim.requirements.get(own.key()).is_none_or(|asked| overlaps(asked, own)));
+        let paid =
+            claim.requirements.get(labels::CAPACITY_TYPE).is_none_or(|own| own.has(offering.capacity_type.as_str()));
+        let rest = offering
+            .requirements
+            .iter()
+            .all(|own| claim.requirements.get(own.key()).is_none_or(|asked| overlaps(asked, own)));
         offering.available && zone && paid && rest
     };
     kind.offerings.iter().filter(allowed).collect()
@@ -90,7 +100,8 @@ fn overlaps(asked: &Requirement, own: &Requirement) -> bool {
 /// The labels that the node would have.
 fn node_labels(name: &str, claim: &PlannedNodeClaim, kind: &InstanceType, offering: &Offering) -> Labels {
     let mut all = claim.labels.clone();
-    let settled = |requirements: &Requirements| -> Vec<(String, String)> { requirements.single_values().into_iter().collect() };
+    let settled =
+        |requirements: &Requirements| -> Vec<(String, String)> { requirements.single_values().into_iter().collect() };
     all.extend(settled(&claim.requirements));
     all.extend(settled(&kind.requirements));
     all.extend(settled(&offering.requirements));

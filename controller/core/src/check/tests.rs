@@ -14,7 +14,12 @@ use std::collections::BTreeSet;
 /// Two pods, one of them in zone-b, on a node and a claim.
 fn world() -> World {
     let mut world = World::new(&[pool("default", json!({"limits": {"cpu": "8"}}))]);
-    world.add_node("old", json!({"topology.kubernetes.io/zone": "zone-a"}), json!({"cpu": "1", "memory": "2Gi", "pods": "9"}), &[]);
+    world.add_node(
+        "old",
+        json!({"topology.kubernetes.io/zone": "zone-a"}),
+        json!({"cpu": "1", "memory": "2Gi", "pods": "9"}),
+        &[],
+    );
     world.add_pod(pod("big", "1500m", "1Gi", json!({"nodeSelector": {"topology.kubernetes.io/zone": "zone-b"}})));
     world.add_pod(pod("small", "500m", "1Gi", json!({})));
     world

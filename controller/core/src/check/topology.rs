@@ -36,13 +36,17 @@ impl Look<'_> {
     fn pod(&self, index: usize, pod: &Arc<Pod>, found: &mut Vec<Violation>) {
         let spec = pod_spec(pod);
         let near = spec.affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
-        for term in near.into_iter().flat_map(|near| near.required_during_scheduling_ignored_during_execution.iter().flatten()) {
+        for term in
+            near.into_iter().flat_map(|near| near.required_during_scheduling_ignored_during_execution.iter().flatten())
+        {
             if !self.has_company(index, pod, term) {
                 found.push(Violation::new("pod-affinity", PodKey::of(pod).to_string(), "has no company in its domain"));
             }
         }
         self.keeper(index, pod, found);
-        for spread in spec.topology_spread_constraints.iter().flatten().filter(|own| own.when_unsatisfiable == "DoNotSchedule") {
+        for spread in
+            spec.topology_spread_constraints.iter().flatten().filter(|own| own.when_unsatisfiable == "DoNotSchedule")
+        {
             self.spread(index, pod, spread, found);
         }
     }
@@ -50,8 +54,13 @@ impl Look<'_> {
     /// No pod that came by the decision is in the domain of one that keeps it away.
     fn keeper(&self, index: usize, pod: &Arc<Pod>, found: &mut Vec<Violation>) {
         let apart = pod_spec(pod).affinity.as_ref().and_then(|affinity| affinity.pod_anti_affinity.as_ref());
-        for term in apart.into_iter().flat_map(|apart| apart.required_during_scheduling_ignored_during_execution.iter().flatten()) {
-            let came = |other: &Arc<Pod>| self.machines.iter().any(|machine| machine.coming.iter().any(|own| Arc::ptr_eq(own, other)));
+        for term in apart
+            .into_iter()
+            .flat_map(|apart| apart.required_during_scheduling_ignored_during_execution.iter().flatten())
+        {
+            let came = |other: &Arc<Pod>| {
+                self.machines.iter().any(|machine| machine.coming.iter().any(|own| Arc::ptr_eq(own, other)))
+            };
             let together = self.in_domain(index, &term.topology_key).into_iter().find(|other| {
                 !Arc::ptr_eq(other, pod) && self.term_selects(pod, term, other) && (came(other) || came(pod))
             });
@@ -63,7 +72,8 @@ impl Look<'_> {
     }
 
     fn has_company(&self, index: usize, pod: &Arc<Pod>, term: &PodAffinityTerm) -> bool {
-        let company = self.in_domain(index, &term.topology_key).into_iter().any(|other| self.term_selects(pod, term, other));
+        let company =
+            self.in_domain(index, &term.topology_key).into_iter().any(|other| self.term_selects(pod, term, other));
         // The first of its kind may be alone, and is its own company then; `in_domain` has it.
         company && self.domain(index, &term.topology_key).is_some()
     }
@@ -75,7 +85,10 @@ impl Look<'_> {
         let by_selector = term.namespace_selector.as_ref().is_some_and(|selector| {
             let found = namespaces.iter().find(|own| own.metadata.name.as_deref() == Some(theirs));
             let labelled = |labels: &Option<BTreeMap<String, String>>| Pod {
-                metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta { labels: labels.clone(), ..Default::default() },
+                metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+                    labels: labels.clone(),
+                    ..Default::default()
+                },
                 ..Pod::default()
             };
             found.is_some_and(|own| selected(Some(selector), &labelled(&own.metadata.labels)))
@@ -87,13 +100,23 @@ impl Look<'_> {
     fn spread(&self, index: usize, pod: &Pod, spread: &TopologySpreadConstraint, found: &mut Vec<Violation>) {
         let mut selector = spread.label_selector.clone();
         for key in spread.match_label_keys.iter().flatten() {
-            if let (Some(selector), Some(own)) = (&mut selector, pod.metadata.labels.as_ref().and_then(|labels| labels.get(key))) {
-                let more = LabelSelectorRequirement { key: key.clone(), operator: "In".to_owned(), values: Some(vec![own.clone()]) };
+            if let (Some(selector), Some(own)) =
+                (&mut selector, pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)))
+            {
+                let more = LabelSelectorRequirement {
+                    key: key.clone(),
+                    operator: "In".to_owned(),
+                    values: Some(vec![own.clone()]),
+                };
                 selector.match_expressions.get_or_insert_default().push(more);
             }
         }
         let Some(domain) = self.domain(index, &spread.topology_key) else {
-            found.push(Violation::new("spread", PodKey::of(pod).to_string(), format!("has no settled `{}`", spread.topology_key)));
+            found.push(Violation::new(
+                "spread",
+                PodKey::of(pod).to_string(),
+                format!("has no settled `{}`", spread.topology_key),
+            ));
             return;
         };
         if !selected(selector.as_ref(), pod) {
@@ -102,12 +125,17 @@ impl Look<'_> {
         // kube-scheduler looks at a pod's own constraints only, so a plan is good if it comes about in some order: those that
         // spread after everyone, before everyone, or before those that follow others.
         let all = |_: &Pod| true;
-        let spreads_too = |other: &Pod| pod_spec(other).topology_spread_constraints == pod_spec(pod).topology_spread_constraints;
-        let leads = |other: &Pod| pod_spec(other).affinity.as_ref().is_none_or(|affinity| affinity.pod_affinity.is_none());
+        let spreads_too =
+            |other: &Pod| pod_spec(other).topology_spread_constraints == pod_spec(pod).topology_spread_constraints;
+        let leads =
+            |other: &Pod| pod_spec(other).affinity.as_ref().is_none_or(|affinity| affinity.pod_affinity.is_none());
         let orders: [&dyn Fn(&Pod) -> bool; 3] = [&all, &spreads_too, &leads];
         let skews = orders.map(|before| self.skew(&domain, pod, spread, selector.as_ref(), before));
         if skews.iter().all(|skew| *skew > spread.max_skew) {
-            let detail = format!("is {} pods ahead of the emptiest `{}`, {} are allowed", skews[0], spread.topology_key, spread.max_skew);
+            let detail = format!(
+                "is {} pods ahead of the emptiest `{}`, {} are allowed",
+                skews[0], spread.topology_key, spread.max_skew
+            );
             found.push(Violation::new("spread", PodKey::of(pod).to_string(), detail));
         }
     }

@@ -284,7 +284,8 @@ fn looks_like(key: &str, known: &str) -> bool {
     let name = |key: &'_ str| key.rsplit('/').next().unwrap_or_default().to_owned();
     // A letter or two occur in many keys without anyone having meant those.
     (key.len() >= MIN_TYPO_KEY && known.contains(key))
-        || name(known) == name(key) || edit_distance(key, known) <= known.len() / 10
+        || name(known) == name(key)
+        || edit_distance(key, known) <= known.len() / 10
 }
 
 /// How many letters must be changed, added or left out; large where a key is too long to look at.

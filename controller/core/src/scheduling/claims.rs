@@ -30,7 +30,9 @@ pub(super) fn sufficient_types(
     let scope = scopes.get(bin.scope);
     let left = &limits[scope.pool].left;
     let mut types = holding_types(prepared, scope, classes, bin);
-    types.retain(|kind| prepared.pools[scope.pool].types[*kind].capacity.iter().zip(left).all(|(capacity, left)| capacity <= left));
+    types.retain(|kind| {
+        prepared.pools[scope.pool].types[*kind].capacity.iter().zip(left).all(|(capacity, left)| capacity <= left)
+    });
     types.truncate(prepared.snapshot().settings.max_instance_types);
     types
 }
@@ -55,7 +57,12 @@ fn holding_types(prepared: &Prepared<'_>, scope: &Scope, classes: &Classes, bin:
 }
 
 /// The cheapest offering of a type that the bin may be launched through, of one capacity type if that is given.
-fn cheapest<'a>(kind: &'a PoolType, scope: &Scope, bin: &Bin, capacity_type: Option<CapacityType>) -> Option<&'a Offering> {
+fn cheapest<'a>(
+    kind: &'a PoolType,
+    scope: &Scope,
+    bin: &Bin,
+    capacity_type: Option<CapacityType>,
+) -> Option<&'a Offering> {
     let allowed = kind.offerings.iter().filter(|offering| scope.admission.signatures.contains(offering.signature));
     allowed
         .map(|offering| kind.offering(*offering))
@@ -85,6 +92,9 @@ pub(super) fn lacking_values(pool: &Pool, types: &[usize], requirements: &Requir
     pool.min_values().filter_map(lacking).collect()
 }
 
+/// What makes two filled machines equal: scope, type, contents and reservation.
+type BinKey<'a> = (usize, usize, &'a [(usize, u32)], Option<&'a str>);
+
 /// Turns filled machines into claims. `pods` gives the pods of a class, as many as are asked for.
 pub(super) fn planned_claims(
     prepared: &Prepared<'_>,
@@ -97,13 +107,22 @@ pub(super) fn planned_claims(
     let mut to_come = vec![0i64; prepared.pools.len()];
     bins.iter().for_each(|bin| to_come[scopes.get(bin.scope).pool] += 1);
     let mut claims: Vec<(usize, PlannedNodeClaim)> = Vec::new();
+    // Where nothing is limited, machines with equal contents become equal claims.
+    let mut equal: BTreeMap<BinKey<'_>, PlannedNodeClaim> = BTreeMap::new();
     for bin in bins {
         let pool = scopes.get(bin.scope).pool;
-        let types = widened(prepared, scopes, classes, bin, &mut limits[pool], to_come[pool]);
+        let key = (bin.scope, bin.kind, bin.contents.as_slice(), bin.reservation.as_deref());
+        let known = equal.get(&key).filter(|_| !prepared.pools[pool].limited).cloned();
+        let mut claim = known.unwrap_or_else(|| {
+            let types = widened(prepared, scopes, classes, bin, &mut limits[pool], to_come[pool]);
+            let claim = Draft { prepared, scope: scopes.get(bin.scope), classes, bin, types }.claim();
+            equal.insert(key, claim.clone());
+            claim
+        });
         to_come[pool] -= 1;
-        let mut own: Vec<Arc<Pod>> = bin.contents.iter().flat_map(|(class, times)| pods(*class, *times)).collect();
-        own.sort_by_cached_key(|pod| crate::model::PodKey::of(pod));
-        claims.push((pool, Draft { prepared, scope: scopes.get(bin.scope), classes, bin, types }.claim(own)));
+        claim.pods = bin.contents.iter().flat_map(|(class, times)| pods(*class, *times)).collect();
+        claim.pods.sort_by_cached_key(|pod| crate::model::PodKey::of(pod));
+        claims.push((pool, claim));
     }
     claims.sort_by_key(|(pool, _)| *pool);
     claims.into_iter().map(|(_, claim)| claim).collect()
@@ -122,7 +141,8 @@ fn widened(
     let pool = &prepared.pools[scope.pool];
     let mut types = holding_types(prepared, scope, classes, bin);
     let share = |left: &i64| if *left == i64::MAX { i64::MAX } else { (*left).max(0) / to_come.max(1) };
-    let may_hold: Vec<i64> = bin.held.iter().zip(&limits.left).map(|(held, left)| held.saturating_add(share(left))).collect();
+    let may_hold: Vec<i64> =
+        bin.held.iter().zip(&limits.left).map(|(held, left)| held.saturating_add(share(left))).collect();
     types.retain(|kind| pool.types[*kind].capacity.iter().zip(&may_hold).all(|(capacity, most)| capacity <= most));
     types.truncate(prepared.snapshot().settings.max_instance_types);
     for (dimension, left) in limits.left.iter_mut().enumerate().filter(|(_, left)| **left != i64::MAX) {
@@ -142,7 +162,8 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn claim(mut self, pods: Vec<Arc<Pod>>) -> PlannedNodeClaim {
+    /// The claim, still without its pods.
+    fn claim(mut self) -> PlannedNodeClaim {
         let capacity_types = self.capacity_types();
         let of_type = |kind: usize| {
             let offerings = capacity_types.iter().filter_map(|wanted| self.offering(kind, Some(*wanted)));
@@ -159,7 +180,7 @@ impl Draft<'_> {
         let template = &pool.object.spec.template;
         PlannedNodeClaim {
             node_pool: pool.name.clone(),
-            pods,
+            pods: Vec::new(),
             instance_types: self.types.iter().map(|kind| pool.types[*kind].kind.clone()).collect(),
             labels: self.labels(),
             annotations: self.annotations(relaxed),
@@ -169,7 +190,10 @@ impl Draft<'_> {
             cheapest_price,
             launch,
             min_values_relaxed: relaxed,
-            largest_capacity: self.types.iter().fold(Resources::new(), |most, kind| most.max(&pool.types[*kind].kind.capacity)),
+            largest_capacity: self
+                .types
+                .iter()
+                .fold(Resources::new(), |most, kind| most.max(&pool.types[*kind].kind.capacity)),
             requirements,
         }
     }
@@ -188,7 +212,8 @@ impl Draft<'_> {
         if self.bin.reservation.is_some() {
             return vec![CapacityType::Reserved];
         }
-        let least = |wanted| self.types.iter().filter_map(|kind| self.offering(*kind, Some(wanted))).map(|own| own.price).min();
+        let least =
+            |wanted| self.types.iter().filter_map(|kind| self.offering(*kind, Some(wanted))).map(|own| own.price).min();
         match (least(CapacityType::Spot), least(CapacityType::OnDemand)) {
             (Some(spot), Some(on_demand)) if spot <= on_demand => vec![CapacityType::Spot, CapacityType::OnDemand],
             (Some(_), None) => vec![CapacityType::Spot],
@@ -216,7 +241,11 @@ impl Draft<'_> {
         let mut written = Pool::written(&self.scope.admission.requirements);
         let names = self.types.iter().map(|kind| pool.types[*kind].kind.name.as_str());
         written.add(Requirement::new(labels::INSTANCE_TYPE, Operator::In, names));
-        written.add(Requirement::new(labels::CAPACITY_TYPE, Operator::In, capacity_types.iter().map(|own| own.as_str())));
+        written.add(Requirement::new(
+            labels::CAPACITY_TYPE,
+            Operator::In,
+            capacity_types.iter().map(|own| own.as_str()),
+        ));
         if self.bin.reservation.is_some() {
             let offerings = self.types.iter().filter_map(|kind| self.offering(*kind, None));
             if let Some(offering) = offerings.into_iter().next() {

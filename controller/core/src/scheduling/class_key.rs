@@ -24,8 +24,9 @@ pub(super) fn class_key(pod: &Pod, key: &mut Vec<u8>) {
     put_json(key, b'a', spec.affinity.as_ref());
     put_spread(pod, key);
     put_resizes(pod, key);
-    let speaks_of_pods = spec.affinity.as_ref().is_some_and(|own| own.pod_affinity.is_some() || own.pod_anti_affinity.is_some())
-        || spec.topology_spread_constraints.is_some();
+    let speaks_of_pods =
+        spec.affinity.as_ref().is_some_and(|own| own.pod_affinity.is_some() || own.pod_anti_affinity.is_some())
+            || spec.topology_spread_constraints.is_some();
     if speaks_of_pods {
         put(key, b'n', super::topology::namespace(pod));
     }
@@ -119,7 +120,10 @@ mod tests {
             ("tolerations", json!([{"operator": "Exists"}])),
             ("overhead", json!({"cpu": "1"})),
             ("affinity", json!({"podAntiAffinity": {}})),
-            ("topologySpreadConstraints", json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}])),
+            (
+                "topologySpreadConstraints",
+                json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]),
+            ),
             ("initContainers", json!([{"name": "i", "restartPolicy": "Always"}])),
         ] {
             let mut other = base.clone();

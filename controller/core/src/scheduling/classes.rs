@@ -10,8 +10,8 @@ use super::{
 use crate::{
     api::labels,
     model::{
-        HostPort, Incompatible, PREFER_NO_SCHEDULE, PodKey, PreferencePolicy, Requirements, Resources, WhyNot, host_ports,
-        is_daemon_pod, is_gated, is_static_pod, pod_requests, pod_spec,
+        HostPort, Incompatible, PREFER_NO_SCHEDULE, PodKey, PreferencePolicy, Requirements, Resources, WhyNot,
+        host_ports, is_daemon_pod, is_gated, is_static_pod, pod_requests, pod_spec,
     },
 };
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
@@ -221,7 +221,8 @@ impl<'a> Builder<'a> {
             return Err(WhyNot::MatchFields);
         }
         let alternatives = required_alternatives(spec);
-        let possible: Vec<&Requirements> = alternatives.iter().filter(|asked| asked.contradiction().is_none()).collect();
+        let possible: Vec<&Requirements> =
+            alternatives.iter().filter(|asked| asked.contradiction().is_none()).collect();
         if possible.is_empty() {
             let key = alternatives.iter().find_map(Requirements::contradiction).map(|asked| asked.key().to_owned());
             let key = key.unwrap_or_else(|| "nodeAffinity".to_owned());
@@ -240,7 +241,10 @@ impl<'a> Builder<'a> {
         let mut levels: Vec<Vec<usize>> = Vec::new();
         if self.prepared.snapshot().settings.preference_policy == PreferencePolicy::Respect {
             for preferred in preferred_terms(spec) {
-                let both = alternatives.iter().map(|asked| asked.and(&preferred)).filter(|asked| asked.contradiction().is_none());
+                let both = alternatives
+                    .iter()
+                    .map(|asked| asked.and(&preferred))
+                    .filter(|asked| asked.contradiction().is_none());
                 let level: Vec<usize> = both.map(|requirements| self.shape(requirements, &own)).collect();
                 levels.push(level);
             }

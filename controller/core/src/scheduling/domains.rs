@@ -93,8 +93,7 @@ pub(super) fn pin(
             parts.push(None);
         }
     }
-    let classes =
-        Classes { list, shapes: pinning.shapes, groups: base.groups.clone(), refused: pinning.refused };
+    let classes = Classes { list, shapes: pinning.shapes, groups: base.groups.clone(), refused: pinning.refused };
     Pinned { classes, parts }
 }
 
@@ -225,7 +224,9 @@ impl Pinning<'_> {
     /// The domains that the class may use: those where it could be launched, and those of nodes that would take it.
     fn domains(&mut self, class: &Class, key: &str) -> Vec<Domain> {
         let mut names: BTreeSet<String> = self.prepared.values_of(key);
-        names.extend(self.prepared.nodes.iter().filter_map(|node| Some(node.labels.get(key)?.single_value()?.to_owned())));
+        names.extend(
+            self.prepared.nodes.iter().filter_map(|node| Some(node.labels.get(key)?.single_value()?.to_owned())),
+        );
         let level = class.levels.last().cloned().unwrap_or_default();
         let mut found = Vec::new();
         for name in names {
@@ -282,7 +283,8 @@ impl Pinning<'_> {
                     let counted = |rule: &SpreadRule| {
                         let shapes = || level.iter().map(|shape| &self.shapes[*shape]);
                         (!rule.honor_affinity || shapes().any(|shape| satisfied(&node.labels, &shape.requirements)))
-                            && (!rule.honor_taints || shapes().any(|shape| tolerates_all(&shape.tolerations, &node.taints)))
+                            && (!rule.honor_taints
+                                || shapes().any(|shape| tolerates_all(&shape.tolerations, &node.taints)))
                     };
                     if spread(group).is_none_or(counted) {
                         *counts.entry((group, domain.to_owned())).or_insert(0) += 1;
@@ -307,7 +309,13 @@ impl Pinning<'_> {
         })
     }
 
-    fn allows(&self, class: &Class, domains: &[Domain], index: usize, running: &BTreeMap<(usize, String), u32>) -> bool {
+    fn allows(
+        &self,
+        class: &Class,
+        domains: &[Domain],
+        index: usize,
+        running: &BTreeMap<(usize, String), u32>,
+    ) -> bool {
         let rules = &class.domain;
         let domain = &domains[index];
         if !domain.usable || domain.placed >= domain.cap {

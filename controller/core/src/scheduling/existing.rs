@@ -9,8 +9,8 @@ use super::{
     prepared::Prepared,
 };
 use crate::model::{
-    HostPort, NO_SCHEDULE, Requirement, Requirements, Resources, StateNode, host_ports, is_daemon_pod, is_terminal, pod_requests,
-    tolerates_all,
+    HostPort, NO_SCHEDULE, Requirement, Requirements, Resources, StateNode, host_ports, is_daemon_pod, is_terminal,
+    pod_requests, tolerates_all,
 };
 use k8s_openapi::api::core::v1::Taint;
 
@@ -34,7 +34,10 @@ impl ExistingNode {
         let mut taints = node.taints();
         taints.extend(cordon(node));
         let mut expected = Resources::new();
-        daemons.iter().filter_map(|daemon| daemon.on_node(&labels, &taints)).for_each(|requests| expected.add(requests));
+        daemons
+            .iter()
+            .filter_map(|daemon| daemon.on_node(&labels, &taints))
+            .for_each(|requests| expected.add(requests));
         let mut bound = Resources::new();
         for pod in node.pods.iter().filter(|pod| is_daemon_pod(pod) && !is_terminal(pod)) {
             bound.add(&pod_requests(pod).unwrap_or_default());
@@ -113,7 +116,14 @@ impl<'a> Filling<'a> {
     }
 
     /// Places up to `count` pods of `class` onto nodes that satisfy one of `shapes`; returns how many found a place.
-    pub(super) fn place(&mut self, position: usize, class: &Class, level: &[usize], shapes: &[Shape], count: u32) -> u32 {
+    pub(super) fn place(
+        &mut self,
+        position: usize,
+        class: &Class,
+        level: &[usize],
+        shapes: &[Shape],
+        count: u32,
+    ) -> u32 {
         let Some(request) = &class.request else { return 0 };
         let mut left = count;
         for node in self.accepting(level, shapes).iter() {
@@ -156,7 +166,8 @@ impl<'a> Filling<'a> {
     pub(super) fn contents(&self) -> impl Iterator<Item = (&'a ExistingNode, &[(usize, u32)])> {
         let filled = self.nodes.iter().zip(&self.rooms);
         filled.filter_map(|(node, room)| {
-            let contents = room.as_ref().map(|room| room.contents.as_slice()).filter(|contents| !contents.is_empty())?;
+            let contents =
+                room.as_ref().map(|room| room.contents.as_slice()).filter(|contents| !contents.is_empty())?;
             Some((node, contents))
         })
     }

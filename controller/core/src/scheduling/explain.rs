@@ -58,7 +58,8 @@ fn in_scope(prepared: &Prepared<'_>, packing: &Packing<'_>, class: &Class, scope
     for (position, kind) in pool.types.iter().enumerate() {
         let requirements = scope.admission.types.contains(position);
         let offering = kind.offerings.iter().any(|offering| scope.admission.signatures.contains(offering.signature));
-        let fits = class.request.as_ref().is_some_and(|request| super::dimensions::times_that_fit(request, &kind.room, 1) > 0);
+        let fits =
+            class.request.as_ref().is_some_and(|request| super::dimensions::times_that_fit(request, &kind.room, 1) > 0);
         shortfall.requirements |= requirements;
         shortfall.fits |= fits;
         shortfall.offering |= offering;
@@ -108,7 +109,9 @@ fn beyond_types(
         let ports = &pool.daemon_groups[pool.types[*kind].daemon_group].ports;
         class.ports.iter().find(|own| ports.iter().any(|port| port.conflicts_with(own)))
     };
-    if let Some(port) = within.iter().map(taken).collect::<Option<Vec<_>>>().and_then(|ports| ports.first().map(|port| port.port)) {
+    if let Some(port) =
+        within.iter().map(taken).collect::<Option<Vec<_>>>().and_then(|ports| ports.first().map(|port| port.port))
+    {
         return WhyNot::HostPort { port };
     }
     WhyNot::Topology {

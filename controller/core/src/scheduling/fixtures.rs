@@ -5,8 +5,8 @@ use crate::{
     api::{NodePool, labels},
     check,
     model::{
-        Catalog, CapacityType, ClusterSnapshot, InstanceType, NodePoolName, Offering, Operator, Overhead, PodKey, Requirement,
-        Requirements, Resources, Settings, StateNode,
+        CapacityType, Catalog, ClusterSnapshot, InstanceType, NodePoolName, Offering, Operator, Overhead, PodKey,
+        Requirement, Requirements, Resources, Settings, StateNode,
     },
 };
 use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Pod};
@@ -84,7 +84,8 @@ impl World {
     pub(crate) fn solve(&self) -> Results {
         let prepared = Prepared::new(&self.snapshot, &self.catalog);
         let without = BTreeSet::new();
-        let input = SchedulingInput { prepared: &prepared, pods: &self.pods, without: &without, reserved_fallback: false };
+        let input =
+            SchedulingInput { prepared: &prepared, pods: &self.pods, without: &without, reserved_fallback: false };
         let results = solve(&input);
         let violations: Vec<String> = check::violations(&input, &results).iter().map(ToString::to_string).collect();
         assert!(violations.is_empty(), "{}\n{}", violations.join("\n"), text(&results));
@@ -98,11 +99,20 @@ impl World {
 
 /// What was decided, one line each.
 pub(crate) fn text(results: &Results) -> String {
-    let names = |pods: &[Arc<Pod>]| pods.iter().map(|pod| PodKey::of(pod).name.to_string()).collect::<Vec<_>>().join(" ");
+    let names =
+        |pods: &[Arc<Pod>]| pods.iter().map(|pod| PodKey::of(pod).name.to_string()).collect::<Vec<_>>().join(" ");
     let placed = results.placements.iter().map(|own| format!("{} <- {}", own.node, names(&own.pods)));
     let planned = results.planned.iter().map(|own| {
         let launch = &own.launch;
-        format!("{} {} {} {} {} <- {}", own.node_pool, launch.instance_type, launch.zone, launch.capacity_type, launch.price, names(&own.pods))
+        format!(
+            "{} {} {} {} {} <- {}",
+            own.node_pool,
+            launch.instance_type,
+            launch.zone,
+            launch.capacity_type,
+            launch.price,
+            names(&own.pods)
+        )
     });
     let refused = results.unschedulable.iter().map(|own| format!("{}: {}", own.key.name, own.why));
     placed.chain(planned).chain(refused).collect::<Vec<_>>().join("\n")
@@ -167,7 +177,10 @@ pub(crate) fn instance_type(name: &str, cpu: i64, gib: i64, cents: i64) -> Insta
         requirements: Requirements::from_iter(own),
         offerings: offerings.collect(),
         capacity: Resources::from_iter([("cpu", cpu * 1000), ("memory", gib << 30), ("pods", 4 + cpu * 8)]),
-        overhead: Overhead { kube_reserved: Resources::from_iter([("cpu", 100), ("memory", 1 << 28)]), ..Overhead::default() },
+        overhead: Overhead {
+            kube_reserved: Resources::from_iter([("cpu", 100), ("memory", 1 << 28)]),
+            ..Overhead::default()
+        },
     }
 }
 

@@ -63,7 +63,9 @@ impl HostRules {
     /// may begin only if `may_begin`.
     pub(super) fn at_most(&self, state: &HostState, most: u32, may_begin: bool) -> u32 {
         let mut most = most;
-        if self.selected.iter().any(|group| state.keepers[*group] > 0) || self.anti.iter().any(|group| state.has(*group)) {
+        if self.selected.iter().any(|group| state.keepers[*group] > 0)
+            || self.anti.iter().any(|group| state.has(*group))
+        {
             return 0;
         }
         if self.anti.iter().any(|group| self.selects_itself(*group)) {

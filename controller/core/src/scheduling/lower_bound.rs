@@ -51,11 +51,11 @@ fn choices(prepared: &Prepared<'_>, classes: &Classes) -> Vec<Choice> {
     let position = |name: &str| prepared.dimensions.position(name);
     let (cpu, memory) = (position(CPU), position(MEMORY));
     let usual = [CPU, MEMORY, PODS, EPHEMERAL_STORAGE].map(position);
-    let asked = |dimension: &usize| classes.list.iter().any(|class| class.request.as_ref().is_some_and(|own| own[*dimension] > 0));
-    let rare: Vec<usize> = (0..prepared.dimensions.len())
-        .filter(|dimension| !usual.contains(&Some(*dimension)))
-        .filter(asked)
-        .collect();
+    let asked = |dimension: &usize| {
+        classes.list.iter().any(|class| class.request.as_ref().is_some_and(|own| own[*dimension] > 0))
+    };
+    let rare: Vec<usize> =
+        (0..prepared.dimensions.len()).filter(|dimension| !usual.contains(&Some(*dimension))).filter(asked).collect();
     let mut all = Vec::new();
     for class in &classes.list {
         let Some(request) = &class.request else { continue };
@@ -76,7 +76,8 @@ fn choices(prepared: &Prepared<'_>, classes: &Classes) -> Vec<Choice> {
                         cpu: cpu.map_or(0.0, share),
                         memory: memory.map_or(0.0, share),
                         // The rare resources of a type share their weight equally.
-                        rare: present.iter().map(|dimension| share(*dimension)).sum::<f64>() / present.len().max(1) as f64,
+                        rare: present.iter().map(|dimension| share(*dimension)).sum::<f64>()
+                            / present.len().max(1) as f64,
                         has_rare: !present.is_empty(),
                     });
                 }
@@ -94,5 +95,10 @@ fn bound(choices: &[Choice], cpu: f64, rare: f64) -> f64 {
         shares.price * ((1.0 - rare) * usual + rare * shares.rare)
     };
     let least = |choice: &Choice| choice.options.iter().map(charge).fold(f64::INFINITY, f64::min);
-    choices.iter().map(|choice| (choice, least(choice))).filter(|(_, least)| least.is_finite()).map(|(choice, least)| choice.count * least).sum()
+    choices
+        .iter()
+        .map(|choice| (choice, least(choice)))
+        .filter(|(_, least)| least.is_finite())
+        .map(|(choice, least)| choice.count * least)
+        .sum()
 }

@@ -108,7 +108,10 @@ fn place<'a>(
     let prepared = input.prepared;
     let mut filling = Filling::new(prepared, input.without, |node| {
         let pods = prepared.snapshot().nodes[node.index].pods.iter().map(AsRef::as_ref);
-        HostState::of(&classes.groups, pods.filter(|pod| classes.groups.len() > 0 && !moving.contains(&PodKey::of(pod))))
+        HostState::of(
+            &classes.groups,
+            pods.filter(|pod| classes.groups.len() > 0 && !moving.contains(&PodKey::of(pod))),
+        )
     });
     let mut packing = Packing::new(prepared, classes, input.reserved_fallback);
     packing.run(&mut filling, go_on);

@@ -20,7 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const JUDGED_CLASSES: usize = 256;
 /// Among machines whose price per worth is within so many thousandths of the best, the one that holds most is taken: fewer
 /// nodes for the same money.
-const FEWER_NODES_PERMILLE: i128 = 5;
+const FEWER_NODES_PERMILLE: i128 = 20;
+/// A balanced filling adds a quarter of what would fit at a time: few steps, yet room to change its mind.
+const BALANCED_PORTION: u32 = 4;
 
 /// A machine to be launched.
 #[derive(Clone, Debug)]
@@ -74,11 +76,9 @@ pub(super) struct Packing<'a> {
 
 /// A machine that could be opened.
 struct Candidate {
-    scope: ScopeId,
-    kind: usize,
     price: Price,
     worth: i128,
-    contents: Vec<(usize, u32)>,
+    bin: Bin,
 }
 
 impl<'a> Packing<'a> {
@@ -241,7 +241,7 @@ impl<'a> Packing<'a> {
             let weight = self.prepared.pools[from].weight;
             let to = self.prepared.pools[from..].iter().take_while(|pool| pool.weight == weight).count() + from;
             if let Some(best) = self.best(class, from..to, order) {
-                self.open(class, best, order);
+                self.open(best, order);
                 return true;
             }
             from = to;
@@ -287,17 +287,69 @@ impl<'a> Packing<'a> {
         front
     }
 
+    /// The best of three ways to fill a machine of `kind` beginning with `class`: with as much of it as fits and then others in
+    /// order; with nothing else; or balanced.
     fn judge(&mut self, scope: ScopeId, kind: usize, class: usize, sample: &[usize]) -> Option<Candidate> {
-        let mixed = self.fill(scope, kind, class, sample)?;
-        if mixed.contents.len() == 1 {
-            return Some(mixed);
+        let ordered = self.fill(scope, kind, class, sample)?;
+        if sample.len() < 2 {
+            return Some(ordered);
         }
-        let alone = self.fill(scope, kind, class, &[])?;
-        pick(vec![mixed, alone])
+        let mut ways = Vec::with_capacity(3);
+        if ordered.bin.contents.len() > 1 {
+            ways.extend(self.fill(scope, kind, class, &[]));
+        }
+        ways.push(ordered);
+        ways.extend(self.fill_balanced(scope, kind, class, sample));
+        pick(ways)
     }
 
     /// Fills one machine of `kind` with pods of `class`, then with others in order; none if not even one pod fits.
     fn fill(&mut self, scope: ScopeId, kind: usize, class: usize, others: &[usize]) -> Option<Candidate> {
+        let mut bin = self.begin(scope, kind, class, u32::MAX)?;
+        for other in others.iter().copied().filter(|other| *other != class) {
+            self.add(&mut bin, other, u32::MAX);
+        }
+        self.finish(bin)
+    }
+
+    /// Fills one machine of `kind` so that its resources are used up together: each time with the class that is worth most per
+    /// share of the resource it is scarcest in.
+    fn fill_balanced(&mut self, scope: ScopeId, kind: usize, class: usize, others: &[usize]) -> Option<Candidate> {
+        let mut bin = self.begin(scope, kind, class, 1)?;
+        let mut open: Vec<usize> = others.to_vec();
+        while let Some(next) = self.most_worthy(&bin, &open) {
+            let fitting = self.classes.list[next]
+                .request
+                .as_ref()
+                .map_or(0, |request| times_that_fit(request, &bin.free, u32::MAX));
+            if self.add(&mut bin, next, (fitting / BALANCED_PORTION).max(1)) == 0 {
+                open.retain(|other| *other != next);
+            }
+        }
+        self.finish(bin)
+    }
+
+    fn most_worthy(&self, bin: &Bin, open: &[usize]) -> Option<usize> {
+        let mut best: Option<(f64, usize)> = None;
+        for class in open.iter().copied() {
+            let Some(request) = &self.classes.list[class].request else { continue };
+            let mut share = 0f64;
+            for dimension in &self.asked {
+                let (asked, free) = (request[*dimension], bin.free[*dimension]);
+                if asked > 0 {
+                    share = if asked > free { f64::INFINITY } else { share.max(asked as f64 / free as f64) };
+                }
+            }
+            let value = self.worth[class] as f64 / share;
+            if share.is_finite() && best.is_none_or(|(most, _)| value > most) {
+                best = Some((value, class));
+            }
+        }
+        best.map(|(_, class)| class)
+    }
+
+    /// A machine of `kind` with up to `most` pods of `class`; none if it may not be launched or not even one fits.
+    fn begin(&mut self, scope: ScopeId, kind: usize, class: usize, most: u32) -> Option<Bin> {
         let pool_index = self.scopes.get(scope).pool;
         let pool = &self.prepared.pools[pool_index];
         let limits = &self.limits[pool_index];
@@ -309,18 +361,23 @@ impl<'a> Packing<'a> {
         let own = &self.classes.list[class];
         let needs_all = !own.host.affinity.is_empty();
         let begun_elsewhere = own.host.affinity.iter().any(|group| self.present[*group]);
-        if begun_elsewhere || self.add(&mut bin, class) == 0 || (needs_all && bin.contents[0].1 < self.left[class]) {
+        let most = if needs_all { u32::MAX } else { most };
+        if begun_elsewhere
+            || self.add(&mut bin, class, most) == 0
+            || (needs_all && bin.contents[0].1 < self.left[class])
+        {
             return None;
         }
-        for other in others.iter().copied().filter(|other| *other != class) {
-            self.add(&mut bin, other);
-        }
+        Some(bin)
+    }
+
+    fn finish(&mut self, mut bin: Bin) -> Option<Candidate> {
         if !self.keep_choice(&mut bin) {
             return None;
         }
         let worth = bin.contents.iter().map(|(class, times)| self.worth[*class] * i128::from(*times)).sum();
-        let price = self.scopes.get(bin.scope).price(kind)?;
-        Some(Candidate { scope: bin.scope, kind, price, worth, contents: bin.contents })
+        let price = self.scopes.get(bin.scope).price(bin.kind)?;
+        Some(Candidate { price, worth, bin })
     }
 
     fn empty_bin(&self, scope: ScopeId, kind: usize) -> Bin {
@@ -338,15 +395,17 @@ impl<'a> Packing<'a> {
         }
     }
 
-    /// Adds as many pods of `class` as fit; returns how many.
-    fn add(&mut self, bin: &mut Bin, class: usize) -> u32 {
+    /// Adds as many pods of `class` as fit, at most `most`; returns how many.
+    fn add(&mut self, bin: &mut Bin, class: usize, most: u32) -> u32 {
         let own = &self.classes.list[class];
         let Some(request) = &own.request else { return 0 };
-        let fitting = times_that_fit(request, &bin.free, self.left[class]);
+        let fitting = times_that_fit(request, &bin.free, self.left[class].min(most));
         if fitting == 0 {
             return 0;
         }
-        let times = own.at_most_on_new(&bin.host, &bin.ports, fitting, bin.contents.is_empty());
+        let here = bin.contents.iter().position(|(other, _)| *other == class);
+        let waiting = self.left[class] - here.map_or(0, |position| bin.contents[position].1);
+        let times = own.at_most_on_new(&bin.host, &bin.ports, fitting.min(waiting), bin.contents.is_empty());
         let pool = self.scopes.get(bin.scope).pool;
         if times == 0 {
             return 0;
@@ -356,7 +415,10 @@ impl<'a> Packing<'a> {
         take(request, &mut bin.free, times);
         bin.ports.extend(own.ports.iter().cloned());
         own.enter(&mut bin.host, times);
-        bin.contents.push((class, times));
+        match here {
+            Some(position) => bin.contents[position].1 += times,
+            None => bin.contents.push((class, times)),
+        }
         times
     }
 
@@ -369,7 +431,9 @@ impl<'a> Packing<'a> {
         }
         while !bin.contents.is_empty() {
             let types = super::claims::sufficient_types(self.prepared, &self.scopes, self.classes, bin, &self.limits);
-            if super::claims::lacking_values(pool, &types, &self.scopes.get(bin.scope).admission.requirements).is_empty() {
+            if super::claims::lacking_values(pool, &types, &self.scopes.get(bin.scope).admission.requirements)
+                .is_empty()
+            {
                 return true;
             }
             self.take_out_some(bin);
@@ -390,39 +454,23 @@ impl<'a> Packing<'a> {
         }
     }
 
-    /// Opens the machine again, fills it from all classes, and repeats it as often as its contents allow.
-    fn open(&mut self, class: usize, best: Candidate, order: &[usize]) {
-        let live: Vec<usize> = if best.contents.len() > 1 {
-            order.iter().copied().filter(|other| self.left[*other] > 0).collect()
-        } else {
-            Vec::new()
-        };
-        let start = self.start_scope(class, &best);
-        let filled = self.fill(start, best.kind, class, &live).unwrap_or(best);
-        let mut bin = self.empty_bin(filled.scope, filled.kind);
-        for (class, times) in &filled.contents {
-            let own = &self.classes.list[*class];
-            take(own.request.as_deref().unwrap_or_default(), &mut bin.free, *times);
-            bin.ports.extend(own.ports.iter().cloned());
-            own.enter(&mut bin.host, *times);
+    /// Opens the machine that was judged best, fills it up from all classes, and repeats it as often as its contents allow.
+    fn open(&mut self, best: Candidate, order: &[usize]) {
+        let mut bin = best.bin;
+        let pool = &self.prepared.pools[self.scopes.get(bin.scope).pool];
+        if pool.min_values().next().is_none() {
+            for other in order {
+                self.add(&mut bin, *other, u32::MAX);
+            }
         }
-        bin.contents.clone_from(&filled.contents);
-        bin.reservation = self.reservation(&filled);
+        bin.reservation = self.reservation(&bin);
         self.hold_choice(&mut bin);
-        let copies = self.copies(&filled, &bin.held);
-        filled.contents.iter().for_each(|(class, times)| self.settle(*class, times * copies));
-        self.book(&filled, &bin.held, copies);
+        let copies = self.copies(&bin);
+        bin.contents.iter().for_each(|(class, times)| self.settle(*class, times * copies));
+        self.book(&bin, copies);
         for _ in 0..copies {
             self.bins.push(bin.clone());
         }
-    }
-
-    /// The scope of `class` that the candidate was begun with.
-    fn start_scope(&mut self, class: usize, best: &Candidate) -> ScopeId {
-        let pool = self.scopes.get(best.scope).pool;
-        let alternatives = self.class_scopes[class][pool].clone();
-        let fitting = alternatives.into_iter().find(|scope| self.scopes.merge(*scope, best.scope) == Some(best.scope));
-        fitting.unwrap_or(best.scope)
     }
 
     /// Where the pool asks for a choice of types, a machine holds as much of the limits as its largest type would, so that
@@ -431,39 +479,43 @@ impl<'a> Packing<'a> {
         let pool = &self.prepared.pools[self.scopes.get(bin.scope).pool];
         if pool.limited && pool.min_values().next().is_some() {
             for kind in super::claims::sufficient_types(self.prepared, &self.scopes, self.classes, bin, &self.limits) {
-                bin.held.iter_mut().zip(&pool.types[kind].capacity).for_each(|(held, capacity)| *held = (*held).max(*capacity));
+                bin.held
+                    .iter_mut()
+                    .zip(&pool.types[kind].capacity)
+                    .for_each(|(held, capacity)| *held = (*held).max(*capacity));
             }
         }
     }
 
-    fn copies(&self, filled: &Candidate, held: &[i64]) -> u32 {
+    fn copies(&self, filled: &Bin) -> u32 {
         let by_contents = filled.contents.iter().map(|(class, times)| self.left[*class] / times).min().unwrap_or(1);
         let pool = self.scopes.get(filled.scope).pool;
         let limits = &self.limits[pool];
-        let by_limits = times_that_fit(held, &limits.left, by_contents);
+        let by_limits = times_that_fit(&filled.held, &limits.left, by_contents);
         let by_nodes = u32::try_from(limits.nodes_left).unwrap_or(u32::MAX);
-        let by_reservation = self.reservation(filled).map_or(u32::MAX, |id| self.scopes.ledger.get(&id).copied().unwrap_or(0));
+        let held = |id: &String| self.scopes.ledger.get(id).copied().unwrap_or(0);
+        let by_reservation = filled.reservation.as_ref().map_or(u32::MAX, held);
         by_limits.min(by_nodes).min(by_reservation).max(1)
     }
 
-    fn reservation(&self, filled: &Candidate) -> Option<String> {
+    fn reservation(&self, filled: &Bin) -> Option<String> {
         let scope = self.scopes.get(filled.scope);
         let kind = &self.prepared.pools[scope.pool].types[filled.kind];
         kind.offering(scope.offer(filled.kind)?).reservation_id.clone()
     }
 
-    fn book(&mut self, filled: &Candidate, held: &[i64], copies: u32) {
+    fn book(&mut self, filled: &Bin, copies: u32) {
         let pool = self.scopes.get(filled.scope).pool;
         let limits = &mut self.limits[pool];
-        for (left, held) in limits.left.iter_mut().zip(held).filter(|(left, _)| **left != i64::MAX) {
+        for (left, held) in limits.left.iter_mut().zip(&filled.held).filter(|(left, _)| **left != i64::MAX) {
             *left -= held * i64::from(copies);
         }
         if limits.nodes_left != i64::MAX {
             limits.nodes_left -= i64::from(copies);
         }
-        if let Some(id) = self.reservation(filled) {
-            self.scopes.reserve(&id, copies);
-            if self.scopes.ledger.get(&id) == Some(&0) {
+        if let Some(id) = &filled.reservation {
+            self.scopes.reserve(id, copies);
+            if self.scopes.ledger.get(id) == Some(&0) {
                 self.fronts.clear();
             }
         }
@@ -473,8 +525,12 @@ impl<'a> Packing<'a> {
     pub(super) fn exceeded(&self, pool: usize, kinds: &[usize]) -> Vec<String> {
         let left = &self.limits[pool].left;
         let types = &self.prepared.pools[pool].types;
-        let in_the_way = |dimension: &usize| kinds.iter().any(|kind| types[*kind].capacity[*dimension] > left[*dimension]);
-        (0..left.len()).filter(in_the_way).map(|dimension| self.prepared.dimensions.name(dimension).to_owned()).collect()
+        let in_the_way =
+            |dimension: &usize| kinds.iter().any(|kind| types[*kind].capacity[*dimension] > left[*dimension]);
+        (0..left.len())
+            .filter(in_the_way)
+            .map(|dimension| self.prepared.dimensions.name(dimension).to_owned())
+            .collect()
     }
 
     /// The level of preference at which `class` was last tried.
@@ -508,7 +564,9 @@ fn pick(candidates: Vec<Candidate>) -> Option<Candidate> {
         }
     }
     let (price, worth) = best.map(|best| (costs(best), best.worth))?;
-    let close = |candidate: &Candidate| costs(candidate) * worth * 1000 <= price * candidate.worth * (1000 + FEWER_NODES_PERMILLE);
+    let close = |candidate: &Candidate| {
+        costs(candidate) * worth * 1000 <= price * candidate.worth * (1000 + FEWER_NODES_PERMILLE)
+    };
     let mut chosen: Option<Candidate> = None;
     for candidate in candidates.into_iter().filter(close) {
         if chosen.as_ref().is_none_or(|own| candidate.worth > own.worth) {

@@ -23,7 +23,10 @@ pub fn pods_to_provision(snapshot: &ClusterSnapshot) -> Vec<Arc<Pod>> {
 pub fn pods_of_leaving_nodes(snapshot: &ClusterSnapshot) -> Vec<Arc<Pod>> {
     let leaving = snapshot.nodes.iter().filter(|node| node.is_going_away()).flat_map(|node| &node.pods);
     let moves = |pod: &&Arc<Pod>| {
-        is_reschedulable(pod) && !stays(pod) && !is_protected(pod, snapshot.now) && !is_blocked(pod, &snapshot.pod_disruption_budgets)
+        is_reschedulable(pod)
+            && !stays(pod)
+            && !is_protected(pod, snapshot.now)
+            && !is_blocked(pod, &snapshot.pod_disruption_budgets)
     };
     leaving.filter(moves).cloned().collect()
 }

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     api::{NodePool, conditions, labels},
     model::{
-        Incompatible, InstanceType, NODES, NodePoolName, Offering, Operator, Requirement, Requirements, Resources, WellKnownLabels,
-        WhyNot,
+        Incompatible, InstanceType, NODES, NodePoolName, Offering, Operator, Requirement, Requirements, Resources,
+        WellKnownLabels, WhyNot,
     },
 };
 use k8s_openapi::api::core::v1::Taint;
@@ -122,12 +122,18 @@ impl Pool {
         let key = asked.key();
         let own = admission.requirements.get(key);
         let (by_type, by_offering) = (self.index.get(key).is_some(), signatures.get(key).is_some());
-        let allowed = if by_type || by_offering { WellKnownLabels::none().with([key]) } else { WellKnownLabels::none() };
+        let allowed =
+            if by_type || by_offering { WellKnownLabels::none().with([key]) } else { WellKnownLabels::none() };
         let one = || Requirements::from_iter([asked.clone()]);
         if let Err(refused) = admission.requirements.compatible(&one(), &allowed) {
             return Err(match refused {
                 Incompatible::UnknownLabel { .. } => {
-                    let known = self.index.keys().chain(signatures.keys()).chain(well_known.iter()).filter(|known| *known != key);
+                    let known = self
+                        .index
+                        .keys()
+                        .chain(signatures.keys())
+                        .chain(well_known.iter())
+                        .filter(|known| *known != key);
                     admission.requirements.unknown_label(key, &WellKnownLabels::none().with(known))
                 }
                 other => other,
@@ -289,7 +295,9 @@ pub(super) fn type_requirements(kind: &InstanceType) -> Requirements {
 /// What nodes bought through an offering are labelled with.
 pub(super) fn offering_requirements(offering: &Offering) -> Requirements {
     let mut requirements = offering.requirements.clone();
-    for (key, value) in [(labels::ZONE, offering.zone.as_str()), (labels::CAPACITY_TYPE, offering.capacity_type.as_str())] {
+    for (key, value) in
+        [(labels::ZONE, offering.zone.as_str()), (labels::CAPACITY_TYPE, offering.capacity_type.as_str())]
+    {
         if !requirements.contains(key) {
             requirements.add(Requirement::new(key, Operator::In, [value]));
         }

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     api::labels,
     model::{
-        Catalog, ClusterSnapshot, NODES, NodePoolName, PREFER_NO_SCHEDULE, Requirements, Resources, StateNode, WellKnownLabels,
-        WhyNot, is_active,
+        Catalog, ClusterSnapshot, NODES, NodePoolName, PREFER_NO_SCHEDULE, Requirements, Resources, StateNode,
+        WellKnownLabels, WhyNot, is_active,
     },
 };
 use k8s_openapi::api::core::v1::{Pod, Taint};
@@ -72,7 +72,18 @@ impl<'a> Prepared<'a> {
             pools.iter().any(|pool| prefers(pool.taints())) || nodes.iter().any(|node| prefers(&node.taints));
         let keepers = keepers(snapshot, &nodes);
         let signatures = KeyIndex::new(in_order(interned).iter());
-        Self { snapshot, catalog, dimensions, pools, closed, signatures, nodes, keepers, well_known, prefers_no_schedule }
+        Self {
+            snapshot,
+            catalog,
+            dimensions,
+            pools,
+            closed,
+            signatures,
+            nodes,
+            keepers,
+            well_known,
+            prefers_no_schedule,
+        }
     }
 
     /// The values that machines of some pool may have for the label `key`.

@@ -169,7 +169,9 @@ impl<'a> Scopes<'a> {
                 }
             }
             let candidate = (full.reservation_id.is_none(), full.price, full.capacity_type, *offering);
-            let better = |own: &(bool, Price, CapacityType, PoolOffering)| (candidate.0, candidate.1, candidate.2) < (own.0, own.1, own.2);
+            let better = |own: &(bool, Price, CapacityType, PoolOffering)| {
+                (candidate.0, candidate.1, candidate.2) < (own.0, own.1, own.2)
+            };
             if best.as_ref().is_none_or(better) {
                 best = Some(candidate);
             }

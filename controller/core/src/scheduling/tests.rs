@@ -1,4 +1,4 @@
-use super::fixtures::{ZONES, World, instance_type, pod, pool, small_catalog, text};
+use super::fixtures::{World, ZONES, instance_type, pod, pool, small_catalog, text};
 use super::{Prepared, SchedulingInput, lower_bound, solve, solve_while};
 use crate::model::{MinValuesPolicy, NodePoolName, Operator, PodKey, PreferencePolicy, Requirement, Resources};
 use proptest::prelude::*;
@@ -60,7 +60,12 @@ fn equal_weights_are_chosen_by_price_and_heavier_ones_first() {
 #[test]
 fn existing_nodes_come_first() {
     let mut world = world();
-    world.add_node("old", json!({"topology.kubernetes.io/zone": "zone-b"}), json!({"cpu": "2", "memory": "4Gi", "pods": "10"}), &[]);
+    world.add_node(
+        "old",
+        json!({"topology.kubernetes.io/zone": "zone-b"}),
+        json!({"cpu": "2", "memory": "4Gi", "pods": "10"}),
+        &[],
+    );
     (0..3).for_each(|index| {
         world.add_pod(pod(&format!("web-{index}"), "900m", "1Gi", json!({})));
     });
@@ -123,7 +128,11 @@ fn preferences_can_be_ignored() {
 #[case::opts_out(
     json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
         {"matchExpressions": [{"key": "karpenter.sh/nodepool", "operator": "DoesNotExist"}]}]}}}}), "opts-out", "without a NodePool")]
-fn every_refusal_has_its_reason_and_costs_others_nothing(#[case] spec: Value, #[case] code: &str, #[case] message: &str) {
+fn every_refusal_has_its_reason_and_costs_others_nothing(
+    #[case] spec: Value,
+    #[case] code: &str,
+    #[case] message: &str,
+) {
     let mut world = world();
     world.add_pod(pod("bad", "1", "1Gi", spec)).add_pod(pod("good", "1", "1Gi", json!({})));
     let results = world.solve();
@@ -148,11 +157,15 @@ fn without_pools_that_is_said() {
 
 #[test]
 fn taints_need_tolerations_and_preferences_do_not() {
-    let tainted = |effect: &str| pool("default", json!({"template": {"spec": {"taints": [{"key": "gpu", "effect": effect}]}}}));
+    let tainted =
+        |effect: &str| pool("default", json!({"template": {"spec": {"taints": [{"key": "gpu", "effect": effect}]}}}));
     let mut world = World::new(&[tainted("NoSchedule")]);
     world.add_pod(pod("p", "1", "1Gi", json!({})));
     world.add_pod(pod("q", "1", "1Gi", json!({"tolerations": [{"key": "gpu", "operator": "Exists"}]})));
-    assert_eq!(world.text(), "default c2 zone-a spot $0.0400 <- q\np: NodePool `default`: did not tolerate taint `gpu:NoSchedule`");
+    assert_eq!(
+        world.text(),
+        "default c2 zone-a spot $0.0400 <- q\np: NodePool `default`: did not tolerate taint `gpu:NoSchedule`"
+    );
     let mut world = World::new(&[tainted("PreferNoSchedule")]);
     world.add_pod(pod("p", "1", "1Gi", json!({})));
     assert_eq!(world.text(), "default c2 zone-a spot $0.0400 <- p");
@@ -186,7 +199,12 @@ fn a_limit_leaves_a_choice_where_there_is_room() {
 #[case(MinValuesPolicy::Strict, 2, true, false)]
 #[case(MinValuesPolicy::Strict, 7, false, false)]
 #[case(MinValuesPolicy::BestEffort, 7, true, true)]
-fn min_values_keep_a_choice(#[case] policy: MinValuesPolicy, #[case] least: u32, #[case] placed: bool, #[case] relaxed: bool) {
+fn min_values_keep_a_choice(
+    #[case] policy: MinValuesPolicy,
+    #[case] least: u32,
+    #[case] placed: bool,
+    #[case] relaxed: bool,
+) {
     let requirement = json!({"key": "node.kubernetes.io/instance-type", "operator": "Exists", "minValues": least});
     let mut world = World::new(&[pool("default", json!({"template": {"spec": {"requirements": [requirement]}}}))]);
     world.snapshot.settings.min_values_policy = policy;
@@ -267,17 +285,24 @@ fn the_claim_object_is_complete() {
     let claim = world.solve().planned[0].node_claim(pool);
     assert_eq!(claim.metadata.generate_name.as_deref(), Some("default-"));
     let owner = &claim.metadata.owner_references.as_ref().unwrap()[0];
-    assert_eq!((owner.kind.as_str(), owner.uid.as_str(), owner.block_owner_deletion), ("NodePool", "uid-default", Some(true)));
+    assert_eq!(
+        (owner.kind.as_str(), owner.uid.as_str(), owner.block_owner_deletion),
+        ("NodePool", "uid-default", Some(true))
+    );
     let labels = claim.metadata.labels.unwrap();
     assert_eq!(labels["karpenter.sh/nodepool"], "default");
     assert_eq!(labels["karpenter.k8s.aws/ec2nodeclass"], "default");
-    let written: Vec<String> = claim.spec.requirements.iter().map(|own| format!("{} {}", own.key, own.values.join(" "))).collect();
-    assert_eq!(written, [
-        "karpenter.k8s.aws/ec2nodeclass default",
-        "karpenter.sh/capacity-type on-demand spot",
-        "karpenter.sh/nodepool default",
-        "node.kubernetes.io/instance-type c16 c2 c4 m2 m8 mg4",
-    ]);
+    let written: Vec<String> =
+        claim.spec.requirements.iter().map(|own| format!("{} {}", own.key, own.values.join(" "))).collect();
+    assert_eq!(
+        written,
+        [
+            "karpenter.k8s.aws/ec2nodeclass default",
+            "karpenter.sh/capacity-type on-demand spot",
+            "karpenter.sh/nodepool default",
+            "node.kubernetes.io/instance-type c16 c2 c4 m2 m8 mg4",
+        ]
+    );
     assert_eq!(claim.spec.resources.requests["cpu"].0, "1");
     assert!(claim.metadata.annotations.unwrap().contains_key("karpenter.sh/nodepool-hash"));
 }
@@ -304,7 +329,12 @@ fn together(key: &str) -> Value {
 #[case::apart_by_zone(apart("topology.kubernetes.io/zone"), 5, 3, 2)]
 #[case::together_by_zone(together("topology.kubernetes.io/zone"), 6, 1, 0)]
 #[case::together_by_host(together("kubernetes.io/hostname"), 6, 1, 0)]
-fn pods_keep_to_one_another(#[case] spec: Value, #[case] count: usize, #[case] machines: usize, #[case] refused: usize) {
+fn pods_keep_to_one_another(
+    #[case] spec: Value,
+    #[case] count: usize,
+    #[case] machines: usize,
+    #[case] refused: usize,
+) {
     let mut world = world();
     (0..count).for_each(|index| {
         world.add_pod(pod(&format!("web-{index}"), "500m", "1Gi", spec.clone()));
@@ -400,20 +430,38 @@ fn random_world(seed: u64, pods: usize) -> World {
     }
     let mut world = World::new(&pools);
     if dice.below(2) == 0 {
-        world.add_daemon_set("agent", json!({"containers": [{"name": "d", "resources": {"requests": {"cpu": "200m", "memory": "100Mi"}}}]}));
+        world.add_daemon_set(
+            "agent",
+            json!({"containers": [{"name": "d", "resources": {"requests": {"cpu": "200m", "memory": "100Mi"}}}]}),
+        );
     }
     for index in 0..dice.below(4) {
         let zone = *dice.one(&ZONES);
-        let running = pod(&format!("old-{index}"), "500m", "512Mi", if dice.below(3) == 0 { apart("kubernetes.io/hostname") } else { json!({}) });
+        let running = pod(
+            &format!("old-{index}"),
+            "500m",
+            "512Mi",
+            if dice.below(3) == 0 { apart("kubernetes.io/hostname") } else { json!({}) },
+        );
         let mut running = running;
         running["metadata"]["labels"]["app"] = json!(*dice.one(&["web", "db"]));
         let node_labels = json!({"topology.kubernetes.io/zone": zone, "kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux",
             "karpenter.sh/capacity-type": "on-demand"});
-        world.add_node(&format!("node-{index}"), node_labels, json!({"cpu": "4", "memory": "8Gi", "pods": "10"}), &[running]);
+        world.add_node(
+            &format!("node-{index}"),
+            node_labels,
+            json!({"cpu": "4", "memory": "8Gi", "pods": "10"}),
+            &[running],
+        );
     }
     for index in 0..pods {
         let spec = random_spec(&mut dice);
-        let mut random = pod(&format!("p-{index:03}"), *dice.one(&["100m", "500m", "1", "2", "3500m"]), *dice.one(&["128Mi", "1Gi", "3Gi", "10Gi"]), spec);
+        let mut random = pod(
+            &format!("p-{index:03}"),
+            *dice.one(&["100m", "500m", "1", "2", "3500m"]),
+            *dice.one(&["128Mi", "1Gi", "3Gi", "10Gi"]),
+            spec,
+        );
         random["metadata"]["labels"]["app"] = json!(*dice.one(&["web", "web", "db"]));
         world.add_pod(random);
     }
@@ -421,8 +469,10 @@ fn random_world(seed: u64, pods: usize) -> World {
 }
 
 fn random_spec(dice: &mut Dice) -> Value {
-    let prefer = |zone: &str| json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
-        {"weight": 5, "preference": {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]}]}}]}}});
+    let prefer = |zone: &str| {
+        json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+        {"weight": 5, "preference": {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]}]}}]}}})
+    };
     match dice.below(16) {
         0 => zone(*dice.one(&ZONES)),
         1 => on_demand(),
@@ -434,7 +484,9 @@ fn random_spec(dice: &mut Dice) -> Value {
         7 => apart("topology.kubernetes.io/zone"),
         8 => together("topology.kubernetes.io/zone"),
         9 => prefer(*dice.one(&ZONES)),
-        10 => json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80 + dice.below(2)}], "resources": {"requests": {"cpu": "1"}}}]}),
+        10 => {
+            json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80 + dice.below(2)}], "resources": {"requests": {"cpu": "1"}}}]})
+        }
         _ => json!({}),
     }
 }
@@ -502,5 +554,8 @@ fn the_lower_bound_is_tight_where_pods_fill_machines() {
 fn requests_of_a_claim_are_those_of_its_pods() {
     let mut world = world();
     world.add_pod(pod("p", "1", "1Gi", json!({"overhead": {"cpu": "100m"}})));
-    assert_eq!(world.solve().planned[0].resources, Resources::from_iter([("cpu", 1100), ("memory", 1 << 30), ("pods", 1)]));
+    assert_eq!(
+        world.solve().planned[0].resources,
+        Resources::from_iter([("cpu", 1100), ("memory", 1 << 30), ("pods", 1)])
+    );
 }

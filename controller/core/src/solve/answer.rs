@@ -107,8 +107,10 @@ impl Answer {
 
     /// Adds what should be disrupted; `millis` is how long that took to decide.
     pub(super) fn add_commands(&mut self, decision: &DisruptionDecision, millis: u64) {
-        let looked_at = decision.commands.iter().map(|command| command.candidates.len()).sum::<usize>() + decision.kept.len();
-        self.commands = Some(decision.commands.iter().map(|command| CommandAnswer::of(command, looked_at, millis)).collect());
+        let looked_at =
+            decision.commands.iter().map(|command| command.candidates.len()).sum::<usize>() + decision.kept.len();
+        self.commands =
+            Some(decision.commands.iter().map(|command| CommandAnswer::of(command, looked_at, millis)).collect());
     }
 }
 

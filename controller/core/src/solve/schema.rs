@@ -159,7 +159,12 @@ impl Check<'_> {
     }
 
     /// Every element of `list` has a name of its own.
-    fn names<'b>(&self, list: &str, field: &str, names: impl Iterator<Item = Option<&'b str>>) -> Result<(), SolveError> {
+    fn names<'b>(
+        &self,
+        list: &str,
+        field: &str,
+        names: impl Iterator<Item = Option<&'b str>>,
+    ) -> Result<(), SolveError> {
         let mut seen = BTreeSet::new();
         for (index, name) in names.enumerate() {
             let path = format!("{list}[{index}].{field}");
@@ -199,7 +204,9 @@ impl Check<'_> {
             ("evictionThreshold", &kind.overhead.eviction_threshold),
         ];
         let amounts = |path: String, map: &BTreeMap<String, Quantity>| {
-            let refused = |invalid: InvalidResource| self.error(format!("{path}.{}", invalid.resource), invalid.source.to_string());
+            let refused = |invalid: InvalidResource| {
+                self.error(format!("{path}.{}", invalid.resource), invalid.source.to_string())
+            };
             Resources::from_capacity(map).map(drop).map_err(refused)
         };
         amounts(format!("{path}.capacity"), &kind.capacity)?;

@@ -119,7 +119,9 @@ impl<'a> Walk<'a> {
     }
 
     fn unknown(&self, line: usize, key: &str, known: &[&str]) -> SolveError {
-        let near = known.iter().find(|known| known.eq_ignore_ascii_case(key) || known.starts_with(key) || key.starts_with(**known));
+        let near = known
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(key) || known.starts_with(key) || key.starts_with(**known));
         let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         SolveError { path: Some(self.path.concat()), line, message: format!("unknown field `{key}`{hint}") }
     }
@@ -188,7 +190,9 @@ fn variants<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
     while next < found.len() {
         let own = found[next];
         next += 1;
-        if let Some(target) = own.get("$ref").and_then(Value::as_str).and_then(|path| root.pointer(path.trim_start_matches('#'))) {
+        if let Some(target) =
+            own.get("$ref").and_then(Value::as_str).and_then(|path| root.pointer(path.trim_start_matches('#')))
+        {
             found.push(target);
         }
         for list in ["anyOf", "allOf", "oneOf"] {

@@ -41,16 +41,25 @@ fn the_answer_has_the_agreed_shape() {
     assert_eq!(claim["nodePool"], "default");
     assert_eq!(claim["pods"], json!(["prod/db"]));
     assert_eq!(claim["instanceTypes"], json!(["m5.large"]));
-    assert_eq!(claim["launch"], json!({"instanceType": "m5.large", "zone": "b", "capacityType": "spot", "price": 0.035}));
+    assert_eq!(
+        claim["launch"],
+        json!({"instanceType": "m5.large", "zone": "b", "capacityType": "spot", "price": 0.035})
+    );
     assert_eq!(claim["cheapestPrice"], 0.035);
     assert_eq!(claim["resources"], json!({"cpu": "1500m", "pods": "1"}));
     assert_eq!(claim["taints"], json!([]));
     assert_eq!(claim["labels"]["karpenter.sh/nodepool"], "default");
-    assert!(claim["requirements"].as_array().unwrap().contains(
-        &json!({"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand", "spot"]})
-    ));
-    assert_eq!(answer["errors"], json!({"huge": {"code": "not-enough-resources",
-        "message": "NodePool `default`: no instance type has enough resources"}}));
+    assert!(
+        claim["requirements"]
+            .as_array()
+            .unwrap()
+            .contains(&json!({"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand", "spot"]}))
+    );
+    assert_eq!(
+        answer["errors"],
+        json!({"huge": {"code": "not-enough-resources",
+        "message": "NodePool `default`: no instance type has enough resources"}})
+    );
     assert_eq!(answer["totalPrice"], 0.035);
     assert!(answer["lowerBound"].as_f64().unwrap() > 0.02);
     assert!(answer["solveMillis"].as_u64().unwrap() > 0);
@@ -84,21 +93,55 @@ fn options_are_heeded() {
 #[case::cut_off("{\n\"pods\": [", None, 2, "EOF while parsing")]
 #[case::more("{}\n{}", None, 2, "trailing characters")]
 #[case::unknown("{\n\"podz\": []}", Some("podz"), 2, "unknown field `podz`, expected one of")]
-#[case::wrong_kind("{\"pods\": [\n{\"metadata\": {\"name\": 3}}]}", Some("pods[0].metadata.name"), 2, "invalid type: integer `3`")]
-#[case::deep("{\"pods\": [{\"metadata\": {\"name\": \"a\"},\n\"spec\": {\"containers\": [],\n\"nodeSelectors\": {}}}]}",
-    Some("pods[0].spec.nodeSelectors"), 3, "unknown field `nodeSelectors`; did you mean `nodeSelector`?")]
-#[case::in_a_pool("{\"nodePools\": [{\"metadata\": {\"name\": \"a\"}, \"spec\": {\n\"limitz\": {}}}]}",
-    Some("nodePools[0].spec.limitz"), 2, "unknown field `limitz`")]
+#[case::wrong_kind(
+    "{\"pods\": [\n{\"metadata\": {\"name\": 3}}]}",
+    Some("pods[0].metadata.name"),
+    2,
+    "invalid type: integer `3`"
+)]
+#[case::deep(
+    "{\"pods\": [{\"metadata\": {\"name\": \"a\"},\n\"spec\": {\"containers\": [],\n\"nodeSelectors\": {}}}]}",
+    Some("pods[0].spec.nodeSelectors"),
+    3,
+    "unknown field `nodeSelectors`; did you mean `nodeSelector`?"
+)]
+#[case::in_a_pool(
+    "{\"nodePools\": [{\"metadata\": {\"name\": \"a\"}, \"spec\": {\n\"limitz\": {}}}]}",
+    Some("nodePools[0].spec.limitz"),
+    2,
+    "unknown field `limitz`"
+)]
 #[case::no_name("{\"pods\": [\n{}]}", Some("pods[0].metadata.name"), 2, "a name is needed")]
-#[case::twice("{\"pods\": [{\"metadata\": {\"name\": \"a\"}},\n{\"metadata\":\n{\"name\": \"a\"}}]}", Some("pods[1].metadata.name"), 3,
-    "the pod `default/a` is there already")]
-#[case::negative("{\"instanceTypes\": [{\"name\": \"a\", \"capacity\": {}, \"offerings\": [\n{\"zone\": \"z\", \"capacityType\": \"spot\", \"price\": -1}]}]}",
-    Some("instanceTypes[0].offerings[0].price"), 2, "expected a price in dollars per hour that is not negative")]
-#[case::capacity_type("{\"instanceTypes\": [{\"name\": \"a\", \"capacity\": {}, \"offerings\": [\n{\"zone\": \"z\", \"capacityType\": \"spit\", \"price\": 1}]}]}",
-    Some("instanceTypes[0].offerings[0].capacityType"), 2, "unknown variant `spit`")]
-#[case::amount("{\"instanceTypes\": [{\"name\": \"a\",\n\"capacity\": {\n\"cpu\": \"two\"}}]}", Some("instanceTypes[0].capacity.cpu"), 3, "`two` is not a quantity")]
-#[case::reservation("{\"instanceTypes\": [{\"name\": \"a\", \"capacity\": {}, \"offerings\": [\n{\"zone\": \"z\", \"capacityType\": \"reserved\", \"price\": 1}]}]}",
-    Some("instanceTypes[0].offerings[0]"), 2, "needs its `reservationID`")]
+#[case::twice(
+    "{\"pods\": [{\"metadata\": {\"name\": \"a\"}},\n{\"metadata\":\n{\"name\": \"a\"}}]}",
+    Some("pods[1].metadata.name"),
+    3,
+    "the pod `default/a` is there already"
+)]
+#[case::negative(
+    "{\"instanceTypes\": [{\"name\": \"a\", \"capacity\": {}, \"offerings\": [\n{\"zone\": \"z\", \"capacityType\": \"spot\", \"price\": -1}]}]}",
+    Some("instanceTypes[0].offerings[0].price"),
+    2,
+    "expected a price in dollars per hour that is not negative"
+)]
+#[case::capacity_type(
+    "{\"instanceTypes\": [{\"name\": \"a\", \"capacity\": {}, \"offerings\": [\n{\"zone\": \"z\", \"capacityType\": \"spit\", \"price\": 1}]}]}",
+    Some("instanceTypes[0].offerings[0].capacityType"),
+    2,
+    "unknown variant `spit`"
+)]
+#[case::amount(
+    "{\"instanceTypes\": [{\"name\": \"a\",\n\"capacity\": {\n\"cpu\": \"two\"}}]}",
+    Some("instanceTypes[0].capacity.cpu"),
+    3,
+    "`two` is not a quantity"
+)]
+#[case::reservation(
+    "{\"instanceTypes\": [{\"name\": \"a\", \"capacity\": {}, \"offerings\": [\n{\"zone\": \"z\", \"capacityType\": \"reserved\", \"price\": 1}]}]}",
+    Some("instanceTypes[0].offerings[0]"),
+    2,
+    "needs its `reservationID`"
+)]
 #[case::option("{\"options\": {\"maxInstanceTypes\": 0}}", Some("options.maxInstanceTypes"), 1, "at least 1 is needed")]
 fn bad_input_is_refused_with_field_and_line(
     #[case] text: &str,

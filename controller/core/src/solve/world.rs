@@ -4,8 +4,8 @@ use super::schema::{Input, InstanceTypeInput, NodeInput, OfferingInput, Options}
 use crate::{
     api::{NodeClaim, NodeClaimSpec, NodeClaimStatus, NodePool, conditions, labels},
     model::{
-        Catalog, ClusterSnapshot, FeatureGates, InstanceType, NodePoolName, Offering, Operator, Overhead, PodKey, Requirement,
-        Requirements, Resources, Settings, StateNode,
+        Catalog, ClusterSnapshot, FeatureGates, InstanceType, NodePoolName, Offering, Operator, Overhead, PodKey,
+        Requirement, Requirements, Resources, Settings, StateNode,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -28,7 +28,8 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn of(input: Input) -> Self {
-        let mut types: Vec<Arc<InstanceType>> = input.instance_types.iter().map(|own| Arc::new(instance_type(own))).collect();
+        let mut types: Vec<Arc<InstanceType>> =
+            input.instance_types.iter().map(|own| Arc::new(instance_type(own))).collect();
         types.sort_by(|a, b| a.name.cmp(&b.name));
         let types: Arc<[Arc<InstanceType>]> = types.into();
         let name = |pool: &NodePool| NodePoolName::from(pool.metadata.name.as_deref().unwrap_or_default());
@@ -69,7 +70,9 @@ fn settings(options: &Options, well_known_labels: std::collections::BTreeSet<Str
 
 fn instance_type(input: &InstanceTypeInput) -> InstanceType {
     let mut offerings: Vec<Offering> = input.offerings.iter().map(offering).collect();
-    offerings.sort_by(|a, b| (&a.zone, a.capacity_type, &a.reservation_id).cmp(&(&b.zone, b.capacity_type, &b.reservation_id)));
+    offerings.sort_by(|a, b| {
+        (&a.zone, a.capacity_type, &a.reservation_id).cmp(&(&b.zone, b.capacity_type, &b.reservation_id))
+    });
     let mut requirements = Requirements::from_specs(&input.requirements);
     if !requirements.contains(labels::INSTANCE_TYPE) {
         requirements.add(Requirement::new(labels::INSTANCE_TYPE, Operator::In, [&input.name]));
@@ -91,7 +94,8 @@ fn offering(input: &OfferingInput) -> Offering {
     let mut requirements = Requirements::from_specs(&input.requirements);
     requirements.add(Requirement::new(labels::ZONE, Operator::In, [&input.zone]));
     requirements.add(Requirement::new(labels::CAPACITY_TYPE, Operator::In, [input.capacity_type.as_str()]));
-    if let Some(id) = input.reservation_id.as_ref().filter(|_| !requirements.contains(labels::CAPACITY_RESERVATION_ID)) {
+    if let Some(id) = input.reservation_id.as_ref().filter(|_| !requirements.contains(labels::CAPACITY_RESERVATION_ID))
+    {
         requirements.add(Requirement::new(labels::CAPACITY_RESERVATION_ID, Operator::In, [id]));
     }
     Offering {
@@ -118,7 +122,8 @@ fn state_node(input: NodeInput, pools: &BTreeMap<NodePoolName, Arc<NodePool>>) -
             labels.insert(key.to_owned(), "true".to_owned());
         }
         let spec = node.spec.get_or_insert_default();
-        let id = spec.provider_id.get_or_insert_with(|| format!("solve:///{}", node_name.as_deref().unwrap_or_default()));
+        let id =
+            spec.provider_id.get_or_insert_with(|| format!("solve:///{}", node_name.as_deref().unwrap_or_default()));
         let id = id.clone();
         Arc::new(node_claim(&node, id, pools.get(&NodePoolName::from(&pool)).map(AsRef::as_ref)))
     });

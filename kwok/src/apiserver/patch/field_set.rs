@@ -144,9 +144,10 @@ fn collect(resource: &ResourceType, value: &Value, names: &mut Vec<String>) -> F
             });
             FieldSet { is_member: false, below: each.collect() }
         }
-        (Value::Array(elements), Shape::Set) if !elements.is_empty() => {
-            FieldSet { is_member: false, below: elements.iter().map(|one| (format!("v:{one}"), leaf.clone())).collect() }
-        }
+        (Value::Array(elements), Shape::Set) if !elements.is_empty() => FieldSet {
+            is_member: false,
+            below: elements.iter().map(|one| (format!("v:{one}"), leaf.clone())).collect(),
+        },
         _ => leaf,
     }
 }

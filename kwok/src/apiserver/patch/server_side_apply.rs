@@ -40,7 +40,12 @@ impl Entry {
 
     fn new(call: &Call, operation: &str) -> Self {
         Self {
-            manager: call.query.field_manager.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".into()),
+            manager: call
+                .query
+                .field_manager
+                .clone()
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| "unknown".into()),
             operation: operation.into(),
             api_version: call.resource.api_version(),
             subresource: call.path.subresource.clone().unwrap_or_default(),

@@ -10,8 +10,25 @@ use std::sync::Arc;
 
 /// Words that CEL keeps for itself; members of these names are written `__word__` in rules.
 const RESERVED: [&str; 19] = [
-    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let",
-    "loop", "package", "namespace", "return", "void",
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "void",
 ];
 
 /// A value as rules see it.

@@ -192,9 +192,8 @@ impl Node {
 
     fn summarise(&mut self) {
         let has_transitions = self.rules.iter().any(|rule| rule.is_transition);
-        let (has_rules, has_transitions) = self
-            .children()
-            .fold((!self.rules.is_empty(), has_transitions), |(rules, transitions), child| {
+        let (has_rules, has_transitions) =
+            self.children().fold((!self.rules.is_empty(), has_transitions), |(rules, transitions), child| {
                 (rules || child.has_rules, transitions || child.has_transitions)
             });
         self.has_rules = has_rules;
@@ -213,10 +212,8 @@ impl Node {
 
 fn combination(source: &Value, key: &str, path: &str, depth: usize, errors: &mut Vec<FieldError>) -> Vec<Node> {
     let each = items(source, &[key]).iter().enumerate();
-    each.map(|(index, schema)| {
-        Node::read_combination(schema, &format!("{path}.{key}[{index}]"), depth + 1, errors)
-    })
-    .collect()
+    each.map(|(index, schema)| Node::read_combination(schema, &format!("{path}.{key}[{index}]"), depth + 1, errors))
+        .collect()
 }
 
 fn flag(source: &Value, key: &str) -> bool {

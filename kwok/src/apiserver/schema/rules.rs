@@ -90,9 +90,9 @@ impl Rule {
 }
 
 fn compile(text: &str, field: &str) -> Result<Program, FieldError> {
-    ENVIRONMENT.compile(text).map_err(|error| {
-        FieldError::invalid(field, text, format!("compilation failed: {}", error.to_string().trim()))
-    })
+    ENVIRONMENT
+        .compile(text)
+        .map_err(|error| FieldError::invalid(field, text, format!("compilation failed: {}", error.to_string().trim())))
 }
 
 fn reason(text: &str) -> Result<Reason, FieldError> {

@@ -222,7 +222,8 @@ pub(super) fn job_completions(job: &Value) -> Value {
 
 /// How long a job has run, or ran.
 pub(super) fn job_duration(job: &Value, now: Timestamp) -> Value {
-    let time = |pointer: &str| job.pointer(pointer).and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
+    let time =
+        |pointer: &str| job.pointer(pointer).and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
     match (time("/status/startTime"), time("/status/completionTime")) {
         (Some(start), Some(end)) => age::human(end.duration_since(start).as_secs()).into(),
         (Some(start), None) => age::human(now.duration_since(start).as_secs()).into(),

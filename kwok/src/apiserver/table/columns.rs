@@ -27,8 +27,12 @@ const fn wide(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Colum
 
 const NAME: Column = text("Name", |object, _| cells::at(object, "/metadata/name"));
 const AGE: Column = text("Age", |object, now| age::since(object.pointer("/metadata/creationTimestamp"), now));
-const CREATED: Column =
-    Column { name: "Created At", kind: "date", priority: 0, cell: |object, _| cells::at(object, "/metadata/creationTimestamp") };
+const CREATED: Column = Column {
+    name: "Created At",
+    kind: "date",
+    priority: 0,
+    cell: |object, _| cells::at(object, "/metadata/creationTimestamp"),
+};
 const CONTAINERS: Column = wide("Containers", |object, _| cells::each_container(object, "name"));
 const IMAGES: Column = wide("Images", |object, _| cells::each_container(object, "image"));
 const SELECTOR: Column = wide("Selector", |object, _| cells::selector(object.pointer("/spec/selector")));

@@ -95,9 +95,7 @@ fn bracket(inside: &str) -> Step {
     }
     if let Some(filter) = inside.strip_prefix("?(").and_then(|rest| rest.strip_suffix(')')) {
         return match filter.split_once("==") {
-            Some((path, wanted)) => {
-                Step::Where(path.trim().trim_start_matches('@').to_owned(), unquoted(wanted))
-            }
+            Some((path, wanted)) => Step::Where(path.trim().trim_start_matches('@').to_owned(), unquoted(wanted)),
             None => Step::Nowhere,
         };
     }

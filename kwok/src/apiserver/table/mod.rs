@@ -68,9 +68,10 @@ fn custom(columns: &[PrinterColumn], objects: &[Arc<Object>], now: Timestamp) ->
     // A definition without columns gets the age.
     let columns = if columns.is_empty() { std::slice::from_ref(&age) } else { columns };
     let name = definition("Name", "string", "", "", 0);
-    let definitions = std::iter::once(name).chain(columns.iter().map(|column| {
-        definition(&column.name, &column.kind, &column.format, &column.description, column.priority)
-    }));
+    let definitions =
+        std::iter::once(name).chain(columns.iter().map(|column| {
+            definition(&column.name, &column.kind, &column.format, &column.description, column.priority)
+        }));
     let cells = objects.iter().map(|object| {
         let name = Value::from(object.name());
         std::iter::once(name).chain(columns.iter().map(|column| custom_cell(column, object.value(), now))).collect()

@@ -8,7 +8,8 @@ use serde_json::Value;
 /// The `Ready` column: how many containers are ready, of how many.
 pub(super) fn ready(pod: &Value, _now: Timestamp) -> Value {
     let statuses = items(pod, &["status", "containerStatuses"]);
-    let ready = statuses.iter().filter(|status| is_ready(status) && at(status, &["state", "running"]).is_some()).count();
+    let ready =
+        statuses.iter().filter(|status| is_ready(status) && at(status, &["state", "running"]).is_some()).count();
     format!("{ready}/{}", items(pod, &["spec", "containers"]).len()).into()
 }
 
@@ -31,7 +32,9 @@ fn initializing(pod: &Value) -> Option<String> {
     let statuses = items(pod, &["status", "initContainerStatuses"]);
     for (index, status) in statuses.iter().enumerate() {
         let ended = at(status, &["state", "terminated"]);
-        if ended.is_some_and(|ended| integer(ended, &["exitCode"]) == Some(0)) || at(status, &["started"]) == Some(&Value::Bool(true)) {
+        if ended.is_some_and(|ended| integer(ended, &["exitCode"]) == Some(0))
+            || at(status, &["started"]) == Some(&Value::Bool(true))
+        {
             continue;
         }
         if let Some(ended) = ended {
