@@ -4,8 +4,8 @@ use cel::{Context, Program};
 use sawhorse_fake_cloud::world::{InstanceState, World};
 use sawhorse_kwok::apiserver::{ApiServer, GroupResource};
 use serde::Serialize;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The names that expressions may use, with what they are.
 pub const NAMES: [(&str, &str); 9] = [
@@ -140,16 +140,19 @@ pub struct Cost {
 }
 
 impl Facts {
-    /// The facts of this moment.
-    pub fn gather(server: &ApiServer, world: &mut World) -> Self {
-        let pods: Vec<PodFact> = list(server, "", "pods", pod);
+    /// The facts of this moment. Of pods and events, which are many, only those that are `wanted`; they are counted in any case.
+    pub fn gather(server: &ApiServer, world: &mut World, wanted: Wanted) -> Self {
+        let all_pods = server.list(&GroupResource::new("", "pods"));
+        let pods: Vec<PodFact> =
+            if wanted.pods { all_pods.iter().map(|object| pod(object.value())).collect() } else { Vec::new() };
         let nodes: Vec<NodeFact> = list(server, "", "nodes", node);
         let node_claims: Vec<ClaimFact> = list(server, "karpenter.sh", "nodeclaims", claim);
         let instances: Vec<InstanceFact> = instances(world);
         let ledger = world.ledger();
-        let phase = |wanted: &str| number(pods.iter().filter(|pod| pod.phase == wanted && !pod.deleting).count());
+        let phases: Vec<&str> = all_pods.iter().filter_map(|object| phase_of_living(object.value())).collect();
+        let phase = |wanted: &str| number(phases.iter().filter(|phase| **phase == wanted).count());
         let count = Counts {
-            pods: number(pods.len()),
+            pods: number(all_pods.len()),
             running: phase("Running"),
             pending: phase("Pending"),
             succeeded: phase("Succeeded"),
@@ -166,8 +169,18 @@ impl Facts {
         let calls =
             ledger.calls.iter().map(|(name, count)| (name.clone(), i64::try_from(count.calls).unwrap_or(i64::MAX)));
         let calls = calls.collect();
-        Self { pods, nodes, node_claims, instances, events: list(server, "", "events", event), count, cost, calls }
+        let events = if wanted.events { list(server, "", "events", event) } else { Vec::new() };
+        Self { pods, nodes, node_claims, instances, events, count, cost, calls }
     }
+}
+
+/// Which of the long lists are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// Pods one by one.
+    pub pods: bool,
+    /// Events.
+    pub events: bool,
 }
 
 /// What a ledger's total is in millionths of a dollar.
@@ -242,6 +255,11 @@ fn claim(value: &Value) -> ClaimFact {
     }
 }
 
+/// The phase of a pod that is not being deleted.
+fn phase_of_living(value: &Value) -> Option<&str> {
+    if is_deleting(value) { None } else { value["status"]["phase"].as_str() }
+}
+
 fn event(value: &Value) -> EventFact {
     EventFact {
         reason: text(value, "/reason"),
@@ -291,38 +309,69 @@ fn compile(expression: &str) -> Result<Program, String> {
     Program::compile(expression).map_err(|error| format!("`{expression}` is not a CEL expression: {error}"))
 }
 
-/// Evaluates expressions over facts and marks; the first that is not true, with why.
-///
-/// # Errors
-/// The expression and what it gave instead of `true`.
-pub fn all_true(expressions: &[String], facts: &Facts, marks: &BTreeMap<String, Facts>) -> Result<(), String> {
-    let mut context = Context::default();
-    let variables = serde_json::to_value(facts).expect("facts are plain data");
-    for (name, _) in NAMES.iter().filter(|(name, _)| *name != "marks") {
-        bind(&mut context, name, &signed(&variables[*name]))?;
-    }
-    let marks: BTreeMap<&str, Value> = marks
-        .iter()
-        .map(|(name, facts)| {
-            let facts = serde_json::json!({ "count": facts.count, "cost": facts.cost, "calls": facts.calls });
-            (name.as_str(), facts)
-        })
-        .collect();
-    bind(&mut context, "marks", &signed(&serde_json::json!(marks)))?;
-    for expression in expressions {
-        match compile(expression)?.execute(&context) {
-            Ok(cel::Value::Bool(true)) => {}
-            Ok(cel::Value::Bool(false)) => return Err(format!("`{expression}` is false")),
-            Ok(other) => return Err(format!("`{expression}` gives {other:?}, not true or false")),
-            Err(error) => return Err(format!("`{expression}` cannot be evaluated: {error}")),
-        }
-    }
-    Ok(())
+/// Expressions that must all be true, ready to be evaluated many times.
+pub struct Expectations {
+    programs: Vec<(String, Program)>,
+    /// The facts that they speak about.
+    named: BTreeSet<&'static str>,
 }
 
-fn bind(context: &mut Context<'_, '_>, name: &str, value: &cel::Value) -> Result<(), String> {
-    context.add_variable_from_value(name, value.clone());
-    Ok(())
+impl Expectations {
+    /// Reads `expressions`.
+    ///
+    /// # Errors
+    /// The first that is not CEL, and why.
+    pub fn compile(expressions: &[String]) -> Result<Self, String> {
+        let compiled = expressions.iter().map(|text| Ok((text.clone(), compile(text)?)));
+        let programs: Vec<(String, Program)> = compiled.collect::<Result<_, String>>()?;
+        let is_named = |name: &str| programs.iter().any(|(_, program)| program.references().has_variable(name));
+        let named = NAMES.iter().map(|(name, _)| *name).filter(|name| is_named(name)).collect();
+        Ok(Self { programs, named })
+    }
+
+    /// The long lists that they speak about.
+    pub fn wanted(&self) -> Wanted {
+        Wanted { pods: self.named.contains("pods"), events: self.named.contains("events") }
+    }
+
+    /// Evaluates them over facts and marks.
+    ///
+    /// # Errors
+    /// The first that is not true, and what it gave instead.
+    pub fn all_true(&self, facts: &Facts, marks: &BTreeMap<String, Facts>) -> Result<(), String> {
+        let mut context = Context::default();
+        for name in &self.named {
+            context.add_variable_from_value(*name, signed(&fact(name, facts, marks)));
+        }
+        for (expression, program) in &self.programs {
+            match program.execute(&context) {
+                Ok(cel::Value::Bool(true)) => {}
+                Ok(cel::Value::Bool(false)) => return Err(format!("`{expression}` is false")),
+                Ok(other) => return Err(format!("`{expression}` gives {other:?}, not true or false")),
+                Err(error) => return Err(format!("`{expression}` cannot be evaluated: {error}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One of [`NAMES`] as JSON.
+fn fact(name: &str, facts: &Facts, marks: &BTreeMap<String, Facts>) -> Value {
+    match name {
+        "pods" => json!(facts.pods),
+        "nodes" => json!(facts.nodes),
+        "nodeClaims" => json!(facts.node_claims),
+        "instances" => json!(facts.instances),
+        "events" => json!(facts.events),
+        "count" => json!(facts.count),
+        "cost" => json!(facts.cost),
+        "calls" => json!(facts.calls),
+        "marks" => {
+            let mark = |facts: &Facts| json!({"count": facts.count, "cost": facts.cost, "calls": facts.calls});
+            marks.iter().map(|(name, facts)| (name.clone(), mark(facts))).collect()
+        }
+        _ => Value::Null,
+    }
 }
 
 /// JSON as CEL values with whole numbers as `int`, so that they compare with literals.
@@ -350,7 +399,7 @@ type CelMap = std::collections::HashMap<String, cel::Value>;
 
 #[cfg(test)]
 mod tests {
-    use super::{Facts, all_true};
+    use super::{Expectations, Facts};
     use std::collections::BTreeMap;
 
     #[test]
@@ -358,7 +407,7 @@ mod tests {
         let mut facts = Facts::default();
         facts.count.running = 3;
         let marks = BTreeMap::from([("before".to_owned(), Facts::default())]);
-        let check = |expression: &str| all_true(&[expression.to_owned()], &facts, &marks);
+        let check = |expression: &str| Expectations::compile(&[expression.to_owned()])?.all_true(&facts, &marks);
         check("count.running == 3 && count.running > marks.before.count.running").unwrap();
         check("pods.filter(p, p.phase == 'Running').size() == 0").unwrap();
         assert_eq!(check("count.running < 3").unwrap_err(), "`count.running < 3` is false");

@@ -6,7 +6,7 @@ use sawhorse_core::model::Resources;
 use sawhorse_fake_cloud::world::{InstanceState, World};
 use sawhorse_kwok::apiserver::{ApiServer, GroupResource, Object};
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
 
 /// How long a machine may run without a NodeClaim: the collector looks every two minutes, and ending takes a while.
 const ORPHAN_GRACE: SignedDuration = SignedDuration::from_mins(5);
@@ -26,11 +26,12 @@ pub fn violations(server: &ApiServer, world: &World, now: Timestamp) -> Vec<Stri
 fn machines_have_claims(claims: &[Arc<Object>], world: &World, now: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     let mut by_claim: BTreeMap<&str, &str> = BTreeMap::new();
+    let known: BTreeSet<&str> = claims.iter().map(|claim| claim.name()).collect();
     let alive =
         world.instances().filter(|instance| matches!(instance.state, InstanceState::Pending | InstanceState::Running));
     for instance in alive {
         let claim = instance.tags.get(CLAIM_TAG).map_or("", String::as_str);
-        if claims.iter().all(|known| known.name() != claim) && now.duration_since(instance.launched) > ORPHAN_GRACE {
+        if !known.contains(claim) && now.duration_since(instance.launched) > ORPHAN_GRACE {
             found.push(format!("S1: `{}` runs for `{claim}`, which does not exist", instance.id));
         }
         if let Some(other) = by_claim.insert(claim, &instance.id).filter(|_| !claim.is_empty()) {

@@ -3,7 +3,7 @@
 use crate::{
     environment::{Environment, LOOK_EVERY, Options, clock_from},
     event_log::{Entry, Source},
-    facts::{self, Facts},
+    facts::{self, Expectations, Facts, Wanted},
     invariants,
     scenario::{Action, Await, ControlCall, Curve, Hold, ObjectRef, Scale, Scenario, Step},
     summary::{Summary, percentiles},
@@ -182,8 +182,8 @@ impl Run<'_> {
         Ok(changed)
     }
 
-    fn facts(&self) -> Facts {
-        self.environment.world.with(|world| Facts::gather(&self.environment.server, world))
+    fn facts(&self, wanted: Wanted) -> Facts {
+        self.environment.world.with(|world| Facts::gather(&self.environment.server, world, wanted))
     }
 
     async fn act(&mut self, step: &Step) -> anyhow::Result<()> {
@@ -216,28 +216,29 @@ impl Run<'_> {
                 Ok(())
             }
             Action::Await(wait) => self.wait(wait).await,
-            Action::Expect(expressions) => self.expect(expressions),
+            Action::Expect(expressions) => self.expect(&expectations(expressions)?),
             Action::Hold(hold) => self.hold(hold).await,
             Action::Remember(name) => {
-                let facts = self.facts();
+                let facts = self.facts(Wanted::default());
                 self.marks.insert(name.clone(), facts);
                 Ok(())
             }
         }
     }
 
-    fn expect(&self, expressions: &[String]) -> anyhow::Result<()> {
-        let facts = self.facts();
-        facts::all_true(expressions, &facts, &self.marks).map_err(|why| anyhow!("{why}; {}", told(&facts)))
+    fn expect(&self, expected: &Expectations) -> anyhow::Result<()> {
+        let facts = self.facts(expected.wanted());
+        expected.all_true(&facts, &self.marks).map_err(|why| anyhow!("{why}; {}", told(&facts)))
     }
 
     async fn wait(&mut self, wait: &Await) -> anyhow::Result<()> {
         let until = self.environment.clock.elapsed() + wait.within.0;
-        let mut why = self.expect(&wait.that);
+        let expected = expectations(&wait.that)?;
+        let mut why = self.expect(&expected);
         while why.is_err() && self.environment.clock.elapsed() < until {
             tokio::time::sleep(LOOK_EVERY).await;
             if self.look()? {
-                why = self.expect(&wait.that);
+                why = self.expect(&expected);
             }
         }
         why.with_context(|| format!("not so within {:?}", wait.within.0))
@@ -245,11 +246,12 @@ impl Run<'_> {
 
     async fn hold(&mut self, hold: &Hold) -> anyhow::Result<()> {
         let until = self.environment.clock.elapsed() + hold.span.0;
-        self.expect(&hold.that)?;
+        let expected = expectations(&hold.that)?;
+        self.expect(&expected)?;
         while self.environment.clock.elapsed() < until {
             tokio::time::sleep(LOOK_EVERY).await;
             if self.look()? {
-                self.expect(&hold.that).with_context(|| format!("it did not stay so for {:?}", hold.span.0))?;
+                self.expect(&expected).with_context(|| format!("it did not stay so for {:?}", hold.span.0))?;
             }
         }
         Ok(())
@@ -302,6 +304,10 @@ impl Run<'_> {
         };
         Outcome { summary, entries: self.environment.log.entries(), events: self.environment.log.json_lines() }
     }
+}
+
+fn expectations(expressions: &[String]) -> anyhow::Result<Expectations> {
+    Expectations::compile(expressions).map_err(|why| anyhow!(why))
 }
 
 /// What a person needs to see when an expectation fails.

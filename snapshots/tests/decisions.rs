@@ -6,7 +6,7 @@ use sawhorse_core::{
     disruption::{DisruptionInput, decide},
     report::{disruption_text, scheduling_text},
     scenario::{Scenario, World},
-    scheduling::{Prepared, SchedulingInput, pods_to_provision, solve},
+    scheduling::{IndexedCatalog, Prepared, SchedulingInput, pods_to_provision, solve},
 };
 use std::{
     collections::BTreeSet,
@@ -65,6 +65,7 @@ fn scheduling_of(World { snapshot, catalog, .. }: &World) -> String {
 }
 
 fn disruption_of(World { snapshot, catalog, .. }: &World) -> String {
+    let catalog = &IndexedCatalog::new(catalog.clone());
     disruption_text(&decide(&DisruptionInput { snapshot, catalog, running: &[] }), snapshot)
 }
 

@@ -12,7 +12,7 @@ use sawhorse_core::{
         CapacityType, Catalog, ClusterSnapshot, InstanceType, NodePoolName, Offering, Operator, Overhead, Price,
         Requirement, Requirements, Resources, Settings, StateNode,
     },
-    scheduling::{Prepared, SchedulingInput, solve},
+    scheduling::{IndexedCatalog, Prepared, SchedulingInput, solve},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -198,6 +198,7 @@ fn busy_node(index: usize, dice: &mut Dice) -> StateNode {
 fn consolidation_pass(bencher: Bencher<'_, '_>) {
     let mut dice = Dice(11);
     let (snapshot, catalog) = world((0..1_000).map(|index| busy_node(index, &mut dice)).collect());
+    let catalog = IndexedCatalog::new(catalog);
     bencher
         .counter(ItemsCount::new(1_000usize))
         .bench_local(|| decide(&DisruptionInput { snapshot: &snapshot, catalog: &catalog, running: &[] }));

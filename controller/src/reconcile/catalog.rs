@@ -4,22 +4,30 @@ use super::Context;
 use sawhorse_core::{
     api::NodePool,
     model::{Catalog, ClusterSnapshot, InstanceType, NodePoolName},
+    scheduling::IndexedCatalog,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 /// After a refresh that failed.
 const REFRESH_RETRY: Duration = Duration::from_secs(10);
 
 /// The catalog for every pool of the snapshot. A pool whose types cannot be read has no entry, so it launches nothing now.
-pub(super) async fn read(ctx: &Context, snapshot: &ClusterSnapshot) -> Catalog {
+pub(super) async fn read(ctx: &Context, snapshot: &ClusterSnapshot) -> IndexedCatalog {
     let mut catalog = Catalog::default();
     for (name, pool) in &snapshot.node_pools {
         if let Some(types) = types_of(ctx, name, pool).await {
             catalog.by_pool.insert(name.clone(), types);
         }
     }
-    catalog
+    let mut last = ctx.memory.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+    if !last.catalog().is_same(&catalog) {
+        *last = IndexedCatalog::new(catalog);
+    }
+    last.clone()
 }
 
 /// The types that one pool may buy; none where they cannot be read.
@@ -33,18 +41,6 @@ pub(super) async fn types_of(ctx: &Context, name: &NodePoolName, pool: &NodePool
             None
         }
     }
-}
-
-/// Whether two catalogs are the same objects: providers hand out the same until they learn something new.
-pub(super) fn same(a: &Catalog, b: &Catalog) -> bool {
-    let same_types = |a: &[Arc<InstanceType>], b: &[Arc<InstanceType>]| {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
-    };
-    a.by_pool.len() == b.by_pool.len()
-        && a.by_pool
-            .iter()
-            .zip(&b.by_pool)
-            .all(|((name, types), (other, others))| name == other && same_types(types, others))
 }
 
 /// Refreshes what the provider remembers, when it says so.

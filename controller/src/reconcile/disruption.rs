@@ -11,10 +11,10 @@ use crate::metrics::{Evaluated, InPoolForReason, seconds};
 use jiff::Timestamp;
 use sawhorse_core::{
     disruption::{
-        CommandId, DisruptionDecision, DisruptionInput, decide,
+        CommandId, ConsolidationMemory, DisruptionDecision, DisruptionInput, decide_remembering,
         orchestration::{CommandRecord, Phase, advance, stale},
     },
-    model::Catalog,
+    scheduling::IndexedCatalog,
 };
 use std::{collections::BTreeSet, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,7 @@ const CATALOG_PERIOD: Duration = Duration::from_mins(5);
 struct Memory {
     running: Vec<CommandRecord>,
     seen: Option<Seen>,
+    consolidation: ConsolidationMemory,
     /// Commands that are being done, of which that has been said.
     begun: BTreeSet<CommandId>,
     /// Whether an action failed in the last pass.
@@ -45,7 +46,7 @@ struct Memory {
 /// What the last decision was made on, and when it may change by time alone.
 struct Seen {
     revision: u64,
-    catalog: Catalog,
+    catalog: IndexedCatalog,
     at: Timestamp,
     next_check: Option<Timestamp>,
 }
@@ -98,7 +99,10 @@ async fn pass(ctx: &Context, memory: &mut Memory) {
     }
     let revision = ctx.mirror.read(|state| state.revision());
     let started = ctx.clock.elapsed();
-    let decision = decide(&DisruptionInput { snapshot: &snapshot, catalog: &catalog, running: &memory.running });
+    let decision = {
+        let input = DisruptionInput { snapshot: &snapshot, catalog: &catalog, running: &memory.running };
+        decide_remembering(&input, &mut memory.consolidation)
+    };
     observe(ctx, &decision, seconds(ctx.clock.elapsed() - started));
     decision.events.iter().for_each(|event| ctx.tell(event));
     memory.seen = Some(Seen { revision, catalog: catalog.clone(), at: snapshot.now, next_check: decision.next_check });
@@ -112,17 +116,17 @@ async fn pass(ctx: &Context, memory: &mut Memory) {
 }
 
 /// Whether the answer may differ from the last one.
-fn is_decision_due(ctx: &Context, memory: &Memory, catalog: &Catalog, now: Timestamp) -> bool {
+fn is_decision_due(ctx: &Context, memory: &Memory, catalog: &IndexedCatalog, now: Timestamp) -> bool {
     let Some(seen) = &memory.seen else { return true };
     if seen.next_check.is_some_and(|at| at <= now) {
         return true;
     }
-    let changed = ctx.mirror.read(|state| state.revision()) != seen.revision || !catalog::same(&seen.catalog, catalog);
+    let changed = ctx.mirror.read(|state| state.revision()) != seen.revision || !seen.catalog.catalog().is_same(catalog.catalog());
     changed && later(seen.at, PACE_DECIDING) <= now
 }
 
 /// Moves every running command on as far as it goes now, and forgets those that have come to an end.
-async fn move_on(ctx: &Context, memory: &mut Memory, catalog: &Catalog) {
+async fn move_on(ctx: &Context, memory: &mut Memory, catalog: &IndexedCatalog) {
     for index in 0..memory.running.len() {
         // Replacements are created under the same lock as the provisioner's NodeClaims, so that limits hold.
         let _alone = ctx.memory.creation.lock().await;

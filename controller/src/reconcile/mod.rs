@@ -43,11 +43,12 @@ use sawhorse_core::{
     api::NodeClassReference,
     lifecycle::{self, About},
     model::{ClusterSnapshot, NodeClaimName, NodeName, NodePoolName},
+    scheduling::IndexedCatalog,
 };
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -86,6 +87,8 @@ pub(crate) struct Memory {
     /// Held while NodeClaims are decided on and created, so that no two decisions share one pool's head-room.
     pub(crate) creation: Arc<tokio::sync::Mutex<()>>,
     pub(crate) numbers: Arc<AtomicU64>,
+    /// What the pools may buy, as last read: indexed anew only when the provider has learnt something.
+    pub(crate) catalog: Arc<Mutex<IndexedCatalog>>,
 }
 
 impl Context {

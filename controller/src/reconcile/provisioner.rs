@@ -10,7 +10,7 @@ use super::{Context, catalog, later};
 use batch::gather;
 use jiff::Timestamp;
 use pass::Reasons;
-use sawhorse_core::model::Catalog;
+use sawhorse_core::scheduling::IndexedCatalog;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 struct Seen {
     arrivals: u64,
     revision: u64,
-    catalog: Catalog,
+    catalog: IndexedCatalog,
     reasons: Reasons,
     at: Timestamp,
 }
@@ -70,7 +70,7 @@ async fn pass_unless_seen(ctx: &Context, seen: Option<Seen>) -> Seen {
     let catalog = catalog::read(ctx, &ctx.snapshot()).await;
     let (arrivals, revision) = ctx.mirror.read(|state| (state.arrivals(), state.revision()));
     let (unchanged, said) = match seen {
-        Some(seen) => (seen.revision == revision && catalog::same(&seen.catalog, &catalog), seen.reasons),
+        Some(seen) => (seen.revision == revision && seen.catalog.catalog().is_same(catalog.catalog()), seen.reasons),
         None => (false, Reasons::new()),
     };
     if unchanged {

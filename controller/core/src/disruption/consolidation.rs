@@ -122,7 +122,7 @@ pub(super) fn evaluate(pass: &mut Pass<'_>, candidates: &[&Candidate], multi: bo
 
 /// The candidates that consolidation may look at, in order; the others are kept with their reasons.
 fn consolidatable(pass: &mut Pass<'_>) -> Vec<Candidate> {
-    let (snapshot, catalog) = (pass.input.snapshot, pass.input.catalog);
+    let (snapshot, catalog) = (pass.input.snapshot, pass.catalog());
     let mut chosen = Vec::new();
     for candidate in pass.survey.candidates.clone() {
         match objection(&candidate, snapshot, catalog) {

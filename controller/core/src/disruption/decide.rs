@@ -14,6 +14,7 @@ use super::{
 use crate::{
     lifecycle::{About, Event},
     model::{Catalog, ClusterSnapshot, NodeClaimName, Price},
+    scheduling::IndexedCatalog,
 };
 use jiff::Timestamp;
 use std::{
@@ -31,7 +32,7 @@ pub struct DisruptionInput<'a> {
     /// The cluster.
     pub snapshot: &'a ClusterSnapshot,
     /// What each pool may buy.
-    pub catalog: &'a Catalog,
+    pub catalog: &'a IndexedCatalog,
     /// The commands that are being seen through.
     pub running: &'a [CommandRecord],
 }
@@ -87,7 +88,7 @@ impl<'a> Pass<'a> {
             others.flat_map(|record| &record.command.candidates).map(|candidate| &candidate.node_claim).collect();
         Self {
             input: *input,
-            survey: survey(input.snapshot, input.catalog, &claimed),
+            survey: survey(input.snapshot, input.catalog.catalog(), &claimed),
             budgets: Budgets::new(input.snapshot, &claimed),
             kept: BTreeMap::new(),
             tried: Vec::new(),
@@ -96,6 +97,10 @@ impl<'a> Pass<'a> {
             totals: OnceCell::new(),
             bound: OnceCell::new(),
         }
+    }
+
+    pub(super) fn catalog(&self) -> &'a Catalog {
+        self.input.catalog.catalog()
     }
 
     pub(super) fn simulator(&self) -> &Simulator<'a> {
@@ -107,12 +112,12 @@ impl<'a> Pass<'a> {
         if !candidates.iter().any(|candidate| is_balanced(candidate, self.input.snapshot)) {
             return None;
         }
-        let totals = self.totals.get_or_init(|| PoolTotals::new(self.input.snapshot, self.input.catalog));
+        let totals = self.totals.get_or_init(|| PoolTotals::new(self.input.snapshot, self.catalog()));
         totals.objection(candidates, savings, self.input.snapshot)
     }
 
     pub(super) fn bound(&self) -> &Bound {
-        self.bound.get_or_init(|| Bound::new(self.input.snapshot, self.input.catalog))
+        self.bound.get_or_init(|| Bound::new(self.input.snapshot, self.catalog()))
     }
 
     /// The first reason stands.

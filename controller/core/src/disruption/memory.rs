@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
     time::Duration,
 };
 
@@ -39,12 +38,12 @@ impl ConsolidationMemory {
     pub(super) fn recall(&self, pass: &Pass<'_>, fingerprint: u64) -> Option<&BTreeMap<String, WhyKept>> {
         let nothing = self.nothing.as_ref().filter(|nothing| nothing.fingerprint == fingerprint)?;
         let awake = pass.input.snapshot.now >= later(nothing.at, SLEEP);
-        (!awake && same_catalog(&nothing.catalog, pass.input.catalog)).then_some(&nothing.kept)
+        (!awake && nothing.catalog.is_same(pass.catalog())).then_some(&nothing.kept)
     }
 
     /// Remembers that nothing was found.
     pub(super) fn remember(&mut self, pass: &Pass<'_>, fingerprint: u64) {
-        let (catalog, at) = (pass.input.catalog.clone(), pass.input.snapshot.now);
+        let (catalog, at) = (pass.catalog().clone(), pass.input.snapshot.now);
         self.nothing = Some(Nothing { fingerprint, catalog, at, kept: pass.kept.clone() });
     }
 
@@ -52,13 +51,6 @@ impl ConsolidationMemory {
     pub(super) fn wakes_at(&self) -> Option<Timestamp> {
         self.nothing.as_ref().map(|nothing| later(nothing.at, SLEEP))
     }
-}
-
-/// Types are immutable and shared, so that the same one is the same object; holding them keeps that true.
-fn same_catalog(a: &Catalog, b: &Catalog) -> bool {
-    let same_types = |a: &[Arc<_>], b: &[Arc<_>]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b));
-    a.by_pool.len() == b.by_pool.len()
-        && a.by_pool.iter().zip(&b.by_pool).all(|(a, b)| a.0 == b.0 && (Arc::ptr_eq(a.1, b.1) || same_types(a.1, b.1)))
 }
 
 /// All that consolidation looks at, but for the catalog and the time.

@@ -3,8 +3,8 @@ use crate::{
     api::conditions::INITIALIZED,
     disruption::{DisruptionCost, MoveTo},
     lifecycle::fixtures::{at, claim, machine, node, snapshot},
-    model::{CapacityType, Catalog, Price, Requirements, Resources},
-    scheduling::{Launch, PlannedNodeClaim},
+    model::{CapacityType, Price, Requirements, Resources},
+    scheduling::{IndexedCatalog, Launch, PlannedNodeClaim},
 };
 use serde_json::{Value, json};
 
@@ -82,7 +82,8 @@ impl World {
     fn step(&mut self, now: i64) -> Option<i64> {
         self.snapshot.now = at(now);
         let running = [self.record.clone()];
-        let input = DisruptionInput { snapshot: &self.snapshot, catalog: &Catalog::default(), running: &running };
+        let catalog = IndexedCatalog::default();
+        let input = DisruptionInput { snapshot: &self.snapshot, catalog: &catalog, running: &running };
         let step = advance(&self.record, &input);
         self.record = step.record;
         self.events.extend(step.events.iter().map(|event| event.reason));

@@ -2,8 +2,8 @@
 
 use super::{Candidate, Move, MoveTo, WhyKept};
 use crate::{
-    model::{Catalog, ClusterSnapshot, PodKey, is_provisionable},
-    scheduling::{PlannedNodeClaim, Prepared, Results, SchedulingInput, pods_to_provision, solve},
+    model::{ClusterSnapshot, PodKey, is_provisionable},
+    scheduling::{IndexedCatalog, PlannedNodeClaim, Prepared, Results, SchedulingInput, pods_to_provision, solve},
 };
 use k8s_openapi::api::core::v1::Pod;
 use std::{
@@ -42,7 +42,7 @@ pub(super) struct Simulation {
 }
 
 impl<'a> Simulator<'a> {
-    pub(super) fn new(snapshot: &'a ClusterSnapshot, catalog: &'a Catalog) -> Self {
+    pub(super) fn new(snapshot: &'a ClusterSnapshot, catalog: &IndexedCatalog) -> Self {
         let waiting = pods_to_provision(snapshot);
         let pending: BTreeSet<PodKey> =
             snapshot.pending.iter().filter(|pod| is_provisionable(pod)).map(|pod| PodKey::of(pod)).collect();

@@ -12,6 +12,7 @@ use crate::{
         CapacityType, Catalog, ClusterSnapshot, InstanceType, Offering, Operator, Overhead, Price, Requirement,
         Requirements, Resources, StateNode,
     },
+    scheduling::IndexedCatalog,
 };
 use k8s_openapi::api::core::v1::Pod;
 use rstest::rstest;
@@ -73,7 +74,7 @@ fn types() -> Vec<Arc<InstanceType>> {
 
 struct World {
     snapshot: ClusterSnapshot,
-    catalog: Catalog,
+    catalog: IndexedCatalog,
     running: Vec<orchestration::CommandRecord>,
 }
 
@@ -92,8 +93,15 @@ impl World {
     fn new(pool: NodePool, machines: Vec<StateNode>) -> Self {
         let mut snapshot = fixtures::snapshot(machines, at(1000));
         snapshot.node_pools.insert("default".into(), Arc::new(pool));
-        let catalog = Catalog { by_pool: BTreeMap::from([("default".into(), Arc::from(types()))]) };
-        Self { snapshot, catalog, running: Vec::new() }
+        let mut world = Self { snapshot, catalog: IndexedCatalog::default(), running: Vec::new() };
+        world.sell(types());
+        world
+    }
+
+    /// From now on the pool can buy `types`.
+    fn sell(&mut self, types: Vec<Arc<InstanceType>>) {
+        let by_pool = BTreeMap::from([("default".into(), Arc::from(types))]);
+        self.catalog = IndexedCatalog::new(Catalog { by_pool });
     }
 
     fn input(&self) -> DisruptionInput<'_> {
@@ -372,7 +380,7 @@ fn spot_world(gate: bool, cheaper_types: usize) -> World {
     let mut types: Vec<_> =
         (0..cheaper_types).map(|index| instance_type(&format!("s{index:02}"), 2, 10, true)).collect();
     types.push(instance_type("t8", 8, 40, true));
-    world.catalog.by_pool.insert("default".into(), Arc::from(types));
+    world.sell(types);
     world
 }
 
@@ -409,7 +417,7 @@ fn several_machines_become_one_larger_machine_where_that_is_cheaper() {
     let machines = vec![on_demand("a", "t8", &[3500]), on_demand("b", "t8", &[3600]), on_demand("c", "t4", &[3500])];
     let mut world = World::new(pool(&json!({})), machines);
     let large = instance_type("l11", 11, 30, false);
-    world.catalog.by_pool.insert("default".into(), Arc::from([vec![large], types()].concat()));
+    world.sell([vec![large], types()].concat());
     assert_eq!(commands(&world.decide()), ["multi-node replace [a b c] -> [l11]"]);
 }
 
@@ -574,6 +582,6 @@ fn cheaper_types_wake_consolidation() {
     assert_eq!(commands(&decide_remembering(&world.input(), &mut memory)), Vec::<String>::new());
     let mut cheaper = types();
     cheaper.insert(0, instance_type("n2", 2, 8, false));
-    world.catalog.by_pool.insert("default".into(), Arc::from(cheaper));
+    world.sell(cheaper);
     assert_eq!(commands(&decide_remembering(&world.input(), &mut memory)), ["single-node replace [a] -> [n2]"]);
 }

@@ -100,7 +100,7 @@ fn still_worth_it(command: &Command, pass: &mut Pass<'_>) -> Result<Command, Rej
     let mut candidates = Vec::with_capacity(command.candidates.len());
     for candidate in &command.candidates {
         let now = current(candidate, pass)?;
-        if let Some(why) = consolidation::objection(&now, pass.input.snapshot, pass.input.catalog) {
+        if let Some(why) = consolidation::objection(&now, pass.input.snapshot, pass.catalog()) {
             return Err(Rejected::Churn { node: now.node.to_string(), why });
         }
         within_budget(&now, pass, command.method, &mut taken)?;

@@ -17,6 +17,20 @@ impl Catalog {
     pub fn of(&self, pool: &NodePoolName) -> &[Arc<InstanceType>] {
         self.by_pool.get(pool).map_or(&[], |types| types)
     }
+
+    /// Whether both are the same objects. Types are immutable and shared, and whoever makes catalogs hands out the same until
+    /// it learns something new.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same_types = |a: &[Arc<InstanceType>], b: &[Arc<InstanceType>]| {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        self.by_pool.len() == other.by_pool.len()
+            && self
+                .by_pool
+                .iter()
+                .zip(&other.by_pool)
+                .all(|((name, types), (other, others))| name == other && same_types(types, others))
+    }
 }
 
 /// Offerings that were refused for want of capacity, and until when that is remembered (spec aws 2.6).

@@ -49,13 +49,25 @@ impl StateNode {
 
     /// Its labels: the Node's once registered, before that the NodeClaim's with what its requirements settle.
     pub fn labels(&self) -> BTreeMap<String, String> {
-        let of_node = |node: &Node| node.metadata.labels.clone().unwrap_or_default();
-        match (&self.node, &self.node_claim) {
-            (Some(node), _) if self.is_registered() => of_node(node),
-            (_, Some(claim)) => claim_labels(claim),
-            (Some(node), None) => of_node(node),
+        match (self.labelled_node(), &self.node_claim) {
+            (Some(node), _) => node.metadata.labels.clone().unwrap_or_default(),
+            (None, Some(claim)) => claim_labels(claim),
             (None, None) => BTreeMap::new(),
         }
+    }
+
+    /// The value of one of its [`labels`](Self::labels).
+    pub fn label(&self, key: &str) -> Option<String> {
+        match (self.labelled_node(), &self.node_claim) {
+            (Some(node), _) => node.metadata.labels.as_ref()?.get(key).cloned(),
+            (None, Some(claim)) => claim_labels(claim).remove(key),
+            (None, None) => None,
+        }
+    }
+
+    /// The Node, if it is what speaks for the machine's labels.
+    fn labelled_node(&self) -> Option<&Node> {
+        self.node.as_deref().filter(|_| self.is_registered())
     }
 
     /// Its annotations: the Node's once registered, before that the NodeClaim's.
@@ -84,7 +96,7 @@ impl StateNode {
 
     /// The pool that it belongs to.
     pub fn node_pool(&self) -> Option<NodePoolName> {
-        self.labels().get(labels::NODE_POOL).map(NodePoolName::from)
+        self.label(labels::NODE_POOL).map(NodePoolName::from)
     }
 
     /// The taints that pods meet on it: the NodeClaim's until registration; without those that go away by themselves until

@@ -25,6 +25,10 @@ impl Bits {
         self.0[index / 64] & (1 << (index % 64)) != 0
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
     /// Keeps what `other` has too.
     pub(super) fn intersect(&mut self, other: &Self) {
         self.0.iter_mut().zip(&other.0).for_each(|(own, theirs)| *own &= theirs);

@@ -8,10 +8,15 @@ use std::collections::BTreeSet;
 pub(super) struct Dimensions(Vec<String>);
 
 impl Dimensions {
-    /// The names of all of `machines`.
-    pub(super) fn of<'a>(machines: impl Iterator<Item = &'a Resources>) -> Self {
-        let mut names: BTreeSet<String> = machines.flat_map(Resources::iter).map(|(name, _)| name.to_owned()).collect();
+    /// `known` and the names of all of `machines`.
+    pub(super) fn of<'a>(known: &BTreeSet<String>, machines: impl Iterator<Item = &'a Resources>) -> Self {
+        let mut names = known.clone();
         names.insert(PODS.to_owned());
+        for (name, _) in machines.flat_map(Resources::iter) {
+            if !names.contains(name) {
+                names.insert(name.to_owned());
+            }
+        }
         Self(names.into_iter().collect())
     }
 
@@ -70,11 +75,12 @@ pub(super) fn take(request: &[i64], free: &mut [i64], times: u32) {
 mod tests {
     use super::{Dimensions, take, times_that_fit};
     use crate::model::Resources;
+    use std::collections::BTreeSet;
 
     #[test]
     fn what_no_machine_has_cannot_be_asked_for() {
         let machine = Resources::from_iter([("cpu", 4000), ("memory", 100)]);
-        let dimensions = Dimensions::of([machine.clone()].iter());
+        let dimensions = Dimensions::of(&BTreeSet::new(), [machine.clone()].iter());
         assert_eq!(dimensions.array(&machine), [4000, 100, 0]);
         assert_eq!(dimensions.requests(&Resources::from_iter([("cpu", 1), ("gpu", 0)])), Some(vec![1, 0, 0]));
         assert_eq!(dimensions.requests(&Resources::from_iter([("gpu", 1)])), None);

@@ -3,7 +3,7 @@
 
 use super::bits::Bits;
 use crate::model::{Requirement, Requirements};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The distinct requirements of each key, with the positions of the sets that have them.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct KeyIndex {
 pub(super) struct KeyGroups {
     /// The sets that say something of the key.
     pub(super) defined: Bits,
-    groups: Vec<(Requirement, Bits)>,
+    groups: Vec<(Arc<Requirement>, Bits)>,
 }
 
 impl KeyIndex {
@@ -34,7 +34,28 @@ impl KeyIndex {
             let key = keys.entry(requirement.key().to_owned());
             let groups = key.or_insert_with(|| KeyGroups { defined: Bits::none(size), groups: Vec::new() });
             groups.defined.unite(&positions);
-            groups.groups.push((requirement.clone(), positions));
+            groups.groups.push((Arc::new(requirement.clone()), positions));
+        }
+        Self { keys, size }
+    }
+
+    /// The index of only the sets at `positions`, which take these positions in order.
+    pub(super) fn of_only(&self, positions: &[usize]) -> Self {
+        let size = positions.len();
+        let mut moved = vec![None; self.size];
+        positions.iter().enumerate().for_each(|(to, from)| moved[*from] = Some(to));
+        let only = |bits: &Bits| {
+            let mut kept = Bits::none(size);
+            bits.iter().filter_map(|from| moved[from]).for_each(|to| kept.insert(to));
+            kept
+        };
+        let mut keys = BTreeMap::new();
+        for (key, own) in &self.keys {
+            let kept = own.groups.iter().map(|(requirement, positions)| (requirement.clone(), only(positions)));
+            let groups: Vec<(Arc<Requirement>, Bits)> = kept.filter(|(_, positions)| !positions.is_empty()).collect();
+            if !groups.is_empty() {
+                keys.insert(key.clone(), KeyGroups { defined: only(&own.defined), groups });
+            }
         }
         Self { keys, size }
     }
@@ -92,5 +113,17 @@ mod tests {
         let other = Requirement::new("zone", Operator::Exists, [""; 0]);
         assert_eq!(index.satisfying(&other, false).iter().count(), 0);
         assert_eq!(index.satisfying(&other, true).iter().count(), 3);
+    }
+
+    #[test]
+    fn a_part_of_an_index_is_the_index_of_the_part() {
+        let arch = |arch: &str| Requirements::from_iter([Requirement::new("arch", Operator::In, [arch])]);
+        let sets = [arch("amd64"), arch("arm64"), Requirements::new(), arch("amd64")];
+        let part = KeyIndex::new(sets.iter()).of_only(&[2, 3]);
+        assert_eq!(part.size(), 2);
+        let asked = |arch: &str| Requirement::new("arch", Operator::In, [arch]);
+        assert_eq!(part.satisfying(&asked("amd64"), false).iter().collect::<Vec<_>>(), [1]);
+        assert_eq!(part.satisfying(&asked("arm64"), true).iter().collect::<Vec<_>>(), [0]);
+        assert_eq!(part.values("arch").collect::<Vec<_>>(), ["amd64"]);
     }
 }

@@ -22,6 +22,7 @@ mod domains;
 mod existing;
 mod explain;
 mod host;
+mod indexed_catalog;
 mod key_index;
 mod lower_bound;
 mod packing;
@@ -35,6 +36,7 @@ mod topology;
 
 pub use lower_bound::lower_bound;
 pub use pods::{pods_of_leaving_nodes, pods_to_provision};
+pub use indexed_catalog::IndexedCatalog;
 pub use prepared::Prepared;
 pub use results::{Launch, Placement, PlannedNodeClaim, Results, Unschedulable};
 

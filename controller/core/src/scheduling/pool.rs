@@ -4,6 +4,7 @@ use super::{
     bits::Bits,
     daemons::{Daemon, DaemonGroup},
     dimensions::Dimensions,
+    indexed_catalog::{IndexedType, TypeIndex},
     key_index::KeyIndex,
 };
 use crate::{
@@ -164,7 +165,7 @@ impl Pool {
 pub(super) struct PoolParts<'a> {
     pub(super) name: &'a NodePoolName,
     pub(super) object: &'a Arc<NodePool>,
-    pub(super) types: &'a [Arc<InstanceType>],
+    pub(super) types: Option<&'a TypeIndex>,
     pub(super) dimensions: &'a Dimensions,
     pub(super) daemons: &'a [Daemon],
     /// What the pool's machines have already, with `nodes`.
@@ -172,24 +173,55 @@ pub(super) struct PoolParts<'a> {
     pub(super) well_known: &'a WellKnownLabels,
 }
 
+/// Of the catalog's distinct offering requirements those that some pool may use, numbered as they are met.
+pub(super) struct Signatures<'a> {
+    all: &'a [Requirements],
+    numbers: Vec<Option<usize>>,
+    used: Vec<usize>,
+}
+
+impl<'a> Signatures<'a> {
+    pub(super) fn new(all: &'a [Requirements]) -> Self {
+        Self { all, numbers: vec![None; all.len()], used: Vec::new() }
+    }
+
+    /// Those that were numbered, in order.
+    pub(super) fn used(&self) -> Vec<&'a Requirements> {
+        self.used.iter().map(|index| &self.all[*index]).collect()
+    }
+
+    fn number(&mut self, index: usize) -> usize {
+        let next = self.used.len();
+        let number = *self.numbers[index].get_or_insert(next);
+        if number == next {
+            self.used.push(index);
+        }
+        number
+    }
+}
+
 impl PoolParts<'_> {
-    /// The pool; `intern` gives each distinct offering requirement its number.
+    /// The pool.
     ///
     /// # Errors
     /// Why nothing can be launched from it.
-    pub(super) fn build(&self, intern: &mut dyn FnMut(&Requirements) -> usize) -> Result<Pool, WhyNot> {
+    pub(super) fn build(&self, signatures: &mut Signatures<'_>) -> Result<Pool, WhyNot> {
         let labels = self.labels();
         let template = self.template(&labels);
+        let index = self.types.ok_or(WhyNot::NoTypes)?;
         if template.contradiction().is_some() {
             return Err(WhyNot::NoTypes);
         }
-        let mut types: Vec<PoolType> =
-            self.types.iter().filter_map(|kind| self.pool_type(kind, &template, intern)).collect();
-        types.sort_by(|a, b| a.kind.name.cmp(&b.kind.name));
+        let mut admitted = Bits::all(index.types.len());
+        template.iter().for_each(|asked| admitted.intersect(&index.stated.satisfying(asked, true)));
+        let allowed: Vec<bool> = signatures.all.iter().map(|own| template.intersects(own)).collect();
+        let built = admitted.iter().filter_map(|position| {
+            Some((position, self.pool_type(&index.types[position], &allowed, signatures)?))
+        });
+        let (positions, types): (Vec<usize>, Vec<PoolType>) = built.unzip();
         if types.is_empty() {
             return Err(WhyNot::NoTypes);
         }
-        let stated: Vec<Requirements> = types.iter().map(|kind| type_requirements(&kind.kind)).collect();
         let (left, nodes_left) = self.left();
         let mut pool = Pool {
             name: self.name.clone(),
@@ -197,7 +229,7 @@ impl PoolParts<'_> {
             object: self.object.clone(),
             template,
             labels,
-            index: KeyIndex::new(stated.iter()),
+            index: index.stated.of_only(&positions),
             types,
             daemon_groups: Vec::new(),
             limited: !self.object.spec.limits.is_empty(),
@@ -226,24 +258,20 @@ impl PoolParts<'_> {
         template
     }
 
-    fn pool_type(
-        &self,
-        kind: &Arc<InstanceType>,
-        template: &Requirements,
-        intern: &mut dyn FnMut(&Requirements) -> usize,
-    ) -> Option<PoolType> {
-        if !template.intersects(&type_requirements(kind)) {
-            return None;
-        }
-        let offerings: Vec<PoolOffering> = (kind.offerings.iter().enumerate())
-            .filter(|(_, offering)| offering.available)
-            .map(|(position, offering)| (position, offering_requirements(offering)))
-            .filter(|(_, requirements)| template.intersects(requirements))
-            .map(|(position, requirements)| PoolOffering { signature: intern(&requirements), position })
+    /// A type that the pool admits, if one of its offerings can be bought.
+    fn pool_type(&self, own: &IndexedType, allowed: &[bool], signatures: &mut Signatures<'_>) -> Option<PoolType> {
+        let available = own.kind.offerings.iter().enumerate().filter(|(_, offering)| offering.available);
+        let offerings: Vec<PoolOffering> = available
+            .filter(|(position, _)| allowed[own.signatures[*position]])
+            .map(|(position, _)| PoolOffering { signature: signatures.number(own.signatures[position]), position })
             .collect();
-        let room = self.dimensions.array(&kind.allocatable());
-        let capacity = self.dimensions.array(&kind.capacity);
-        (!offerings.is_empty()).then(|| PoolType { kind: kind.clone(), capacity, room, daemon_group: 0, offerings })
+        (!offerings.is_empty()).then(|| PoolType {
+            capacity: self.dimensions.array(&own.kind.capacity),
+            room: self.dimensions.array(&own.allocatable),
+            kind: own.kind.clone(),
+            daemon_group: 0,
+            offerings,
+        })
     }
 
     /// Limits less what is used. Everything that still runs counts, also what is going away: limits are never overshot, which

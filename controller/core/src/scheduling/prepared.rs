@@ -4,29 +4,27 @@ use super::{
     daemons::Daemon,
     dimensions::Dimensions,
     existing::ExistingNode,
+    indexed_catalog::IndexedCatalog,
     key_index::KeyIndex,
-    pool::{Pool, PoolParts, unready},
+    pool::{Pool, PoolParts, Signatures, unready},
     topology::required_anti,
 };
 use crate::{
     api::labels,
     model::{
-        Catalog, ClusterSnapshot, NODES, NodePoolName, PREFER_NO_SCHEDULE, Requirements, Resources, StateNode,
-        WellKnownLabels, WhyNot, is_active,
+        Catalog, ClusterSnapshot, NODES, NodePoolName, PREFER_NO_SCHEDULE, Resources, StateNode, WellKnownLabels,
+        WhyNot, is_active,
     },
 };
 use k8s_openapi::api::core::v1::{Pod, Taint};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// What many solves of one snapshot share: pools, types, offerings, daemons and nodes as arrays and bit sets. Make it once per
 /// snapshot.
 #[derive(Debug)]
 pub struct Prepared<'a> {
     snapshot: &'a ClusterSnapshot,
-    catalog: &'a Catalog,
+    catalog: IndexedCatalog,
     pub(super) dimensions: Dimensions,
     /// By weight, heaviest first, then by name.
     pub(super) pools: Vec<Pool>,
@@ -44,23 +42,24 @@ pub struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    /// Makes `snapshot` and `catalog` ready.
-    pub fn new(snapshot: &'a ClusterSnapshot, catalog: &'a Catalog) -> Self {
+    /// Makes `snapshot` ready, and `catalog` where that has not been done.
+    pub fn new(snapshot: &'a ClusterSnapshot, catalog: impl Into<IndexedCatalog>) -> Self {
+        let catalog: IndexedCatalog = catalog.into();
         let daemons: Vec<Daemon> = snapshot.daemon_sets.iter().filter_map(|set| Daemon::of(set)).collect();
-        let dimensions = dimensions(snapshot, catalog);
-        let well_known = well_known(snapshot, catalog);
+        let dimensions = dimensions(snapshot, &catalog);
+        let well_known = well_known(snapshot, &catalog);
         let nodes = existing_nodes(snapshot, &dimensions, &daemons);
-        let mut interned: BTreeMap<Requirements, usize> = BTreeMap::new();
+        let mut signatures = Signatures::new(catalog.signatures());
         let (mut pools, mut closed) = (Vec::new(), Vec::new());
         for (name, object) in &snapshot.node_pools {
             if object.spec.is_static() {
                 continue;
             }
-            let used = used_by(snapshot, catalog, name);
+            let used = used_by(snapshot, catalog.catalog(), name);
             let types = catalog.of(name);
             let (dimensions, daemons, used, well_known) = (&dimensions, daemons.as_slice(), &used, &well_known);
             let parts = PoolParts { name, object, types, dimensions, daemons, used, well_known };
-            let built = unready(object).map_or_else(|| parts.build(&mut |set| intern(&mut interned, set)), Err);
+            let built = unready(object).map_or_else(|| parts.build(&mut signatures), Err);
             match built {
                 Ok(pool) => pools.push(pool),
                 Err(why) => closed.push((name.clone(), why)),
@@ -71,7 +70,7 @@ impl<'a> Prepared<'a> {
         let prefers_no_schedule =
             pools.iter().any(|pool| prefers(pool.taints())) || nodes.iter().any(|node| prefers(&node.taints));
         let keepers = keepers(snapshot, &nodes);
-        let signatures = KeyIndex::new(in_order(interned).iter());
+        let signatures = KeyIndex::new(signatures.used().iter().copied());
         Self {
             snapshot,
             catalog,
@@ -98,37 +97,20 @@ impl<'a> Prepared<'a> {
     }
 
     /// The catalog.
-    pub fn catalog(&self) -> &'a Catalog {
-        self.catalog
+    pub fn catalog(&self) -> &Catalog {
+        self.catalog.catalog()
     }
 }
 
-/// The number of a requirement set; a new one gets the next.
-fn intern(interned: &mut BTreeMap<Requirements, usize>, set: &Requirements) -> usize {
-    let next = interned.len();
-    *interned.entry(set.clone()).or_insert(next)
-}
-
-fn in_order(interned: BTreeMap<Requirements, usize>) -> Vec<Requirements> {
-    let mut sets: Vec<(usize, Requirements)> = interned.into_iter().map(|(set, number)| (number, set)).collect();
-    sets.sort_by_key(|(number, _)| *number);
-    sets.into_iter().map(|(_, set)| set).collect()
-}
-
-fn dimensions(snapshot: &ClusterSnapshot, catalog: &Catalog) -> Dimensions {
-    let types = catalog.by_pool.values().flat_map(|types| types.iter());
+fn dimensions(snapshot: &ClusterSnapshot, catalog: &IndexedCatalog) -> Dimensions {
     let nodes: Vec<Resources> = snapshot.nodes.iter().map(StateNode::allocatable).collect();
-    Dimensions::of(types.map(|kind| &kind.capacity).chain(&nodes))
+    Dimensions::of(catalog.resources(), nodes.iter())
 }
 
 /// Keys that the controller, the cloud or the catalog defines.
-fn well_known(snapshot: &ClusterSnapshot, catalog: &Catalog) -> WellKnownLabels {
-    let types = || catalog.by_pool.values().flat_map(|types| types.iter());
-    let by_type = types().flat_map(|kind| kind.requirements.keys());
-    let by_offering = types().flat_map(|kind| &kind.offerings).flat_map(|offering| offering.requirements.keys());
-    let mut keys = BTreeSet::new();
-    keys.extend(by_type.chain(by_offering));
-    WellKnownLabels::default().with(snapshot.settings.well_known_labels.iter().cloned()).with(keys)
+fn well_known(snapshot: &ClusterSnapshot, catalog: &IndexedCatalog) -> WellKnownLabels {
+    let of_cloud = snapshot.settings.well_known_labels.iter().cloned();
+    WellKnownLabels::default().with(of_cloud).with(catalog.keys().iter().cloned())
 }
 
 fn existing_nodes(snapshot: &ClusterSnapshot, dimensions: &Dimensions, daemons: &[Daemon]) -> Vec<ExistingNode> {

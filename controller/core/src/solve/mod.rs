@@ -15,7 +15,7 @@ mod world;
 
 use crate::{
     disruption::{DisruptionInput, decide},
-    scheduling::{Prepared, SchedulingInput, lower_bound, pods_of_leaving_nodes, solve_while},
+    scheduling::{IndexedCatalog, Prepared, SchedulingInput, lower_bound, pods_of_leaving_nodes, solve_while},
 };
 use k8s_openapi::api::core::v1::Pod;
 use std::{collections::BTreeSet, sync::Arc};
@@ -69,7 +69,8 @@ pub fn solve_json(input: &str, disrupt: bool, mut millis: impl FnMut() -> u64) -
     let world = world::World::of(input);
     let started = millis();
     let deadline = started.saturating_add((timeout * 1000.0) as u64);
-    let prepared = Prepared::new(&world.snapshot, &world.catalog);
+    let catalog = IndexedCatalog::new(world.catalog.clone());
+    let prepared = Prepared::new(&world.snapshot, &catalog);
     let pods = to_place(&world);
     let without = BTreeSet::new();
     let scheduling = SchedulingInput { prepared: &prepared, pods: &pods, without: &without, reserved_fallback };
@@ -79,7 +80,7 @@ pub fn solve_json(input: &str, disrupt: bool, mut millis: impl FnMut() -> u64) -
     let mut answer = answer::Answer::of(&results, bound, solve_millis);
     if disrupt {
         let from = millis();
-        let decision = decide(&DisruptionInput { snapshot: &world.snapshot, catalog: &world.catalog, running: &[] });
+        let decision = decide(&DisruptionInput { snapshot: &world.snapshot, catalog: &catalog, running: &[] });
         answer.add_commands(&decision, millis().saturating_sub(from));
     }
     Ok(serde_json::to_string(&answer).expect("the answer has only text keys and finite numbers"))

@@ -3,7 +3,7 @@
 use super::super::{Context, pool_of};
 use crate::cloud::{CloudError, LaunchRequest, Launched};
 use sawhorse_core::{
-    api::{NodeClaim, NodePool},
+    api::{NodeClaim, NodePool, labels},
     lifecycle::{LaunchOutcome, LaunchedMachine},
     model::{InstanceType, Price, ProviderId, Requirements, Resources},
 };
@@ -120,13 +120,17 @@ fn stand_in(claim: &NodeClaim) -> NodePool {
 /// The types that the claim allows and that hold what it asks for, cheapest first; those out of stock come last.
 fn allowed(types: &[Arc<InstanceType>], requirements: &Requirements, claim: &NodeClaim) -> Vec<Arc<InstanceType>> {
     let requests = Resources::of_capacity(&claim.spec.resources.requests);
-    let fits = |it: &&Arc<InstanceType>| requirements.intersects(&it.requirements) && requests.fits(&it.allocatable());
-    let price = |it: &Arc<InstanceType>| -> (bool, Option<Price>) {
+    let names = requirements.get(labels::INSTANCE_TYPE);
+    let is_named = |it: &InstanceType| names.is_none_or(|names| names.has(&it.name));
+    let fits = |it: &&Arc<InstanceType>| {
+        is_named(it) && requirements.intersects(&it.requirements) && requests.fits(&it.allocatable())
+    };
+    let order = |it: &Arc<InstanceType>| -> (bool, Option<Price>, String) {
         let cheapest = it.cheapest(requirements).map(|offering| offering.price);
-        (cheapest.is_none(), cheapest)
+        (cheapest.is_none(), cheapest, it.name.clone())
     };
     let mut allowed: Vec<Arc<InstanceType>> = types.iter().filter(fits).cloned().collect();
-    allowed.sort_by(|a, b| price(a).cmp(&price(b)).then_with(|| a.name.cmp(&b.name)));
+    allowed.sort_by_cached_key(order);
     allowed
 }
 

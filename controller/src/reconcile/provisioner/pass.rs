@@ -7,8 +7,8 @@ use crate::{
 };
 use jiff::SignedDuration;
 use sawhorse_core::{
-    model::{Catalog, ClusterSnapshot, NodeClaimName, PodKey, WhyNot},
-    scheduling::{Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision, solve_while},
+    model::{ClusterSnapshot, NodeClaimName, PodKey, WhyNot},
+    scheduling::{IndexedCatalog, Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision, solve_while},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ const MAX_NAMED: usize = 5;
 pub(super) type Reasons = BTreeMap<PodKey, String>;
 
 /// Decides on the cluster as it is now and creates what was decided.
-pub(super) async fn decide_and_create(ctx: &Context, catalog: &Catalog, said: &Reasons) -> Reasons {
+pub(super) async fn decide_and_create(ctx: &Context, catalog: &IndexedCatalog, said: &Reasons) -> Reasons {
     let alone = ctx.memory.creation.lock().await;
     let snapshot = ctx.snapshot();
     let started = ctx.clock.elapsed();
@@ -46,7 +46,7 @@ pub(super) async fn decide_and_create(ctx: &Context, catalog: &Catalog, said: &R
     reasons
 }
 
-fn solve(ctx: &Context, snapshot: &ClusterSnapshot, catalog: &Catalog) -> Results {
+fn solve(ctx: &Context, snapshot: &ClusterSnapshot, catalog: &IndexedCatalog) -> Results {
     let prepared = Prepared::new(snapshot, catalog);
     let pods = pods_to_provision(snapshot);
     let input =
