@@ -89,6 +89,7 @@ impl fmt::Debug for Metrics {
 
 impl Metrics {
     /// Registers every metric.
+    #[expect(clippy::too_many_lines, reason = "one entry for each metric")]
     pub(crate) fn new() -> Self {
         let mut registry = Registry::default();
         let requests =

@@ -23,6 +23,19 @@ pub enum Source {
     Machine,
 }
 
+impl Source {
+    /// Its name in event logs and timelines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Cluster => "cluster",
+            Self::Controller => "controller",
+            Self::Cloud => "cloud",
+            Self::Machine => "machine",
+        }
+    }
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
@@ -40,13 +53,7 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, millis) = (self.at_ms / 1000, self.at_ms % 1000);
         let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        let source = match self.source {
-            Source::Step => "step",
-            Source::Cluster => "cluster",
-            Source::Controller => "controller",
-            Source::Cloud => "cloud",
-            Source::Machine => "machine",
-        };
+        let source = self.source.as_str();
         write!(f, "+{hours:02}:{minutes:02}:{seconds:02}.{millis:03} {source:<10} {} {}", self.subject, self.what)
     }
 }

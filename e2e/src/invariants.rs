@@ -6,7 +6,10 @@ use sawhorse_core::model::Resources;
 use sawhorse_fake_cloud::world::{InstanceState, World};
 use sawhorse_kwok::apiserver::{ApiServer, GroupResource, Object};
 use serde_json::Value;
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// How long a machine may run without a NodeClaim: the collector looks every two minutes, and ending takes a while.
 const ORPHAN_GRACE: SignedDuration = SignedDuration::from_mins(5);

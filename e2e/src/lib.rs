@@ -7,6 +7,8 @@
 //! - [`event_log`] — everything that happened, in order, one line each
 //! - [`observer`] — watches of the cluster, written into the log
 //! - [`invariants`] — what must hold at every moment of every run (pure)
+//! - [`timeline`] — a run as a person reads it, and as snapshots hold it (pure)
+//! - [`report`] — a run as one HTML file (pure)
 //! - [`summary`] — figures of a run and the closing table
 
 pub mod environment;
@@ -14,6 +16,8 @@ pub mod event_log;
 pub mod facts;
 pub mod invariants;
 pub mod observer;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod summary;
+pub mod timeline;

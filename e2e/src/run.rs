@@ -5,6 +5,7 @@ use crate::{
     event_log::{Entry, Source},
     facts::{self, Expectations, Facts, Wanted},
     invariants,
+    report::Sample,
     scenario::{Action, Await, ControlCall, Curve, Hold, ObjectRef, Scale, Scenario, Step},
     summary::{Summary, percentiles},
 };
@@ -38,6 +39,8 @@ pub struct Outcome {
     pub entries: Vec<Entry>,
     /// The same as JSON lines.
     pub events: String,
+    /// What there was, each time that it had changed.
+    pub samples: Vec<Sample>,
 }
 
 /// Told of how far a run is.
@@ -81,8 +84,15 @@ pub fn in_virtual_time(
             autoscaler: true,
         };
         let environment = Environment::start(scenario, &options)?;
-        let mut run =
-            Run { environment, scenario, marks: BTreeMap::new(), seen: (0, 0), audited: 0, checked: Duration::ZERO };
+        let mut run = Run {
+            environment,
+            scenario,
+            marks: BTreeMap::new(),
+            seen: (0, 0),
+            audited: 0,
+            checked: Duration::ZERO,
+            samples: Vec::new(),
+        };
         let limit = scenario.limit;
         let failure = match tokio::time::timeout(limit, run.all_steps(progress)).await {
             Ok(Ok(())) => None,
@@ -105,6 +115,7 @@ struct Run<'a> {
     audited: u64,
     /// When the invariants were checked last.
     checked: Duration,
+    samples: Vec<Sample>,
 }
 
 impl Run<'_> {
@@ -175,11 +186,28 @@ impl Run<'_> {
             if !violations.is_empty() {
                 bail!("an invariant is violated: {}", violations.join("; "));
             }
+            self.sample();
         }
         if let Some(what) = self.environment.broken_part() {
             bail!("{what}");
         }
         Ok(changed)
+    }
+
+    /// Notes what there is now, if that has changed.
+    fn sample(&mut self) {
+        let facts = self.facts(Wanted::default());
+        let sample = Sample {
+            elapsed: self.environment.clock.elapsed(),
+            pending: facts.count.pending,
+            running: facts.count.running,
+            nodes: facts.count.nodes,
+            instances: facts.count.instances,
+            micro_dollars_per_hour: facts.cost.micro_dollars_per_hour,
+        };
+        if self.samples.last().is_none_or(|last| Sample { elapsed: sample.elapsed, ..*last } != sample) {
+            self.samples.push(sample);
+        }
     }
 
     fn facts(&self, wanted: Wanted) -> Facts {
@@ -302,7 +330,11 @@ impl Run<'_> {
             time_to_bind: percentiles(&tally.time_to_bind),
             calls_by_operation: calls,
         };
-        Outcome { summary, entries: self.environment.log.entries(), events: self.environment.log.json_lines() }
+        // The plots end where the run does.
+        let last = self.samples.last().copied().unwrap_or_default();
+        self.samples.push(Sample { elapsed: summary.virtual_time, ..last });
+        let samples = std::mem::take(&mut self.samples);
+        Outcome { summary, entries: self.environment.log.entries(), events: self.environment.log.json_lines(), samples }
     }
 }
 

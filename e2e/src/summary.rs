@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use std::{fmt::Write, time::Duration};
 
 /// What a run came to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// The scenario's name.
     pub scenario: String,

@@ -491,7 +491,7 @@ async fn unknown_fields_are_named() {
     assert_eq!((code, reason.as_str()), (400, "BadRequest"));
     assert_eq!(
         message,
-        "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: unknown field \"spec.containers[0].imagePolicy\", unknown field \"spec.foo\""
+        "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: unknown field \"spec.foo\", unknown field \"spec.containers[0].imagePolicy\""
     );
     let lenient = pods.create(&PostParams::default(), &typo).await.unwrap();
     assert_eq!(lenient.data["spec"].get("foo"), None);

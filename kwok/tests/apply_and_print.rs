@@ -1,5 +1,11 @@
 //! Server-side apply, tables and OpenAPI documents through the API.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy takes only the test functions themselves for tests, not their helpers"
+)]
+
 use k8s_openapi::{
     api::apps::v1::Deployment, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -18,7 +24,7 @@ fn server() -> ApiServer {
     ApiServer::new(Config::new(clock, Seed(1)))
 }
 
-fn deployment(spec: Value, containers: Value) -> Value {
+fn deployment(spec: &Value, containers: &Value) -> Value {
     let mut value = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {
         "selector": {"matchLabels": {"app": "web"}},
         "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": containers}},
@@ -43,20 +49,20 @@ async fn appliers_own_what_they_apply() {
     let deployments = Api::<Deployment>::default_namespaced(server().client());
     let web = json!([{"name": "web", "image": "web:1", "env": [{"name": "A", "value": "1"}]}]);
     let one = PatchParams::apply("one");
-    let first = deployment(json!({"replicas": 2}), web);
+    let first = deployment(&json!({"replicas": 2}), &web);
     let created = deployments.patch("web", &one, &Patch::Apply(&first)).await.unwrap();
     let owners = value(&created.metadata.managed_fields.unwrap());
     assert_eq!((&owners[0]["manager"], &owners[0]["operation"]), (&json!("one"), &json!("Apply")));
     let container = "/0/fieldsV1/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"web\"}/f:image";
     assert_eq!(owners.pointer(container), Some(&json!({})));
 
-    let sidecar = deployment(json!({}), json!([{"name": "log", "image": "log:1"}]));
+    let sidecar = deployment(&json!({}), &json!([{"name": "log", "image": "log:1"}]));
     let both = deployments.patch("web", &PatchParams::apply("two"), &Patch::Apply(&sidecar)).await.unwrap();
     let names: Vec<String> =
         both.spec.unwrap().template.spec.unwrap().containers.into_iter().map(|container| container.name).collect();
     assert_eq!(names, ["web", "log"], "containers are merged by name");
 
-    let without = deployment(json!({}), json!([{"name": "web", "image": "web:2"}]));
+    let without = deployment(&json!({}), &json!([{"name": "web", "image": "web:2"}]));
     let after = value(&deployments.patch("web", &one, &Patch::Apply(&without)).await.unwrap());
     assert_eq!(after["spec"]["replicas"], 1, "what is no longer applied falls back to its default");
     let containers = &after["spec"]["template"]["spec"]["containers"];
@@ -69,9 +75,9 @@ async fn conflicts_name_the_owner_and_can_be_forced() {
     let deployments = Api::<Deployment>::default_namespaced(server().client());
     let web = json!([{"name": "web", "image": "web:1"}]);
     let params = PostParams { field_manager: Some("kubectl".into()), ..PostParams::default() };
-    let plain = serde_json::from_value(deployment(json!({"replicas": 1}), web.clone())).unwrap();
+    let plain = serde_json::from_value(deployment(&json!({"replicas": 1}), &web)).unwrap();
     deployments.create(&params, &plain).await.unwrap();
-    let applied = deployment(json!({"replicas": 3}), web);
+    let applied = deployment(&json!({"replicas": 3}), &web);
     let refused = deployments.patch("web", &PatchParams::apply("other"), &Patch::Apply(&applied)).await;
     let refused = status(refused.unwrap_err());
     assert_eq!((refused.code, refused.reason.as_str()), (409, "Conflict"));

@@ -1,5 +1,11 @@
 //! Custom resources through the API: defaults, pruning, schemas and rules, with the project's own definitions.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy takes only the test functions themselves for tests, not their helpers"
+)]
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client, Error,
@@ -227,14 +233,14 @@ async fn defaults_are_filled_in_and_unknown_fields_pruned() {
     assert_eq!(class.data["spec"]["metadataOptions"]["httpTokens"], "required");
 }
 
-fn definition(schema: Value) -> Value {
+fn definition(schema: &Value) -> Value {
     json!({"metadata": {"name": "things.example.com"}, "spec": {
         "group": "example.com", "scope": "Cluster", "names": {"plural": "things", "kind": "Thing"},
         "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
     }})
 }
 
-fn thing(spec: Value) -> DynamicObject {
+fn thing(spec: &Value) -> DynamicObject {
     changed(
         json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a"}, "spec": null}),
         &json!({"spec": spec}),
@@ -252,7 +258,7 @@ fn thing(spec: Value) -> DynamicObject {
 async fn bad_schemas_are_refused(#[case] schema: Value, #[case] expected: &str) {
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let server = ApiServer::new(Config::new(clock, Seed(1)));
-    let refused = status(define(&server.client(), definition(schema)).await.unwrap_err());
+    let refused = status(define(&server.client(), definition(&schema)).await.unwrap_err());
     assert_eq!(refused.code, 422);
     assert!(refused.message.contains(expected), "{}", refused.message);
 }
@@ -273,15 +279,15 @@ async fn kubernetes_functions_work_in_rules(#[case] rule: &str, #[case] kept: &s
         "type": "string", "x-kubernetes-validations": [{"rule": rule, "messageExpression": "'not ' + self"}]}}}}});
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let server = ApiServer::new(Config::new(clock, Seed(1)));
-    define(&server.client(), definition(schema)).await.unwrap();
+    define(&server.client(), definition(&schema)).await.unwrap();
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Thing"));
     let things = Api::<DynamicObject>::all_with(server.client(), &resource);
-    let refused = status(things.create(&PostParams::default(), &thing(json!({"text": broken}))).await.unwrap_err());
+    let refused = status(things.create(&PostParams::default(), &thing(&json!({"text": broken}))).await.unwrap_err());
     assert_eq!(
         refused.message,
         format!("Thing.example.com \"a\" is invalid: spec.text: Invalid value: \"string\": not {broken}")
     );
-    things.create(&PostParams::default(), &thing(json!({"text": kept}))).await.unwrap();
+    things.create(&PostParams::default(), &thing(&json!({"text": kept}))).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,12 +298,12 @@ async fn old_values_are_not_judged_again() {
     };
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let server = ApiServer::new(Config::new(clock, Seed(1)));
-    define(&server.client(), definition(schema("a"))).await.unwrap();
+    define(&server.client(), definition(&schema("a"))).await.unwrap();
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Thing"));
     let things = Api::<DynamicObject>::all_with(server.client(), &resource);
-    things.create(&PostParams::default(), &thing(json!({"kept": "a"}))).await.unwrap();
+    things.create(&PostParams::default(), &thing(&json!({"kept": "a"}))).await.unwrap();
     let definitions = Api::<CustomResourceDefinition>::all(server.client());
-    let stricter = Patch::Merge(definition(schema("b")));
+    let stricter = Patch::Merge(definition(&schema("b")));
     definitions.patch("things.example.com", &PatchParams::default(), &stricter).await.unwrap();
     let params = PatchParams::default();
     things.patch("a", &params, &Patch::Merge(json!({"spec": {"other": "x"}}))).await.unwrap();

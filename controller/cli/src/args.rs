@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use sawhorse_controller::args::ControllerArgs;
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf};
 
 /// A workbench for node autoscalers: a reference controller, a fake cloud and fake nodes.
 #[derive(Debug, Parser)]
@@ -41,9 +41,15 @@ pub(crate) struct RunArgs {
     /// Write everything that happened to FILE, one JSON object a line (with one scenario only)
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
-    /// Print everything that happened, one line each
+    /// Write a report with plots to FILE, as one HTML page (with one scenario only)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Print what was asked, decided, bought and lost, one line each
     #[arg(long)]
     pub(crate) timeline: bool,
+    /// How many scenarios run side by side; as many as there are processors if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
 }
 
 /// Options of `up`.

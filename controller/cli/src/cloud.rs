@@ -26,7 +26,7 @@ pub(crate) fn cloud(args: &CloudArgs) -> anyhow::Result<ExitCode> {
         eprintln!("cloud    http://{at}   (region {}, cluster {})", config.region, config.cluster);
         eprintln!("control  http://{at}/control/v1/");
         eprintln!("try      aws ec2 describe-instances --endpoint-url http://{at} --region {}", config.region);
-        tokio::signal::ctrl_c().await?;
+        serve::interrupted()?.await;
         stop.cancel();
         tasks.shutdown().await;
         Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! `sawhorse controller`: the production controller.
 
-use crate::args::ControlArgs;
+use crate::{args::ControlArgs, serve};
 use anyhow::Context;
 use kube::{Client, Config, config::Kubeconfig};
 use sawhorse_ambient::{Clock, Seed};
@@ -12,7 +12,6 @@ use sawhorse_controller::{
     runtime,
 };
 use std::{path::Path, process::ExitCode, sync::Arc};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -67,14 +66,9 @@ async fn run(args: ControlArgs) -> anyhow::Result<ExitCode> {
     let identity = format!("sawhorse-{}", seed.stream(&["identity"]).hex(12));
     let config = controller.into_config(client, Arc::new(provider), clock, seed, identity);
     let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stopper = stop.clone();
+    let (interrupted, stopper) = (serve::interrupted()?, stop.clone());
     tokio::spawn(async move {
-        tokio::select! {
-            biased;
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
+        interrupted.await;
         stopper.cancel();
     });
     runtime::run(config, stop).await?;

@@ -2,29 +2,46 @@
 
 use crate::{args::RunArgs, progress};
 use anyhow::{Context, bail};
+use indicatif::MultiProgress;
 use sawhorse_e2e::{
+    report,
     run::{Outcome, in_virtual_time},
     scenario::{Scenario, load},
     summary::table,
+    timeline::timeline,
 };
-use std::{io::Write, path::Path, process::ExitCode, time::Instant};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    num::NonZeroUsize,
+    path::Path,
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
-/// Runs the files one after the other; a bad file stops before anything has run.
+/// Runs the files, a few side by side, and prints in their order; a bad file stops before anything has run.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    if args.events.is_some() && args.files.len() != 1 {
-        bail!("`--events` goes with one scenario, not with {}: run them one by one", args.files.len());
+    for (option, file) in [("--events", &args.events), ("--report", &args.report)] {
+        if file.is_some() && args.files.len() != 1 {
+            bail!("`{option}` goes with one scenario, not with {}: run them one by one", args.files.len());
+        }
     }
     let scenarios = args.files.iter().map(|file| read(file)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut summaries = Vec::new();
-    for scenario in &scenarios {
-        let outcome = one(scenario, args)?;
+    for (scenario, outcome) in scenarios.iter().zip(run_all(&scenarios, args)) {
+        let outcome = outcome?;
         if let Some(file) = &args.events {
-            std::fs::write(file, &outcome.events).with_context(|| format!("`{}` cannot be written", file.display()))?;
+            write(file, &outcome.events)?;
+        }
+        if let Some(file) = &args.report {
+            write(file, &report::html(&outcome, args.seed.unwrap_or(scenario.seed)))?;
         }
         if args.timeline {
-            for entry in &outcome.entries {
-                print(&format!("{entry}\n"));
-            }
+            print(&timeline(&outcome.entries));
         }
         summaries.push(outcome.summary);
     }
@@ -38,15 +55,36 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time.
+fn run_all(scenarios: &[Scenario], args: &RunArgs) -> Vec<anyhow::Result<Outcome>> {
+    let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let (bars, next) = (progress::bars(), AtomicUsize::new(0));
+    let outcomes = Mutex::new(BTreeMap::new());
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(scenario) = scenarios.get(index) else { return };
+            let outcome = one(scenario, args, &bars);
+            outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(index, outcome);
+        }
+    };
+    std::thread::scope(|scope| (0..jobs.min(scenarios.len())).for_each(|_| drop(scope.spawn(work))));
+    outcomes.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(file, text).with_context(|| format!("`{}` cannot be written", file.display()))
+}
+
 pub(crate) fn read(file: &Path) -> anyhow::Result<Scenario> {
     let text = std::fs::read_to_string(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
     load(&text).with_context(|| format!("`{}` is not a scenario", file.display()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the wall time of a run in virtual time is real time")]
-fn one(scenario: &Scenario, args: &RunArgs) -> anyhow::Result<Outcome> {
+fn one(scenario: &Scenario, args: &RunArgs, bars: &MultiProgress) -> anyhow::Result<Outcome> {
     let started = Instant::now();
-    let bar = progress::bar(&scenario.name, scenario.steps.len());
+    let bar = bars.add(progress::bar(&scenario.name, scenario.steps.len()));
     let outcome =
         in_virtual_time(scenario, args.seed, &|progress| progress::show(&bar, progress), || started.elapsed());
     bar.finish_and_clear();

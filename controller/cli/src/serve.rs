@@ -3,7 +3,11 @@
 use anyhow::Context;
 use axum::Router;
 use std::net::{IpAddr, SocketAddr};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Listens on `port` (0: a free one); where that is.
@@ -13,6 +17,18 @@ pub(crate) async fn listen(address: IpAddr, port: u16, what: &str) -> anyhow::Re
         .with_context(|| format!("{what}: port {port} of {address} cannot be listened on: choose another, or 0"))?;
     let at = listener.local_addr()?;
     Ok((listener, at))
+}
+
+/// Ends when the process is asked to stop, by Ctrl-C or SIGTERM.
+pub(crate) fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// Serves `router` until `stop`; connections that are open then are ended with the set.

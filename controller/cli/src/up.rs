@@ -18,7 +18,7 @@ const DEFAULT_WORLD: &str = include_str!("up.yaml");
 /// How often new events are printed.
 const PRINT_EVERY: Duration = Duration::from_millis(500);
 
-/// Runs until Ctrl-C.
+/// Runs until Ctrl-C or SIGTERM.
 pub(crate) fn up(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let scenario = match &args.scenario {
         Some(file) => read(file)?,
@@ -53,7 +53,7 @@ async fn serve_until_interrupted(args: &UpArgs, scenario: &Scenario) -> anyhow::
     ));
     tokio::select! {
         biased;
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        () = serve::interrupted()? => {}
         () = print_events(&environment) => {}
     }
     say("stopping\n");

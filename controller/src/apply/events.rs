@@ -47,26 +47,26 @@ pub(crate) struct Event {
 impl Event {
     /// An ordinary event about `object`.
     pub(crate) fn normal<K: Resource<DynamicType = ()>>(object: &K, reason: &'static str, message: String) -> Self {
-        Self::about(object, false, reason, &message)
+        Self::about(object, false, reason, message)
     }
 
     /// A warning about `object`.
     pub(crate) fn warning<K: Resource<DynamicType = ()>>(object: &K, reason: &'static str, message: String) -> Self {
-        Self::about(object, true, reason, &message)
+        Self::about(object, true, reason, message)
     }
 
     pub(crate) fn about<K: Resource<DynamicType = ()>>(
         object: &K,
         warning: bool,
         reason: &'static str,
-        message: &str,
+        message: String,
     ) -> Self {
         let about = object.object_ref(&());
         let mut dedupe = vec![about.uid.clone().unwrap_or_default()];
         if !ONCE_PER_OBJECT.contains(&reason) {
-            dedupe.push(message.to_owned());
+            dedupe.push(message.clone());
         }
-        Self { about, warning, reason, message: message.to_owned(), dedupe, window: USUAL_WINDOW }
+        Self { about, warning, reason, message, dedupe, window: USUAL_WINDOW }
     }
 
     /// Held back for this long instead of two minutes.

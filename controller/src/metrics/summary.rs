@@ -52,8 +52,20 @@ impl Summary {
 impl Collector for Summary {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let by_pool = self.by_pool.lock().unwrap_or_else(PoisonError::into_inner);
+        self.encode_quantiles(&mut encoder, &by_pool)?;
+        self.encode_part(&mut encoder, &by_pool, "sum", |observed| observed.sum)?;
+        self.encode_part(&mut encoder, &by_pool, "count", |observed| observed.count as f64)
+    }
+}
+
+impl Summary {
+    fn encode_quantiles(
+        &self,
+        encoder: &mut DescriptorEncoder,
+        by_pool: &BTreeMap<String, Observed>,
+    ) -> Result<(), fmt::Error> {
         let mut quantiles = encoder.encode_descriptor(&self.name, &self.help, None, MetricType::Gauge)?;
-        for (pool, observed) in by_pool.iter() {
+        for (pool, observed) in by_pool {
             let mut sorted: Vec<f64> = observed.latest.iter().copied().collect();
             sorted.sort_by(f64::total_cmp);
             for (quantile, text) in QUANTILES {
@@ -62,13 +74,9 @@ impl Collector for Summary {
                 ConstGauge::new(at(&sorted, quantile)).encode(quantiles.encode_family(&labels)?)?;
             }
         }
-        drop(quantiles);
-        self.encode_part(&mut encoder, &by_pool, "sum", |observed| observed.sum)?;
-        self.encode_part(&mut encoder, &by_pool, "count", |observed| observed.count as f64)
+        Ok(())
     }
-}
 
-impl Summary {
     fn encode_part(
         &self,
         encoder: &mut DescriptorEncoder,

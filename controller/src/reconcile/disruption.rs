@@ -121,7 +121,8 @@ fn is_decision_due(ctx: &Context, memory: &Memory, catalog: &IndexedCatalog, now
     if seen.next_check.is_some_and(|at| at <= now) {
         return true;
     }
-    let changed = ctx.mirror.read(|state| state.revision()) != seen.revision || !seen.catalog.catalog().is_same(catalog.catalog());
+    let changed = ctx.mirror.read(|state| state.revision()) != seen.revision
+        || !seen.catalog.catalog().is_same(catalog.catalog());
     changed && later(seen.at, PACE_DECIDING) <= now
 }
 

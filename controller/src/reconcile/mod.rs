@@ -142,10 +142,14 @@ impl Context {
         let lifecycle::Event { about, warning, reason, message, window } = event;
         let (warning, window) = (*warning, *window);
         let event = self.mirror.read(|state| match about {
-            About::NodeClaim(name) => state.node_claim(name).map(|it| Event::about(&*it, warning, reason, message)),
-            About::Node(name) => state.node(name).map(|it| Event::about(&*it, warning, reason, message)),
-            About::NodePool(name) => state.node_pool(name).map(|it| Event::about(&*it, warning, reason, message)),
-            About::Pod(key) => state.pod(key).map(|it| Event::about(&*it, warning, reason, message)),
+            About::NodeClaim(name) => {
+                state.node_claim(name).map(|it| Event::about(&*it, warning, reason, message.clone()))
+            }
+            About::Node(name) => state.node(name).map(|it| Event::about(&*it, warning, reason, message.clone())),
+            About::NodePool(name) => {
+                state.node_pool(name).map(|it| Event::about(&*it, warning, reason, message.clone()))
+            }
+            About::Pod(key) => state.pod(key).map(|it| Event::about(&*it, warning, reason, message.clone())),
         });
         if let Some(event) = event {
             self.apply.events.record(event.window(window));

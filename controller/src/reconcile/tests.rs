@@ -238,6 +238,7 @@ async fn nothing_is_asked_while_nothing_happens() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     let writes = world.api.writes();
     tokio::time::sleep(Duration::from_secs(6 * 3600)).await;
+    // Why a node is kept is told again every quarter of an hour, so that it is not forgotten; nothing else is written.
     assert_eq!(world.api.writes(), writes, "six quiet hours");
     assert_eq!(world.api.count("NodeClaim"), 1);
     shutdown.cancel();

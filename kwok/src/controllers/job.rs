@@ -60,7 +60,7 @@ pub(super) fn decide(input: &Input<'_>) -> Plan {
     let active: Vec<Arc<PodFacts>> = input.owned.iter().filter(|pod| pod.is_active()).cloned().collect();
     match end(input, spec, &status, active.len()) {
         Some(end) => finish(input, &active, end, &mut status, &mut plan),
-        None => balance(input, spec, active, &status, &mut plan),
+        None => balance(input, spec, &active, &status, &mut plan),
     }
     plan.status(aim(input.job), input.job.status.as_ref(), &status);
     plan
@@ -200,14 +200,14 @@ fn wanted(spec: &JobSpec, succeeded: i32, active: usize) -> usize {
     usize::try_from(wanted).unwrap_or_default()
 }
 
-fn balance(input: &Input<'_>, spec: &JobSpec, active: Vec<Arc<PodFacts>>, status: &JobStatus, plan: &mut Plan) {
+fn balance(input: &Input<'_>, spec: &JobSpec, active: &[Arc<PodFacts>], status: &JobStatus, plan: &mut Plan) {
     if let (Some(seconds), Some(start)) = (spec.active_deadline_seconds, &status.start_time) {
         plan.look_again(Some(start.0 + SignedDuration::from_secs(seconds)));
     }
     let wanted = wanted(spec, status.succeeded.unwrap_or_default(), active.len());
     if active.len() > wanted {
         let many = active.len() - wanted;
-        let chosen = victims::choose(active.clone(), &active, many, input.now);
+        let chosen = victims::choose(active.to_vec(), active, many, input.now);
         return chosen.iter().for_each(|pod| plan.delete_pod(pod));
     }
     let terminating = usize::try_from(status.terminating.unwrap_or_default()).unwrap_or_default();
@@ -217,7 +217,7 @@ fn balance(input: &Input<'_>, spec: &JobSpec, active: Vec<Arc<PodFacts>>, status
     if due.is_some() {
         return plan.look_again(due);
     }
-    let indexes = if is_indexed(spec) { missing_indexes(input, spec, &active) } else { Vec::new() };
+    let indexes = if is_indexed(spec) { missing_indexes(input, spec, active) } else { Vec::new() };
     for position in 0..many {
         create(input, spec, indexes.get(position).copied(), plan);
     }

@@ -68,17 +68,17 @@ mod tests {
     use super::{PodTemplateSpec, is_same_template, template_hash};
     use serde_json::json;
 
-    fn template(labels: serde_json::Value, image: &str) -> PodTemplateSpec {
+    fn template(labels: &serde_json::Value, image: &str) -> PodTemplateSpec {
         let spec = json!({"containers": [{"name": "c", "image": image}]});
         serde_json::from_value(json!({"metadata": {"labels": labels}, "spec": spec})).unwrap()
     }
 
     #[test]
     fn hash_labels_do_not_make_templates_differ() {
-        let plain = template(json!({"app": "web"}), "a");
-        assert!(is_same_template(&plain, &template(json!({"app": "web", "pod-template-hash": "x"}), "a")));
-        assert!(!is_same_template(&plain, &template(json!({"app": "web"}), "b")));
-        assert_ne!(template_hash(&plain), template_hash(&template(json!({"app": "web"}), "b")));
+        let plain = template(&json!({"app": "web"}), "a");
+        assert!(is_same_template(&plain, &template(&json!({"app": "web", "pod-template-hash": "x"}), "a")));
+        assert!(!is_same_template(&plain, &template(&json!({"app": "web"}), "b")));
+        assert_ne!(template_hash(&plain), template_hash(&template(&json!({"app": "web"}), "b")));
         assert_eq!(template_hash(&plain).len(), 10);
     }
 }

@@ -215,9 +215,9 @@ impl PoolParts<'_> {
         let mut admitted = Bits::all(index.types.len());
         template.iter().for_each(|asked| admitted.intersect(&index.stated.satisfying(asked, true)));
         let allowed: Vec<bool> = signatures.all.iter().map(|own| template.intersects(own)).collect();
-        let built = admitted.iter().filter_map(|position| {
-            Some((position, self.pool_type(&index.types[position], &allowed, signatures)?))
-        });
+        let built = admitted
+            .iter()
+            .filter_map(|position| Some((position, self.pool_type(&index.types[position], &allowed, signatures)?)));
         let (positions, types): (Vec<usize>, Vec<PoolType>) = built.unzip();
         if types.is_empty() {
             return Err(WhyNot::NoTypes);

@@ -8,7 +8,9 @@ use crate::{
 use jiff::SignedDuration;
 use sawhorse_core::{
     model::{ClusterSnapshot, NodeClaimName, PodKey, WhyNot},
-    scheduling::{IndexedCatalog, Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision, solve_while},
+    scheduling::{
+        IndexedCatalog, Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision, solve_while,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

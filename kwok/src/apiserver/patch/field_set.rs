@@ -165,7 +165,7 @@ fn key_value(element: &Value, key: &str) -> Option<Value> {
 /// Whether an element of a list is the one that a path element names.
 pub(super) fn is_named(element: &Value, path_element: &str) -> bool {
     if let Some(value) = path_element.strip_prefix("v:") {
-        return element.to_string() == value;
+        return serde_json::from_str::<Value>(value).is_ok_and(|value| value == *element);
     }
     let key: Option<Members> = path_element.strip_prefix("k:").and_then(|key| serde_json::from_str(key).ok());
     key.is_some_and(|key| key.iter().all(|(name, value)| key_value(element, name).as_ref() == Some(value)))

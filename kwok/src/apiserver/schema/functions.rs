@@ -62,11 +62,13 @@ fn regex(function: &str, pattern: &str) -> Result<Regex, ExecutionError> {
 }
 
 /// The first match, or the empty text.
+#[expect(clippy::needless_pass_by_value, reason = "CEL hands arguments over by value")]
 fn find(This(text): This<Text>, pattern: Text) -> Result<CelValue, ExecutionError> {
     let found = regex("find", &pattern)?.find(&text).map(|found| found.as_str().to_owned());
     Ok(found.unwrap_or_default().into())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "CEL hands arguments over by value")]
 fn find_all(This(text): This<Text>, pattern: Text) -> Result<CelValue, ExecutionError> {
     let pattern = regex("findAll", &pattern)?;
     Ok(pattern.find_iter(&text).map(|found| found.as_str()).collect::<Vec<_>>().into())

@@ -40,7 +40,7 @@ pub(crate) fn render(
         None => builtin(resource, objects, now),
     };
     let rows: Vec<Value> =
-        objects.iter().zip(cells).map(|(object, cells)| row(resource, object, cells, include)).collect();
+        objects.iter().zip(cells).map(|(object, cells)| row(resource, object, &cells, include)).collect();
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": definitions, "rows": rows,
@@ -97,7 +97,7 @@ fn custom_cell(column: &PrinterColumn, object: &Value, now: Timestamp) -> Value 
     }
 }
 
-fn row(resource: &ResourceType, object: &Object, cells: Vec<Value>, include: IncludeObject) -> Value {
+fn row(resource: &ResourceType, object: &Object, cells: &[Value], include: IncludeObject) -> Value {
     let mut row = json!({"cells": cells});
     match include {
         IncludeObject::None => {}
