@@ -50,7 +50,7 @@ pub enum WhyNot {
     #[error("{}", no_pool(pools))]
     NoPool {
         /// Each pool's own reason, in the order in which they were tried.
-        pools: Vec<(NodePoolName, WhyNot)>,
+        pools: Vec<(NodePoolName, Self)>,
     },
     /// The pool's machines keep it away.
     #[error("did not tolerate taint `{taint}`")]

@@ -175,11 +175,11 @@ impl<'a> Scopes<'a> {
         let mut reserved_is_taken = false;
         for offering in allowed {
             let full = own.offering(*offering);
-            if let Some(id) = &full.reservation_id {
-                if self.ledger.get(id).copied().unwrap_or(0) == 0 {
-                    reserved_is_taken = true;
-                    continue;
-                }
+            if let Some(id) = &full.reservation_id
+                && self.ledger.get(id).copied().unwrap_or(0) == 0
+            {
+                reserved_is_taken = true;
+                continue;
             }
             let candidate = (full.reservation_id.is_none(), full.price, full.capacity_type, *offering);
             let better = |own: &(bool, Price, CapacityType, PoolOffering)| {

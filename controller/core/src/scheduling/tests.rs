@@ -454,8 +454,8 @@ impl Dice {
         (self.0 >> 33) % bound
     }
 
-    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len() as u64) as usize]
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
     }
 }
 
@@ -480,7 +480,7 @@ fn random_world(seed: u64, pods: usize) -> World {
         );
     }
     for index in 0..dice.below(4) {
-        let zone = *dice.one(&ZONES);
+        let zone = dice.one(&ZONES);
         let running = pod(
             &format!("old-{index}"),
             "500m",
@@ -488,7 +488,7 @@ fn random_world(seed: u64, pods: usize) -> World {
             if dice.below(3) == 0 { apart("kubernetes.io/hostname") } else { json!({}) },
         );
         let mut running = running;
-        running["metadata"]["labels"]["app"] = json!(*dice.one(&["web", "db"]));
+        running["metadata"]["labels"]["app"] = json!(dice.one(&["web", "db"]));
         let node_labels = json!({"topology.kubernetes.io/zone": zone, "kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux",
             "karpenter.sh/capacity-type": "on-demand"});
         world.add_node(
@@ -502,11 +502,11 @@ fn random_world(seed: u64, pods: usize) -> World {
         let spec = random_spec(&mut dice);
         let mut random = pod(
             &format!("p-{index:03}"),
-            *dice.one(&["100m", "500m", "1", "2", "3500m"]),
-            *dice.one(&["128Mi", "1Gi", "3Gi", "10Gi"]),
+            dice.one(&["100m", "500m", "1", "2", "3500m"]),
+            dice.one(&["128Mi", "1Gi", "3Gi", "10Gi"]),
             spec,
         );
-        random["metadata"]["labels"]["app"] = json!(*dice.one(&["web", "web", "db"]));
+        random["metadata"]["labels"]["app"] = json!(dice.one(&["web", "web", "db"]));
         world.add_pod(random);
     }
     world
@@ -518,16 +518,16 @@ fn random_spec(dice: &mut Dice) -> Value {
         {"weight": 5, "preference": {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]}]}}]}}})
     };
     match dice.below(16) {
-        0 => zone(*dice.one(&ZONES)),
+        0 => zone(dice.one(&ZONES)),
         1 => on_demand(),
-        2 => json!({"nodeSelector": {"kubernetes.io/arch": *dice.one(&["amd64", "arm64", "riscv"])}}),
+        2 => json!({"nodeSelector": {"kubernetes.io/arch": dice.one(&["amd64", "arm64", "riscv"])}}),
         3 => json!({"tolerations": [{"key": "dedicated", "operator": "Exists"}]}),
         4 => spread("topology.kubernetes.io/zone", 1),
         5 => spread("kubernetes.io/hostname", 1 + dice.below(2) as i32),
         6 => apart("kubernetes.io/hostname"),
         7 => apart("topology.kubernetes.io/zone"),
         8 => together("topology.kubernetes.io/zone"),
-        9 => prefer(*dice.one(&ZONES)),
+        9 => prefer(dice.one(&ZONES)),
         10 => {
             json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80 + dice.below(2)}], "resources": {"requests": {"cpu": "1"}}}]})
         }
