@@ -112,7 +112,7 @@ fn world(nodes: Vec<StateNode>) -> (ClusterSnapshot, Catalog) {
         ..NodePool::default()
     };
     let snapshot = ClusterSnapshot {
-        now: "2026-01-01T00:00:00Z".parse().unwrap(),
+        now: "2026-01-01T00:00:00Z".parse().expect("it is a time"),
         node_pools: BTreeMap::from([(name.clone(), Arc::new(pool))]),
         nodes,
         pending: Vec::new(),
@@ -164,7 +164,7 @@ fn busy_node(index: usize, dice: &mut Dice) -> StateNode {
     let status = NodeStatus {
         capacity: Some(amounts.clone()),
         allocatable: Some(amounts),
-        conditions: Some(vec![serde_json::from_value(ready).unwrap()]),
+        conditions: Some(vec![serde_json::from_value(ready).expect("it is a condition")]),
         ..NodeStatus::default()
     };
     let node = Node { metadata: metadata.clone(), status: Some(status), spec: None };
@@ -182,7 +182,7 @@ fn busy_node(index: usize, dice: &mut Dice) -> StateNode {
         .map(|type_| {
             let condition = serde_json::json!({"type": type_, "status": "True", "reason": type_, "message": "",
                 "lastTransitionTime": "2025-12-31T00:00:00Z"});
-            serde_json::from_value(condition).unwrap()
+            serde_json::from_value(condition).expect("it is a condition")
         })
         .collect();
     StateNode {

@@ -1,9 +1,9 @@
 //! Which machines may be disrupted at all, and why the others may not (spec core 4.2).
 
-use super::{Candidate, DisruptionCost, DoNotDisrupt, WhyKept, pdb::PodBudgets};
+use super::{Candidate, DisruptionCost, WhyKept, pdb::PodBudgets};
 use crate::{
     api::{NodeClaim, NodePool, labels},
-    lifecycle::Event,
+    lifecycle::{DoNotDisrupt, Event},
     model::{
         CapacityType, Catalog, ClusterSnapshot, InstanceType, NodeClaimName, NodePoolName, Price, StateNode, is_active,
         is_reschedulable,

@@ -5,12 +5,14 @@
 //! - [`LaunchOutcome`] — what the cloud may answer to a launch, and what follows from each answer
 //! - [`Event`] — what users are told
 //! - [`disruption_conditions`], [`drift_reason`] — `Drifted` and `Consolidatable`
+//! - [`DoNotDisrupt`] — how long a pod asks to be left alone; drains and disruption both heed it
 //! - [`uncollected_claims`], [`orphans`] — garbage collection both ways
 //!
 //! Every function returns what should be written and done; none does anything. Write the objects of a [`Step`] first, then
 //! perform its actions in order.
 
 mod conditions;
+mod do_not_disrupt;
 mod event;
 mod garbage;
 mod initialization;
@@ -19,6 +21,7 @@ mod registration;
 mod step;
 
 pub use conditions::{disruption_conditions, drift_reason, with_pod_event};
+pub use do_not_disrupt::DoNotDisrupt;
 pub use event::{About, Event};
 pub use garbage::{ListedInstance, orphans, uncollected_claims};
 pub use launch::{LaunchOutcome, LaunchedMachine};

@@ -205,10 +205,12 @@ mod tests {
     }
 
     fn node(labels: Value) -> Value {
-        json!({"metadata": {"name": "n", "labels": labels},
+        let mut node = json!({"metadata": {"name": "n"},
             "spec": {"taints": [{"key": "cni", "effect": "NoSchedule"}, {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"},
                 {"key": "other", "effect": "NoSchedule"}]},
-            "status": {"allocatable": {"cpu": "3800m", "nvidia.com/gpu": "0"}}})
+            "status": {"allocatable": {"cpu": "3800m", "nvidia.com/gpu": "0"}}});
+        node["metadata"]["labels"] = labels;
+        node
     }
 
     #[rstest]

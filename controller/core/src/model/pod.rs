@@ -196,7 +196,9 @@ mod tests {
     use serde_json::{Value, json};
 
     fn pod(spec: Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap()
+        let mut pod = json!({"metadata": {"name": "p"}});
+        pod["spec"] = spec;
+        serde_json::from_value(pod).unwrap()
     }
 
     fn container(name: &str, cpu: &str) -> Value {

@@ -50,7 +50,7 @@ pub enum WhyNot {
     #[error("{}", no_pool(pools))]
     NoPool {
         /// Each pool's own reason, in the order in which they were tried.
-        pools: Vec<(NodePoolName, WhyNot)>,
+        pools: Vec<(NodePoolName, Self)>,
     },
     /// The pool's machines keep it away.
     #[error("did not tolerate taint `{taint}`")]
@@ -64,6 +64,15 @@ pub enum WhyNot {
     /// No instance type will do.
     #[error(transparent)]
     NoInstanceType(#[from] Shortfall),
+    /// Types would do, but none of them can be bought where and how it is asked for. The reference forgets such types before it
+    /// looks, and then blames the others.
+    #[error("no instance type has the required offering: {}", sold_out(instance_types, *more))]
+    OutOfCapacity {
+        /// The cheapest of those types.
+        instance_types: Vec<String>,
+        /// How many more there are.
+        more: usize,
+    },
     /// The pool cannot launch anything at present.
     #[error("is not ready: {message}")]
     PoolNotReady {
@@ -130,6 +139,7 @@ impl WhyNot {
             Self::Incompatible(Incompatible::Disjoint { .. }) => "incompatible-requirements",
             Self::Incompatible(Incompatible::Contradiction { .. }) => "contradictory-requirements",
             Self::NoInstanceType(shortfall) => shortfall.code(),
+            Self::OutOfCapacity { .. } => "no-offering",
             Self::PoolNotReady { .. } => "pool-not-ready",
             Self::NoTypes => "no-instance-types",
             Self::MinValues { .. } => "min-values",
@@ -151,7 +161,7 @@ impl WhyNot {
             Self::HostPort { .. } => 4,
             Self::MinValues { .. } => 5,
             Self::Topology { .. } => 6,
-            Self::NoReservation => 7,
+            Self::NoReservation | Self::OutOfCapacity { .. } => 7,
             Self::NodeLimit | Self::Limit { .. } => 8,
             Self::Gated { .. }
             | Self::DaemonPod
@@ -255,6 +265,15 @@ fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
+fn sold_out(instance_types: &[String], more: usize) -> String {
+    let names = quoted(instance_types);
+    match (instance_types.len(), more) {
+        (1, 0) => format!("{names} would do but is out of capacity"),
+        (_, 0) => format!("{names} would do but are out of capacity"),
+        _ => format!("{names} and {more} more would do but are out of capacity"),
+    }
+}
+
 fn no_pool(pools: &[(NodePoolName, WhyNot)]) -> String {
     pools.iter().map(|(pool, why)| format!("NodePool `{pool}`: {why}")).collect::<Vec<_>>().join("; ")
 }
@@ -275,6 +294,18 @@ mod tests {
             "NodePool `a`: did not tolerate taint `gpu:NoSchedule`; NodePool `b`: all available instance types exceed limits \
              for nodepool (limits reached: `cpu`)"
         );
+    }
+
+    #[test]
+    fn what_is_out_of_capacity_is_named() {
+        let why = |names: &[&str], more| {
+            let instance_types = names.iter().map(|name| (*name).to_owned()).collect();
+            WhyNot::OutOfCapacity { instance_types, more }.to_string()
+        };
+        let start = "no instance type has the required offering";
+        assert_eq!(why(&["a"], 0), format!("{start}: `a` would do but is out of capacity"));
+        assert_eq!(why(&["a", "b"], 0), format!("{start}: `a`, `b` would do but are out of capacity"));
+        assert_eq!(why(&["a", "b"], 5), format!("{start}: `a`, `b` and 5 more would do but are out of capacity"));
     }
 
     #[test]

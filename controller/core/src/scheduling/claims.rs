@@ -37,7 +37,8 @@ pub(super) fn sufficient_types(
     types
 }
 
-/// The types that would hold the bin's pods, cheapest first.
+/// The types that would hold the bin's pods, cheapest first. What a reserved machine may be is what the reservation gives it:
+/// once the last one is taken the scope offers the type no longer, but those that took it still have it.
 fn holding_types(prepared: &Prepared<'_>, scope: &Scope, classes: &Classes, bin: &Bin) -> Vec<usize> {
     let pool = &prepared.pools[scope.pool];
     let used: Vec<i64> = pool.types[bin.kind].room.iter().zip(&bin.free).map(|(room, free)| room - free).collect();
@@ -50,8 +51,10 @@ fn holding_types(prepared: &Prepared<'_>, scope: &Scope, classes: &Classes, bin:
         };
         own.room.iter().zip(&used).all(|(room, used)| *used <= 0 || used <= room) && free_ports()
     };
+    let offered = |kind: &usize| bin.reservation.is_some() || scope.price(*kind).is_some();
     let priced = |kind: usize| Some((cheapest(&pool.types[kind], scope, bin, None)?.price, kind));
-    let mut types: Vec<(Price, usize)> = scope.types().filter(holds).filter_map(priced).collect();
+    let admitted = scope.admission.types.iter();
+    let mut types: Vec<(Price, usize)> = admitted.filter(offered).filter(holds).filter_map(priced).collect();
     types.sort_unstable();
     types.into_iter().map(|(_, kind)| kind).collect()
 }

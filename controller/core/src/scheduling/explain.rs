@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::labels,
-    model::{CPU, Incompatible, Shortfall, WhyNot},
+    model::{CPU, Incompatible, NodePoolName, Shortfall, WhyNot},
 };
 
 /// From so many thousandths of a CPU on, a request is thought to be a typing error: a million CPUs.
@@ -26,7 +26,34 @@ pub(super) fn why_not(prepared: &Prepared<'_>, classes: &Classes, packing: &mut 
     let open = (0..prepared.pools.len())
         .map(|pool| (prepared.pools[pool].name.clone(), in_pool(prepared, classes, packing, class, pool)))
         .collect::<Vec<_>>();
-    WhyNot::NoPool { pools: open.into_iter().chain(prepared.closed.iter().cloned()).collect() }
+    let level = packing.level_of(class);
+    let pools = open.into_iter().chain(prepared.closed.iter().cloned());
+    let told = pools.map(|(pool, why)| {
+        let why = or_sold_out(prepared, classes, class, level, &pool, why);
+        (pool, why)
+    });
+    WhyNot::NoPool { pools: told.collect() }
+}
+
+/// `why`, or that a type would do which is out of stock: what is in stock is then not to blame.
+fn or_sold_out(
+    prepared: &Prepared<'_>,
+    classes: &Classes,
+    class: usize,
+    level: usize,
+    pool: &NodePoolName,
+    why: WhyNot,
+) -> WhyNot {
+    let no_type = matches!(
+        why,
+        WhyNot::NoInstanceType(_) | WhyNot::NoTypes | WhyNot::Incompatible(Incompatible::UnknownLabel { .. })
+    );
+    if !no_type {
+        return why;
+    }
+    let own = &classes.list[class];
+    let shapes = own.levels[level].iter().map(|shape| &classes.shapes[*shape]);
+    prepared.sold_out().would_do(pool, own, shapes, &prepared.well_known).unwrap_or(why)
 }
 
 fn in_pool(prepared: &Prepared<'_>, classes: &Classes, packing: &mut Packing<'_>, class: usize, pool: usize) -> WhyNot {

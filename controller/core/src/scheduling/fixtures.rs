@@ -60,7 +60,8 @@ impl World {
     }
 
     pub(crate) fn add_daemon_set(&mut self, name: &str, spec: Value) -> &mut Self {
-        let set = json!({"metadata": {"name": name}, "spec": {"selector": {}, "template": {"spec": spec}}});
+        let mut set = json!({"metadata": {"name": name}, "spec": {"selector": {}}});
+        set["spec"]["template"]["spec"] = spec;
         let set: DaemonSet = serde_json::from_value(set).unwrap();
         self.snapshot.daemon_sets.push(Arc::new(set));
         self
@@ -70,8 +71,8 @@ impl World {
     pub(crate) fn add_node(&mut self, name: &str, node_labels: Value, allocatable: Value, pods: &[Value]) -> &mut Self {
         let mut node_labels = node_labels;
         node_labels[labels::HOSTNAME] = json!(name);
-        let node = json!({"metadata": {"name": name, "labels": node_labels},
-            "status": {"allocatable": allocatable, "capacity": allocatable}});
+        let mut node = json!({"metadata": {"name": name, "labels": node_labels}, "status": {"capacity": allocatable}});
+        node["status"]["allocatable"] = allocatable;
         self.snapshot.nodes.push(StateNode {
             node: Some(Arc::new(serde_json::from_value(node).unwrap())),
             pods: pods.iter().map(|pod| Arc::new(serde_json::from_value(pod.clone()).unwrap())).collect(),

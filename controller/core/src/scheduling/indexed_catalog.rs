@@ -102,8 +102,8 @@ impl From<&Catalog> for IndexedCatalog {
     }
 }
 
-impl From<&IndexedCatalog> for IndexedCatalog {
-    fn from(catalog: &IndexedCatalog) -> Self {
+impl From<&Self> for IndexedCatalog {
+    fn from(catalog: &Self) -> Self {
         catalog.clone()
     }
 }

@@ -32,6 +32,7 @@ mod prepared;
 mod results;
 mod scopes;
 mod selector;
+mod sold_out;
 mod topology;
 
 pub use indexed_catalog::IndexedCatalog;

@@ -203,12 +203,11 @@ impl<'a> Packing<'a> {
             let bin = &self.bins[position];
             let most = own.at_most_on(&bin.host, &bin.ports, self.left[class]);
             let times = times_that_fit(request, &bin.free, most);
-            let pool = self.scopes.get(bin.scope).pool;
-            let (scope, kind) = (bin.scope, bin.kind);
             if times == 0 {
                 continue;
             }
-            if let Some(scope) = self.joined_scope(scope, kind, class, pool) {
+            let (scope, kind, reservation) = (bin.scope, bin.kind, bin.reservation.clone());
+            if let Some(scope) = self.joined_scope(scope, kind, reservation.as_deref(), class) {
                 let bin = &mut self.bins[position];
                 take(request, &mut bin.free, times);
                 bin.scope = scope;
@@ -222,12 +221,18 @@ impl<'a> Packing<'a> {
     }
 
     /// The scope of a machine once pods of `class` join it; none if they cannot, or would make it dearer.
-    fn joined_scope(&mut self, scope: ScopeId, kind: usize, class: usize, pool: usize) -> Option<ScopeId> {
-        let price = self.scopes.get(scope).price(kind);
+    fn joined_scope(
+        &mut self,
+        scope: ScopeId,
+        kind: usize,
+        reservation: Option<&str>,
+        class: usize,
+    ) -> Option<ScopeId> {
+        let pool = self.scopes.get(scope).pool;
         for position in 0..self.class_scopes[class][pool].len() {
             let alternative = self.class_scopes[class][pool][position];
             let Some(merged) = self.scopes.merge(scope, alternative) else { continue };
-            if self.scopes.get(merged).price(kind) == price {
+            if self.scopes.keeps(kind, reservation, scope, merged) {
                 return Some(merged);
             }
         }
@@ -406,11 +411,10 @@ impl<'a> Packing<'a> {
         let here = bin.contents.iter().position(|(other, _)| *other == class);
         let waiting = self.left[class] - here.map_or(0, |position| bin.contents[position].1);
         let times = own.at_most_on_new(&bin.host, &bin.ports, fitting.min(waiting), bin.contents.is_empty());
-        let pool = self.scopes.get(bin.scope).pool;
         if times == 0 {
             return 0;
         }
-        let Some(scope) = self.joined_scope(bin.scope, bin.kind, class, pool) else { return 0 };
+        let Some(scope) = self.joined_scope(bin.scope, bin.kind, bin.reservation.as_deref(), class) else { return 0 };
         bin.scope = scope;
         take(request, &mut bin.free, times);
         bin.ports.extend(own.ports.iter().cloned());

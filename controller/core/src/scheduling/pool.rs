@@ -52,7 +52,7 @@ pub(super) struct PoolType {
     pub(super) room: Vec<i64>,
     /// Position in the pool's `daemon_groups`.
     pub(super) daemon_group: usize,
-    /// Available offerings that the pool allows: interned requirements, and position in the type's `offerings`.
+    /// Offerings in stock that the pool allows: interned requirements, and position in the type's `offerings`.
     pub(super) offerings: Vec<PoolOffering>,
 }
 
@@ -168,6 +168,8 @@ pub(super) struct PoolParts<'a> {
     pub(super) types: Option<&'a TypeIndex>,
     pub(super) dimensions: &'a Dimensions,
     pub(super) daemons: &'a [Daemon],
+    /// Whether the pool is made of what can be bought now, or of what could be if it were in stock.
+    pub(super) in_stock: bool,
     /// What the pool's machines have already, with `nodes`.
     pub(super) used: &'a Resources,
     pub(super) well_known: &'a WellKnownLabels,
@@ -258,10 +260,10 @@ impl PoolParts<'_> {
         template
     }
 
-    /// A type that the pool admits, if one of its offerings can be bought.
+    /// A type that the pool admits, if one of its offerings counts.
     fn pool_type(&self, own: &IndexedType, allowed: &[bool], signatures: &mut Signatures<'_>) -> Option<PoolType> {
-        let available = own.kind.offerings.iter().enumerate().filter(|(_, offering)| offering.available);
-        let offerings: Vec<PoolOffering> = available
+        let counts = |(_, offering): &(usize, &Offering)| offering.available == self.in_stock;
+        let offerings: Vec<PoolOffering> = (own.kind.offerings.iter().enumerate().filter(counts))
             .filter(|(position, _)| allowed[own.signatures[*position]])
             .map(|(position, _)| PoolOffering { signature: signatures.number(own.signatures[position]), position })
             .collect();

@@ -7,6 +7,7 @@ use super::{
     indexed_catalog::IndexedCatalog,
     key_index::KeyIndex,
     pool::{Pool, PoolParts, Signatures, unready},
+    sold_out::SoldOut,
     topology::required_anti,
 };
 use crate::{
@@ -17,7 +18,10 @@ use crate::{
     },
 };
 use k8s_openapi::api::core::v1::{Pod, Taint};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 /// What many solves of one snapshot share: pools, types, offerings, daemons and nodes as arrays and bit sets. Make it once per
 /// snapshot.
@@ -39,6 +43,28 @@ pub struct Prepared<'a> {
     pub(super) well_known: WellKnownLabels,
     /// Whether something keeps pods away where another node will do, so that tolerating that is worth a try.
     pub(super) prefers_no_schedule: bool,
+    daemons: Vec<Daemon>,
+    /// Worked out when the first pod lacks a type: most solves never ask.
+    sold_out: OnceLock<SoldOut>,
+}
+
+/// What pools are made of.
+struct PoolFacts<'a> {
+    snapshot: &'a ClusterSnapshot,
+    catalog: &'a IndexedCatalog,
+    dimensions: &'a Dimensions,
+    daemons: &'a [Daemon],
+    well_known: &'a WellKnownLabels,
+}
+
+/// Every pool of a snapshot that is not static.
+pub(super) struct Pools {
+    /// By weight, heaviest first, then by name.
+    pub(super) open: Vec<Pool>,
+    /// Those from which nothing can be launched, and why; in the order of the snapshot.
+    pub(super) closed: Vec<(NodePoolName, WhyNot)>,
+    /// The distinct requirements of offerings.
+    pub(super) signatures: KeyIndex,
 }
 
 impl<'a> Prepared<'a> {
@@ -49,28 +75,18 @@ impl<'a> Prepared<'a> {
         let dimensions = dimensions(snapshot, &catalog);
         let well_known = well_known(snapshot, &catalog);
         let nodes = existing_nodes(snapshot, &dimensions, &daemons);
-        let mut signatures = Signatures::new(catalog.signatures());
-        let (mut pools, mut closed) = (Vec::new(), Vec::new());
-        for (name, object) in &snapshot.node_pools {
-            if object.spec.is_static() {
-                continue;
-            }
-            let used = used_by(snapshot, catalog.catalog(), name);
-            let types = catalog.of(name);
-            let (dimensions, daemons, used, well_known) = (&dimensions, daemons.as_slice(), &used, &well_known);
-            let parts = PoolParts { name, object, types, dimensions, daemons, used, well_known };
-            let built = unready(object).map_or_else(|| parts.build(&mut signatures), Err);
-            match built {
-                Ok(pool) => pools.push(pool),
-                Err(why) => closed.push((name.clone(), why)),
-            }
-        }
-        pools.sort_by(|a, b| (b.weight, &a.name).cmp(&(a.weight, &b.name)));
+        let facts = PoolFacts {
+            snapshot,
+            catalog: &catalog,
+            dimensions: &dimensions,
+            daemons: &daemons,
+            well_known: &well_known,
+        };
+        let Pools { open: pools, closed, signatures } = facts.pools(true);
         let prefers = |taints: &[Taint]| taints.iter().any(|taint| taint.effect == PREFER_NO_SCHEDULE);
         let prefers_no_schedule =
             pools.iter().any(|pool| prefers(pool.taints())) || nodes.iter().any(|node| prefers(&node.taints));
         let keepers = keepers(snapshot, &nodes);
-        let signatures = KeyIndex::new(signatures.used().iter().copied());
         Self {
             snapshot,
             catalog,
@@ -82,6 +98,23 @@ impl<'a> Prepared<'a> {
             keepers,
             well_known,
             prefers_no_schedule,
+            daemons,
+            sold_out: OnceLock::new(),
+        }
+    }
+
+    /// What pools could launch besides, were it in stock.
+    pub(super) fn sold_out(&self) -> &SoldOut {
+        self.sold_out.get_or_init(|| SoldOut::of(self.facts().pools(false)))
+    }
+
+    fn facts(&self) -> PoolFacts<'_> {
+        PoolFacts {
+            snapshot: self.snapshot,
+            catalog: &self.catalog,
+            dimensions: &self.dimensions,
+            daemons: &self.daemons,
+            well_known: &self.well_known,
         }
     }
 
@@ -99,6 +132,30 @@ impl<'a> Prepared<'a> {
     /// The catalog.
     pub fn catalog(&self) -> &Catalog {
         self.catalog.catalog()
+    }
+}
+
+impl PoolFacts<'_> {
+    /// The pools, made of what is in stock or of what is not.
+    fn pools(&self, in_stock: bool) -> Pools {
+        let mut signatures = Signatures::new(self.catalog.signatures());
+        let (mut open, mut closed) = (Vec::new(), Vec::new());
+        for (name, object) in &self.snapshot.node_pools {
+            if object.spec.is_static() {
+                continue;
+            }
+            let used = &used_by(self.snapshot, self.catalog.catalog(), name);
+            let types = self.catalog.of(name);
+            let Self { dimensions, daemons, well_known, .. } = *self;
+            let parts = PoolParts { name, object, types, dimensions, daemons, in_stock, used, well_known };
+            let built = unready(object).map_or_else(|| parts.build(&mut signatures), Err);
+            match built {
+                Ok(pool) => open.push(pool),
+                Err(why) => closed.push((name.clone(), why)),
+            }
+        }
+        open.sort_by(|a, b| (b.weight, &a.name).cmp(&(a.weight, &b.name)));
+        Pools { open, closed, signatures: KeyIndex::new(signatures.used().iter().copied()) }
     }
 }
 

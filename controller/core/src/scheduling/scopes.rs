@@ -88,7 +88,8 @@ impl<'a> Scopes<'a> {
         Ok(own.admit(&shape.requirements, &self.prepared.signatures, &self.prepared.well_known)?)
     }
 
-    /// What will do for both; none if nothing does.
+    /// What will do for both; none if they contradict each other. Whether anything that will do can be had is not asked here,
+    /// because the answer is kept and reservations run out.
     pub(super) fn merge(&mut self, a: ScopeId, b: ScopeId) -> Option<ScopeId> {
         if a == b {
             return Some(a);
@@ -113,8 +114,20 @@ impl<'a> Scopes<'a> {
         admission.signatures.intersect(&second.admission.signatures);
         admission.requirements = requirements;
         let pool = first.pool;
-        let id = self.intern(pool, admission);
-        self.list[id].types().next().is_some().then_some(id)
+        Some(self.intern(pool, admission))
+    }
+
+    /// Whether a machine of `kind` in scope `from` stays what it is in scope `to`: it costs the same, or, where `reservation` has
+    /// it paid for already, may still come out of that reservation.
+    pub(super) fn keeps(&self, kind: usize, reservation: Option<&str>, from: ScopeId, to: ScopeId) -> bool {
+        let (from, to) = (&self.list[from], &self.list[to]);
+        let Some(id) = reservation else {
+            return to.price(kind).is_some_and(|price| from.price(kind) == Some(price));
+        };
+        let own = &self.prepared.pools[to.pool].types[kind];
+        let mut allowed = own.offerings.iter().filter(|own| to.admission.signatures.contains(own.signature));
+        to.admission.types.contains(kind)
+            && allowed.any(|offering| own.offering(*offering).reservation_id.as_deref() == Some(id))
     }
 
     /// What one pod is worth in a scope, in nano-dollars: the least price of a machine divided by how many such pods it holds.
@@ -162,11 +175,11 @@ impl<'a> Scopes<'a> {
         let mut reserved_is_taken = false;
         for offering in allowed {
             let full = own.offering(*offering);
-            if let Some(id) = &full.reservation_id {
-                if self.ledger.get(id).copied().unwrap_or(0) == 0 {
-                    reserved_is_taken = true;
-                    continue;
-                }
+            if let Some(id) = &full.reservation_id
+                && self.ledger.get(id).copied().unwrap_or(0) == 0
+            {
+                reserved_is_taken = true;
+                continue;
             }
             let candidate = (full.reservation_id.is_none(), full.price, full.capacity_type, *offering);
             let better = |own: &(bool, Price, CapacityType, PoolOffering)| {

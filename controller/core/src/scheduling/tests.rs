@@ -1,5 +1,5 @@
 use super::fixtures::{World, ZONES, instance_type, pod, pool, small_catalog, text};
-use super::{Prepared, SchedulingInput, lower_bound, solve, solve_while};
+use super::{Prepared, Results, SchedulingInput, lower_bound, solve, solve_while};
 use crate::model::{MinValuesPolicy, NodePoolName, Operator, PodKey, PreferencePolicy, Requirement, Resources};
 use proptest::prelude::*;
 use rstest::rstest;
@@ -234,9 +234,8 @@ fn daemons_take_their_share() {
     assert_eq!((claim.launch.instance_type.as_str(), claim.resources.get("cpu")), ("c4", 2000));
 }
 
-#[test]
-fn reservations_are_used_up_before_anything_else_is_paid() {
-    let mut world = world();
+/// The small catalog with two reserved `c4` in zone-a.
+fn sell_reserved(world: &mut World) {
     let mut types = small_catalog();
     let mut reserved = types[1].offerings[0].clone();
     reserved.capacity_type = crate::model::CapacityType::Reserved;
@@ -252,18 +251,63 @@ fn reservations_are_used_up_before_anything_else_is_paid() {
     reserved.reservation_capacity = 2;
     types[1].offerings.push(reserved);
     world.sell(&types);
-    (0..3).for_each(|index| {
-        world.add_pod(pod(&format!("p{index}"), "3", "1Gi", json!({})));
-    });
+}
+
+/// Solves as disruption does, which pays for what is not reserved rather than wait; the answer is checked.
+fn solve_with_fallback(world: &World) -> Results {
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::new();
     let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: true };
     let results = solve(&input);
-    let ids: Vec<Option<&str>> = results.planned.iter().map(|claim| claim.launch.reservation_id.as_deref()).collect();
-    assert_eq!(ids, [Some("cr-1"), Some("cr-1"), None]);
+    assert_eq!(crate::check::violations(&input, &results), []);
+    results
+}
+
+fn reservations(results: &Results) -> Vec<Option<&str>> {
+    results.planned.iter().map(|claim| claim.launch.reservation_id.as_deref()).collect()
+}
+
+#[test]
+fn reservations_are_used_up_before_anything_else_is_paid() {
+    let mut world = world();
+    sell_reserved(&mut world);
+    (0..3).for_each(|index| {
+        world.add_pod(pod(&format!("p{index}"), "3", "1Gi", json!({})));
+    });
+    let results = solve_with_fallback(&world);
+    assert_eq!(reservations(&results), [Some("cr-1"), Some("cr-1"), None]);
     assert!(results.planned[0].requirements.get("karpenter.k8s.aws/capacity-reservation-id").is_some());
     assert!(results.planned[2].requirements.get("karpenter.sh/capacity-type").is_some_and(|own| !own.has("reserved")));
-    assert_eq!(crate::check::violations(&input, &results), []);
+}
+
+#[test]
+fn a_pool_of_reserved_machines_only_may_use_them_up() {
+    let reserved = json!({"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["reserved"]});
+    let mut world = World::new(&[pool("default", json!({"template": {"spec": {"requirements": [reserved]}}}))]);
+    sell_reserved(&mut world);
+    (0..3).for_each(|index| {
+        world.add_pod(pod(&format!("p{index}"), "3", "1Gi", json!({})));
+    });
+    let results = solve_with_fallback(&world);
+    assert_eq!(reservations(&results), [Some("cr-1"), Some("cr-1")]);
+    assert_eq!(results.unschedulable[0].why.code(), "no-reservation");
+}
+
+/// The machines are in the reservation's zone even when the reservation is used up and `c4` is priced elsewhere.
+#[test]
+fn nothing_moves_a_reserved_machine_to_another_zone() {
+    let mut world = world();
+    sell_reserved(&mut world);
+    (0..2).for_each(|index| {
+        world.add_pod(pod(&format!("web-{index}"), "3", "1Gi", json!({})));
+    });
+    let beside_web = json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}}});
+    let beside_web = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [beside_web]}});
+    let in_zone_b = json!({"topology.kubernetes.io/zone": "zone-b"});
+    world.add_pod(pod("cache", "100m", "128Mi", json!({"affinity": beside_web, "nodeSelector": in_zone_b})));
+    let results = solve_with_fallback(&world);
+    assert_eq!(reservations(&results), [Some("cr-1"), Some("cr-1")]);
+    assert_eq!(results.unschedulable[0].why.code(), "topology");
 }
 
 #[test]
@@ -410,8 +454,8 @@ impl Dice {
         (self.0 >> 33) % bound
     }
 
-    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len() as u64) as usize]
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
     }
 }
 
@@ -436,7 +480,7 @@ fn random_world(seed: u64, pods: usize) -> World {
         );
     }
     for index in 0..dice.below(4) {
-        let zone = *dice.one(&ZONES);
+        let zone = dice.one(&ZONES);
         let running = pod(
             &format!("old-{index}"),
             "500m",
@@ -444,7 +488,7 @@ fn random_world(seed: u64, pods: usize) -> World {
             if dice.below(3) == 0 { apart("kubernetes.io/hostname") } else { json!({}) },
         );
         let mut running = running;
-        running["metadata"]["labels"]["app"] = json!(*dice.one(&["web", "db"]));
+        running["metadata"]["labels"]["app"] = json!(dice.one(&["web", "db"]));
         let node_labels = json!({"topology.kubernetes.io/zone": zone, "kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux",
             "karpenter.sh/capacity-type": "on-demand"});
         world.add_node(
@@ -458,11 +502,11 @@ fn random_world(seed: u64, pods: usize) -> World {
         let spec = random_spec(&mut dice);
         let mut random = pod(
             &format!("p-{index:03}"),
-            *dice.one(&["100m", "500m", "1", "2", "3500m"]),
-            *dice.one(&["128Mi", "1Gi", "3Gi", "10Gi"]),
+            dice.one(&["100m", "500m", "1", "2", "3500m"]),
+            dice.one(&["128Mi", "1Gi", "3Gi", "10Gi"]),
             spec,
         );
-        random["metadata"]["labels"]["app"] = json!(*dice.one(&["web", "web", "db"]));
+        random["metadata"]["labels"]["app"] = json!(dice.one(&["web", "web", "db"]));
         world.add_pod(random);
     }
     world
@@ -474,16 +518,16 @@ fn random_spec(dice: &mut Dice) -> Value {
         {"weight": 5, "preference": {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]}]}}]}}})
     };
     match dice.below(16) {
-        0 => zone(*dice.one(&ZONES)),
+        0 => zone(dice.one(&ZONES)),
         1 => on_demand(),
-        2 => json!({"nodeSelector": {"kubernetes.io/arch": *dice.one(&["amd64", "arm64", "riscv"])}}),
+        2 => json!({"nodeSelector": {"kubernetes.io/arch": dice.one(&["amd64", "arm64", "riscv"])}}),
         3 => json!({"tolerations": [{"key": "dedicated", "operator": "Exists"}]}),
         4 => spread("topology.kubernetes.io/zone", 1),
         5 => spread("kubernetes.io/hostname", 1 + dice.below(2) as i32),
         6 => apart("kubernetes.io/hostname"),
         7 => apart("topology.kubernetes.io/zone"),
         8 => together("topology.kubernetes.io/zone"),
-        9 => prefer(*dice.one(&ZONES)),
+        9 => prefer(dice.one(&ZONES)),
         10 => {
             json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80 + dice.below(2)}], "resources": {"requests": {"cpu": "1"}}}]})
         }

@@ -2,8 +2,7 @@
 
 use crate::{
     api::labels::disrupted_taint,
-    disruption::DoNotDisrupt,
-    lifecycle::later,
+    lifecycle::{DoNotDisrupt, later},
     model::{PodKey, is_daemon_pod, is_static_pod, is_terminal, is_terminating, pod_spec, tolerates},
 };
 use jiff::Timestamp;

@@ -1,8 +1,8 @@
 //! The annotation `karpenter.sh/do-not-disrupt` of pods (spec core 4.3).
 
+use super::{About, Event, later};
 use crate::{
     api::{InvalidDuration, labels, parse_go_duration},
-    lifecycle::{About, Event, later},
     model::{PodKey, is_active},
 };
 use jiff::Timestamp;
