@@ -1,11 +1,15 @@
 //! What expectations can speak about: one value made from the cluster's objects and the cloud's ledger, and CEL over it.
 
+use crate::report::Sample;
 use cel::{Context, Program};
 use sawhorse_fake_cloud::world::{InstanceState, World};
 use sawhorse_kwok::apiserver::{ApiServer, GroupResource};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// The names that expressions may use, with what they are.
 pub const NAMES: [(&str, &str); 9] = [
@@ -181,6 +185,22 @@ pub struct Wanted {
     pub pods: bool,
     /// Events.
     pub events: bool,
+}
+
+/// What there is at this moment, for the report's plots: numbers only, so that it can be asked often.
+pub fn sample(server: &ApiServer, world: &mut World, elapsed: Duration) -> Sample {
+    let pods = server.list(&GroupResource::new("", "pods"));
+    let phases: Vec<&str> = pods.iter().filter_map(|object| phase_of_living(object.value())).collect();
+    let phase = |wanted: &str| number(phases.iter().filter(|phase| **phase == wanted).count());
+    let alive = world.instances().filter(|instance| instance.state != InstanceState::Terminated).count();
+    Sample {
+        elapsed,
+        pending: phase("Pending"),
+        running: phase("Running"),
+        nodes: number(server.list(&GroupResource::new("", "nodes")).len()),
+        instances: number(alive),
+        micro_dollars_per_hour: i64::try_from(world.ledger().nano_dollars_per_hour / 1000).unwrap_or(i64::MAX),
+    }
 }
 
 /// What a ledger's total is in millionths of a dollar.

@@ -196,16 +196,10 @@ impl Run<'_> {
 
     /// Notes what there is now, if that has changed.
     fn sample(&mut self) {
-        let facts = self.facts(Wanted::default());
-        let sample = Sample {
-            elapsed: self.environment.clock.elapsed(),
-            pending: facts.count.pending,
-            running: facts.count.running,
-            nodes: facts.count.nodes,
-            instances: facts.count.instances,
-            micro_dollars_per_hour: facts.cost.micro_dollars_per_hour,
-        };
-        if self.samples.last().is_none_or(|last| Sample { elapsed: sample.elapsed, ..*last } != sample) {
+        let elapsed = self.environment.clock.elapsed();
+        let server = &self.environment.server;
+        let sample = self.environment.world.with(|world| facts::sample(server, world, elapsed));
+        if self.samples.last().is_none_or(|last| Sample { elapsed, ..*last } != sample) {
             self.samples.push(sample);
         }
     }
