@@ -27,6 +27,14 @@ pub(super) struct Pinned {
     pub(super) parts: Vec<Option<(usize, String)>>,
 }
 
+impl Pinned {
+    /// Every part of the classes of which some part is in `short`.
+    pub(super) fn all_parts_of(&self, short: &Caps) -> impl Iterator<Item = (usize, String)> {
+        let classes: BTreeSet<usize> = short.keys().map(|(class, _)| *class).collect();
+        self.parts.iter().flatten().filter(move |(class, _)| classes.contains(class)).cloned()
+    }
+}
+
 /// Whether some class has to be pinned.
 pub(super) fn needed(classes: &Classes, prepared: &Prepared<'_>) -> bool {
     let spoken = spoken_of(classes, prepared);

@@ -50,7 +50,8 @@ use k8s_openapi::api::core::v1::Pod;
 use packing::Packing;
 use std::{collections::BTreeSet, sync::Arc};
 
-/// How often a split over domains is made again because a part of it found no room.
+/// How often a split over domains is made again because a part of it found no room; after that what still finds none is not
+/// placed at all, so that the rest is spread as it asks.
 const MAX_ROUNDS: u32 = 8;
 
 /// What to place, and on what.
@@ -88,10 +89,15 @@ pub fn solve_while(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool)
         let pinned = domains::pin(&base, prepared, input.without, &moving, &caps);
         let placed = place(input, &pinned.classes, &moving, go_on);
         let short = placed.short(&pinned);
-        if short.is_empty() || round == MAX_ROUNDS || !placed.packing.unseen.is_empty() {
+        if short.is_empty() || !placed.packing.unseen.is_empty() {
             return placed.results(prepared, &pinned.classes);
         }
-        caps.extend(short);
+        if round < MAX_ROUNDS {
+            caps.extend(short);
+        } else {
+            // Each time at least one class more has no domain left, so this comes to an end.
+            caps.extend(pinned.all_parts_of(&short).map(|part| (part, 0)));
+        }
         round += 1;
     }
 }
