@@ -29,7 +29,7 @@ fn deployment(spec: &Value, containers: &Value) -> Value {
         "selector": {"matchLabels": {"app": "web"}},
         "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": containers}},
     }});
-    json_patch::merge(&mut value["spec"], &spec);
+    json_patch::merge(&mut value["spec"], spec);
     value
 }
 
