@@ -2,7 +2,7 @@
 
 use crate::report::Sample;
 use cel::{Context, Program};
-use sawhorse_fake_cloud::world::{InstanceState, World};
+use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, World};
 use sawhorse_kwok::apiserver::{ApiServer, GroupResource};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -146,17 +146,14 @@ pub struct Cost {
 impl Facts {
     /// The facts of this moment. Of pods and events, which are many, only those that are `wanted`; they are counted in any case.
     pub fn gather(server: &ApiServer, world: &mut World, wanted: Wanted) -> Self {
-        let all_pods = server.list(&GroupResource::new("", "pods"));
-        let pods: Vec<PodFact> =
-            if wanted.pods { all_pods.iter().map(|object| pod(object.value())).collect() } else { Vec::new() };
+        let pods: Vec<PodFact> = if wanted.pods { list(server, "", "pods", pod) } else { Vec::new() };
         let nodes: Vec<NodeFact> = list(server, "", "nodes", node);
         let node_claims: Vec<ClaimFact> = list(server, "karpenter.sh", "nodeclaims", claim);
         let instances: Vec<InstanceFact> = instances(world);
         let ledger = world.ledger();
-        let phases: Vec<&str> = all_pods.iter().filter_map(|object| phase_of_living(object.value())).collect();
-        let phase = |wanted: &str| number(phases.iter().filter(|phase| **phase == wanted).count());
+        let (all_pods, phase) = count_pods(server);
         let count = Counts {
-            pods: number(all_pods.len()),
+            pods: all_pods,
             running: phase("Running"),
             pending: phase("Pending"),
             succeeded: phase("Succeeded"),
@@ -166,10 +163,8 @@ impl Facts {
             instances: number(instances.len()),
             launched: i64::try_from(ledger.launched).unwrap_or(i64::MAX),
         };
-        let cost = Cost {
-            micro_dollars_per_hour: i64::try_from(ledger.nano_dollars_per_hour / 1000).unwrap_or(i64::MAX),
-            micro_dollars: micro_dollars(&ledger),
-        };
+        let cost =
+            Cost { micro_dollars_per_hour: micro_dollars_per_hour(&ledger), micro_dollars: micro_dollars(&ledger) };
         let calls =
             ledger.calls.iter().map(|(name, count)| (name.clone(), i64::try_from(count.calls).unwrap_or(i64::MAX)));
         let calls = calls.collect();
@@ -189,22 +184,39 @@ pub struct Wanted {
 
 /// What there is at this moment, for the report's plots: numbers only, so that it can be asked often.
 pub fn sample(server: &ApiServer, world: &mut World, elapsed: Duration) -> Sample {
-    let pods = server.list(&GroupResource::new("", "pods"));
-    let phases: Vec<&str> = pods.iter().filter_map(|object| phase_of_living(object.value())).collect();
-    let phase = |wanted: &str| number(phases.iter().filter(|phase| **phase == wanted).count());
-    let alive = world.instances().filter(|instance| instance.state != InstanceState::Terminated).count();
+    let (_, phase) = count_pods(server);
     Sample {
         elapsed,
         pending: phase("Pending"),
         running: phase("Running"),
         nodes: number(server.list(&GroupResource::new("", "nodes")).len()),
-        instances: number(alive),
-        micro_dollars_per_hour: i64::try_from(world.ledger().nano_dollars_per_hour / 1000).unwrap_or(i64::MAX),
+        instances: number(alive(world).count()),
+        micro_dollars_per_hour: micro_dollars_per_hour(&world.ledger()),
     }
 }
 
+/// How many pods there are, and how many that are not being deleted are in a phase.
+fn count_pods(server: &ApiServer) -> (i64, impl Fn(&str) -> i64) {
+    let pods = server.list(&GroupResource::new("", "pods"));
+    let mut by_phase: BTreeMap<String, i64> = BTreeMap::new();
+    for object in pods.iter().filter(|object| !is_deleting(object.value())) {
+        let phase = object.value()["status"]["phase"].as_str().unwrap_or_default();
+        *by_phase.entry(phase.to_owned()).or_default() += 1;
+    }
+    (number(pods.len()), move |phase| by_phase.get(phase).copied().unwrap_or(0))
+}
+
+/// Machines that are not terminated.
+fn alive(world: &World) -> impl Iterator<Item = &Instance> {
+    world.instances().filter(|instance| instance.state != InstanceState::Terminated)
+}
+
+fn micro_dollars_per_hour(ledger: &Ledger) -> i64 {
+    i64::try_from(ledger.nano_dollars_per_hour / 1000).unwrap_or(i64::MAX)
+}
+
 /// What a ledger's total is in millionths of a dollar.
-pub fn micro_dollars(ledger: &sawhorse_fake_cloud::world::Ledger) -> i64 {
+pub fn micro_dollars(ledger: &Ledger) -> i64 {
     i64::try_from(ledger.total.nano_dollars() / 1000).unwrap_or(i64::MAX)
 }
 
@@ -275,11 +287,6 @@ fn claim(value: &Value) -> ClaimFact {
     }
 }
 
-/// The phase of a pod that is not being deleted.
-fn phase_of_living(value: &Value) -> Option<&str> {
-    if is_deleting(value) { None } else { value["status"]["phase"].as_str() }
-}
-
 fn event(value: &Value) -> EventFact {
     EventFact {
         reason: text(value, "/reason"),
@@ -290,15 +297,14 @@ fn event(value: &Value) -> EventFact {
 }
 
 fn instances(world: &World) -> Vec<InstanceFact> {
-    let alive = world.instances().filter(|instance| instance.state != InstanceState::Terminated);
-    let fact = |instance: &sawhorse_fake_cloud::world::Instance| InstanceFact {
+    let fact = |instance: &Instance| InstanceFact {
         id: instance.id.clone(),
         instance_type: instance.machine_type.to_owned(),
         zone: instance.zone.name.to_owned(),
         capacity_type: instance.market.as_str().to_owned(),
         state: instance.state.as_str().to_owned(),
     };
-    alive.map(fact).collect()
+    alive(world).map(fact).collect()
 }
 
 /// Whether `expression` can be evaluated at all.

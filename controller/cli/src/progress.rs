@@ -1,12 +1,7 @@
 //! What is shown while something lasts.
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use sawhorse_e2e::{run::Progress, summary::short};
-
-/// The place for the bars of several runs, on standard error.
-pub(crate) fn bars() -> MultiProgress {
-    MultiProgress::new()
-}
 
 /// A bar for a run of `steps` steps; hidden where standard error is no terminal.
 pub(crate) fn bar(name: &str, steps: usize) -> ProgressBar {

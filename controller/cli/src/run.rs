@@ -58,7 +58,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 /// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time.
 fn run_all(scenarios: &[Scenario], args: &RunArgs) -> Vec<anyhow::Result<Outcome>> {
     let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let (bars, next) = (progress::bars(), AtomicUsize::new(0));
+    let (bars, next) = (MultiProgress::new(), AtomicUsize::new(0));
     let outcomes = Mutex::new(BTreeMap::new());
     let work = || {
         loop {

@@ -6,11 +6,15 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 use sawhorse_core::{
-    api::{NodeClaim, NodePool, conditions, labels},
+    api::{
+        NodeClaim, NodePool,
+        conditions::{CONSOLIDATABLE, Conditioned, INITIALIZED, LAUNCHED, REGISTERED},
+        labels,
+    },
     disruption::{DisruptionInput, decide},
     model::{
         CapacityType, Catalog, ClusterSnapshot, InstanceType, NodePoolName, Offering, Operator, Overhead, Price,
-        Requirement, Requirements, Resources, Settings, StateNode,
+        Requirement, Requirements, Resources, StateNode,
     },
     scheduling::{IndexedCatalog, Prepared, SchedulingInput, solve},
 };
@@ -47,21 +51,10 @@ fn instance_types() -> Vec<Arc<InstanceType>> {
 fn instance_type(index: usize, cpu: i64, gib_per_cpu: i64) -> InstanceType {
     let name = format!("f{:02}.{cpu}", index / 10);
     let on_demand = cpu * (20_000_000 + gib_per_cpu * 5_000_000) / 1000 * (900 + (index as i64 * 37) % 200);
-    let offering = |zone: &str, capacity_type: CapacityType, nanos: i64| Offering {
-        zone: zone.to_owned(),
-        capacity_type,
-        price: Price::from_nanos(nanos),
-        available: true,
-        requirements: Requirements::from_iter([
-            Requirement::new(labels::ZONE, Operator::In, [zone]),
-            Requirement::new(labels::CAPACITY_TYPE, Operator::In, [capacity_type.as_str()]),
-        ]),
-        reservation_id: None,
-        reservation_capacity: 0,
-    };
     let offerings = ZONES.iter().enumerate().flat_map(|(zone, name)| {
         let spot = on_demand / 100 * (30 + ((index * 7 + zone * 13) % 40) as i64);
-        [offering(name, CapacityType::Spot, spot), offering(name, CapacityType::OnDemand, on_demand)]
+        [(CapacityType::Spot, spot), (CapacityType::OnDemand, on_demand)]
+            .map(|(kind, nanos)| Offering::new(name, kind, Price::from_nanos(nanos)))
     });
     let arch = if index.is_multiple_of(4) { "arm64" } else { "amd64" };
     InstanceType {
@@ -112,14 +105,9 @@ fn world(nodes: Vec<StateNode>) -> (ClusterSnapshot, Catalog) {
         ..NodePool::default()
     };
     let snapshot = ClusterSnapshot {
-        now: "2026-01-01T00:00:00Z".parse().expect("it is a time"),
         node_pools: BTreeMap::from([(name.clone(), Arc::new(pool))]),
         nodes,
-        pending: Vec::new(),
-        daemon_sets: Vec::new(),
-        pod_disruption_budgets: Vec::new(),
-        namespaces: Vec::new(),
-        settings: Settings::default(),
+        ..ClusterSnapshot::empty("2026-01-01T00:00:00Z".parse().expect("it is a time"))
     };
     (snapshot, Catalog { by_pool: BTreeMap::from([(name, instance_types().into())]) })
 }
@@ -169,22 +157,10 @@ fn busy_node(index: usize, dice: &mut Dice) -> StateNode {
     };
     let node = Node { metadata: metadata.clone(), status: Some(status), spec: None };
     let mut claim = NodeClaim { metadata, ..NodeClaim::default() };
-    let all = [
-        conditions::LAUNCHED,
-        conditions::REGISTERED,
-        conditions::INITIALIZED,
-        conditions::CONSOLIDATABLE,
-        conditions::READY,
-    ];
-    let status = claim.status.get_or_insert_default();
-    status.conditions = all
-        .iter()
-        .map(|type_| {
-            let condition = serde_json::json!({"type": type_, "status": "True", "reason": type_, "message": "",
-                "lastTransitionTime": "2025-12-31T00:00:00Z"});
-            serde_json::from_value(condition).expect("it is a condition")
-        })
-        .collect();
+    let since = "2025-12-31T00:00:00Z".parse().expect("it is a time");
+    for held in [LAUNCHED, REGISTERED, INITIALIZED, CONSOLIDATABLE] {
+        claim.set_true(held, since);
+    }
     StateNode {
         node: Some(Arc::new(node)),
         node_claim: Some(Arc::new(claim)),

@@ -56,7 +56,7 @@ impl World {
         Self { clock, cloud: Arc::new(FakeCloud::new(clock, api.clone())), api, log: Arc::default() }
     }
 
-    fn start(&self) -> (JoinHandle<anyhow::Result<()>>, CancellationToken) {
+    fn start(&self) -> Running {
         let config = ControllerConfig {
             client: self.api.client(),
             provider: Arc::clone(&self.cloud) as _,
@@ -69,7 +69,15 @@ impl World {
             decision_log: Some(Arc::clone(&self.log) as _),
         };
         let shutdown = CancellationToken::new();
-        (tokio::spawn(run(config, shutdown.clone())), shutdown)
+        Running { task: tokio::spawn(run(config, shutdown.clone())), shutdown }
+    }
+
+    /// The controller is gone right after its first purchase, before it could write that down.
+    async fn dies_having_bought(&self, controller: Running) {
+        self.until(30, "bought", |_| self.cloud.bought() == 1).await;
+        controller.task.abort();
+        assert!(controller.task.await.unwrap_err().is_cancelled());
+        self.cloud.hang_after_purchase(false);
     }
 
     fn pending_pod(&self, name: &str) {
@@ -106,6 +114,26 @@ impl World {
         );
     }
 
+    /// Waits until the machine of the only NodeClaim has been bought.
+    async fn launched(&self, seconds: u64) {
+        let launched = |api: &TinyApi| api.count("NodeClaim") == 1 && is_true(&api.only("NodeClaim"), "Launched");
+        self.until(seconds, "launched", launched).await;
+    }
+
+    /// The machine joins as `node`, and the controller has seen it.
+    async fn joined(&self, node: &str) {
+        self.node_joins(node);
+        self.until(30, "initialized", |api| is_true(&api.only("NodeClaim"), "Initialized")).await;
+    }
+
+    /// A pod comes, gets its machine, and is bound to it.
+    async fn runs(&self, pod: &str, node: &str) {
+        self.pending_pod(pod);
+        self.launched(30).await;
+        self.joined(node).await;
+        self.bind(pod, node).await;
+    }
+
     async fn bind(&self, pod: &str, node: &str) {
         let patch = json!({"spec": {"nodeName": node}, "status": {"phase": "Running", "conditions": []}});
         self.api.merge("Pod", pod, &patch);
@@ -122,6 +150,20 @@ impl World {
     }
 }
 
+/// A controller that has been started.
+struct Running {
+    task: JoinHandle<anyhow::Result<()>>,
+    shutdown: CancellationToken,
+}
+
+impl Running {
+    /// Stops it; it must end well.
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
 fn is_true(object: &Value, condition: &str) -> bool {
     let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
     conditions.iter().any(|it| it["type"] == condition && it["status"] == "True")
@@ -130,86 +172,71 @@ fn is_true(object: &Value, condition: &str) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_pod_gets_a_machine_and_the_intent_is_written_before_it_is_bought() {
     let world = World::new();
-    let (running, shutdown) = world.start();
+    let controller = world.start();
     world.pending_pod("web");
-    world.until(30, "launched", |api| api.count("NodeClaim") == 1 && is_true(&api.only("NodeClaim"), "Launched")).await;
+    world.launched(30).await;
     // What the cloud saw in the API server at the moment it was asked.
     let seen = world.cloud.claim_when_asked();
     assert_eq!(seen["metadata"]["annotations"]["sawhorse.dev/launch-attempt"], "1");
     assert_eq!(seen["metadata"]["finalizers"], json!(["karpenter.sh/termination"]));
     assert!(seen["status"].get("providerID").is_none());
-    world.node_joins("node-1");
-    world.until(30, "initialized", |api| is_true(&api.only("NodeClaim"), "Initialized")).await;
+    world.joined("node-1").await;
     let node = world.api.only("Node");
     assert_eq!(node["metadata"]["labels"]["karpenter.sh/initialized"], "true");
     assert!(node["spec"]["taints"].as_array().is_none_or(Vec::is_empty), "{node}");
-    shutdown.cancel();
-    running.await.unwrap().unwrap();
+    controller.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_controller_that_dies_after_the_purchase_is_succeeded_by_one_that_adopts() {
     let world = World::new();
     world.cloud.hang_after_purchase(true);
-    let (running, _) = world.start();
+    let controller = world.start();
     world.pending_pod("web");
-    world.until(30, "bought", |_| world.cloud.bought() == 1).await;
-    running.abort();
-    assert!(running.await.unwrap_err().is_cancelled());
-    world.cloud.hang_after_purchase(false);
+    world.dies_having_bought(controller).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let claim = world.api.only("NodeClaim");
     assert!(claim["status"].get("providerID").is_none(), "nothing acts any more: {claim}");
-    let (running, shutdown) = world.start();
+    let controller = world.start();
     world.until(30, "launched", |api| is_true(&api.only("NodeClaim"), "Launched")).await;
     assert_eq!(world.cloud.bought(), 1);
-    shutdown.cancel();
-    running.await.unwrap().unwrap();
+    controller.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_for_which_there_is_no_capacity_goes_and_another_is_tried() {
     let world = World::new();
     world.cloud.refuse_next();
-    let (running, shutdown) = world.start();
+    let controller = world.start();
     world.pending_pod("web");
-    world.until(60, "launched", |api| api.count("NodeClaim") == 1 && is_true(&api.only("NodeClaim"), "Launched")).await;
+    world.launched(60).await;
     let log = world.log.0.lock().unwrap().clone();
     assert_eq!(log.iter().filter(|line| *line == "created nodeclaim").count(), 2, "{log:#?}");
     assert_eq!(log.iter().filter(|line| *line == "deleted nodeclaim").count(), 1, "{log:#?}");
-    shutdown.cancel();
-    running.await.unwrap().unwrap();
+    controller.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_deleted_while_its_purchase_is_unconfirmed_leaves_no_machine() {
     let world = World::new();
     world.cloud.hang_after_purchase(true);
-    let (running, _) = world.start();
+    let controller = world.start();
     world.pending_pod("web");
-    world.until(30, "bought", |_| world.cloud.bought() == 1).await;
-    running.abort();
-    let _ = running.await;
-    world.cloud.hang_after_purchase(false);
+    world.dies_having_bought(controller).await;
     let name = world.api.only("NodeClaim")["metadata"]["name"].as_str().unwrap().to_owned();
     world.api.merge("NodeClaim", &name, &json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}}));
     world.api.remove("Pod", "web");
-    let (running, shutdown) = world.start();
+    let controller = world.start();
     world.until(60, "claim gone", |api| api.count("NodeClaim") == 0).await;
     assert_eq!(world.cloud.machines(), 0);
-    shutdown.cancel();
-    running.await.unwrap().unwrap();
+    controller.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_node_is_drained_before_its_machine_is_ended() {
     let world = World::new();
-    let (running, shutdown) = world.start();
-    world.pending_pod("web");
-    world.until(30, "launched", |api| api.count("NodeClaim") == 1 && is_true(&api.only("NodeClaim"), "Launched")).await;
-    world.node_joins("node-1");
-    world.until(30, "initialized", |api| is_true(&api.only("NodeClaim"), "Initialized")).await;
-    world.bind("web", "node-1").await;
+    let controller = world.start();
+    world.runs("web", "node-1").await;
     world.api.block_evictions(true);
     world.api.merge("Node", "node-1", &json!({"metadata": {"deletionTimestamp": world.clock.now().to_string()}}));
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -222,27 +249,21 @@ async fn a_deleted_node_is_drained_before_its_machine_is_ended() {
     world.until(60, "node gone", |api| api.count("Node") == 0 && api.count("Pod") == 0).await;
     world.until(60, "claim gone", |api| api.count("NodeClaim") == 1).await;
     assert_eq!(world.cloud.machines(), 1, "the new place has yet to join");
-    shutdown.cancel();
-    running.await.unwrap().unwrap();
+    controller.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_asked_while_nothing_happens() {
     let world = World::new();
-    let (running, shutdown) = world.start();
-    world.pending_pod("web");
-    world.until(30, "launched", |api| api.count("NodeClaim") == 1 && is_true(&api.only("NodeClaim"), "Launched")).await;
-    world.node_joins("node-1");
-    world.until(30, "initialized", |api| is_true(&api.only("NodeClaim"), "Initialized")).await;
-    world.bind("web", "node-1").await;
+    let controller = world.start();
+    world.runs("web", "node-1").await;
     tokio::time::sleep(Duration::from_secs(120)).await;
     let writes = world.api.writes();
     tokio::time::sleep(Duration::from_secs(6 * 3600)).await;
     // Why a node is kept is told again every quarter of an hour, so that it is not forgotten; nothing else is written.
     assert_eq!(world.api.writes(), writes, "six quiet hours");
     assert_eq!(world.api.count("NodeClaim"), 1);
-    shutdown.cancel();
-    running.await.unwrap().unwrap();
+    controller.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -250,14 +271,13 @@ async fn two_runs_with_one_seed_are_alike() {
     let mut names = Vec::new();
     for _ in 0..2 {
         let world = World::new();
-        let (running, shutdown) = world.start();
+        let controller = world.start();
         (0..5).for_each(|index| world.pending_pod(&format!("web-{index}")));
         world.until(30, "launched", |api| api.all("NodeClaim").iter().any(|claim| is_true(claim, "Launched"))).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
         let claims = world.api.all("NodeClaim");
         names.push(claims.iter().map(|claim| claim["metadata"]["name"].clone()).collect::<Vec<_>>());
-        shutdown.cancel();
-        running.await.unwrap().unwrap();
+        controller.stop().await;
     }
     assert_eq!(names[0], names[1]);
     assert!(!names[0].is_empty());

@@ -13,15 +13,15 @@ use std::collections::BTreeSet;
 
 /// Two pods, one of them in zone-b, on a node and a claim.
 fn world() -> World {
-    let mut world = World::new(&[pool("default", json!({"limits": {"cpu": "8"}}))]);
+    let mut world = World::new(&[pool("default", &json!({"limits": {"cpu": "8"}}))]);
     world.add_node(
         "old",
         json!({"topology.kubernetes.io/zone": "zone-a"}),
         json!({"cpu": "1", "memory": "2Gi", "pods": "9"}),
         &[],
     );
-    world.add_pod(pod("big", "1500m", "1Gi", json!({"nodeSelector": {"topology.kubernetes.io/zone": "zone-b"}})));
-    world.add_pod(pod("small", "500m", "1Gi", json!({})));
+    world.add_pod(pod("big", "1500m", "1Gi", &json!({"nodeSelector": {"topology.kubernetes.io/zone": "zone-b"}})));
+    world.add_pod(pod("small", "500m", "1Gi", &json!({})));
     world
 }
 
@@ -79,8 +79,8 @@ fn pods_that_must_not_be_together_are_found(#[case] rule: &str, #[case] expected
         json!({"affinity": {rule: {"requiredDuringSchedulingIgnoredDuringExecution": [
             {"topologyKey": "kubernetes.io/hostname", "labelSelector": selector}]}}})
     };
-    let mut world = World::new(&[pool("default", json!({}))]);
-    world.add_pod(pod("web-0", "500m", "1Gi", spec.clone())).add_pod(pod("web-1", "500m", "1Gi", spec));
+    let mut world = World::new(&[pool("default", &json!({}))]);
+    world.add_pod(pod("web-0", "500m", "1Gi", &spec)).add_pod(pod("web-1", "500m", "1Gi", &spec));
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::new();
     let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false };

@@ -28,18 +28,7 @@ fn instance_type(name: &str, cpu: i64, cents: i64, spot: bool) -> Arc<InstanceTy
     for zone in ZONES {
         let kinds = [(CapacityType::Spot, cents * 4 / 10), (CapacityType::OnDemand, cents)];
         for (kind, cents) in kinds.into_iter().filter(|(kind, _)| spot || *kind == CapacityType::OnDemand) {
-            offerings.push(Offering {
-                zone: zone.to_owned(),
-                capacity_type: kind,
-                price: Price::from_nanos(cents * 10_000_000),
-                available: true,
-                requirements: Requirements::from_iter([
-                    Requirement::new(labels::ZONE, Operator::In, [zone]),
-                    Requirement::new(labels::CAPACITY_TYPE, Operator::In, [kind.as_str()]),
-                ]),
-                reservation_id: None,
-                reservation_capacity: 0,
-            });
+            offerings.push(Offering::new(zone, kind, Price::from_nanos(cents * 10_000_000)));
         }
     }
     let kinds: &[&str] = if spot { &["spot", "on-demand"] } else { &["on-demand"] };

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     lifecycle::fixtures::{at, claim, merge, pool},
-    model::{Offering, Operator, Overhead, Price, Requirement, Resources},
+    model::{Offering, Overhead, Price, Resources},
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -12,18 +12,8 @@ fn hashed(hash: &str, version: &str) -> Value {
 
 fn types() -> Vec<Arc<InstanceType>> {
     let offering = |zone: &str, capacity_type: CapacityType| Offering {
-        zone: zone.to_owned(),
-        capacity_type,
-        price: Price::from_nanos(1),
         available: false,
-        requirements: [
-            Requirement::new(labels::ZONE, Operator::In, [zone]),
-            Requirement::new(labels::CAPACITY_TYPE, Operator::In, [capacity_type.as_str()]),
-        ]
-        .into_iter()
-        .collect(),
-        reservation_id: None,
-        reservation_capacity: 0,
+        ..Offering::new(zone, capacity_type, Price::from_nanos(1))
     };
     vec![Arc::new(InstanceType {
         name: "m5.large".to_owned(),

@@ -2,12 +2,12 @@
 
 use crate::{
     api::{NodeClaim, NodePool},
-    model::{ClusterSnapshot, Settings, StateNode},
+    model::{ClusterSnapshot, StateNode},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// `seconds` after the tests' beginning, 2026-01-01T00:00:00Z.
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -71,16 +71,7 @@ pub(crate) fn pod(name: &str, change: &Value) -> Pod {
 }
 
 pub(crate) fn snapshot(nodes: Vec<StateNode>, now: Timestamp) -> ClusterSnapshot {
-    ClusterSnapshot {
-        now,
-        node_pools: BTreeMap::new(),
-        nodes,
-        pending: Vec::new(),
-        daemon_sets: Vec::new(),
-        pod_disruption_budgets: Vec::new(),
-        namespaces: Vec::new(),
-        settings: Settings::default(),
-    }
+    ClusterSnapshot { nodes, ..ClusterSnapshot::empty(now) }
 }
 
 pub(crate) fn machine(claim: NodeClaim, node: Option<Node>) -> StateNode {

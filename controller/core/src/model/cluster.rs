@@ -31,6 +31,22 @@ pub struct ClusterSnapshot {
     pub settings: Settings,
 }
 
+impl ClusterSnapshot {
+    /// A cluster at `now` in which there is nothing, decided on by the usual settings.
+    pub fn empty(now: Timestamp) -> Self {
+        Self {
+            now,
+            node_pools: BTreeMap::new(),
+            nodes: Vec::new(),
+            pending: Vec::new(),
+            daemon_sets: Vec::new(),
+            pod_disruption_budgets: Vec::new(),
+            namespaces: Vec::new(),
+            settings: Settings::default(),
+        }
+    }
+}
+
 /// One machine: a NodeClaim, a Node, or (once registered) both (spec core 2.1). At least one of the two is present.
 #[derive(Clone, Debug, Default)]
 pub struct StateNode {

@@ -1,6 +1,7 @@
 //! Machines that can be bought.
 
-use super::{HUGE_PAGES_PREFIX, MEMORY, Price, Requirements, Resources};
+use super::{HUGE_PAGES_PREFIX, MEMORY, Operator, Price, Requirement, Requirements, Resources};
+use crate::api::labels;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -122,25 +123,31 @@ pub struct Offering {
     pub reservation_capacity: u32,
 }
 
+impl Offering {
+    /// An offering that can be bought now, draws on no reservation, and says of nodes only their zone and capacity type.
+    pub fn new(zone: &str, capacity_type: CapacityType, price: Price) -> Self {
+        Self {
+            zone: zone.to_owned(),
+            capacity_type,
+            price,
+            available: true,
+            requirements: Requirements::from_iter([
+                Requirement::new(labels::ZONE, Operator::In, [zone]),
+                Requirement::new(labels::CAPACITY_TYPE, Operator::In, [capacity_type.as_str()]),
+            ]),
+            reservation_id: None,
+            reservation_capacity: 0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{CapacityType, InstanceType, Offering, Overhead, Price, Requirements, Resources};
     use crate::model::{Operator, Requirement};
 
     fn offering(zone: &str, capacity_type: CapacityType, dollars: &str) -> Offering {
-        let requirements = [
-            Requirement::new("topology.kubernetes.io/zone", Operator::In, [zone]),
-            Requirement::new("karpenter.sh/capacity-type", Operator::In, [capacity_type.as_str()]),
-        ];
-        Offering {
-            zone: zone.to_owned(),
-            capacity_type,
-            price: dollars.parse().unwrap(),
-            available: true,
-            requirements: Requirements::from_iter(requirements),
-            reservation_id: None,
-            reservation_capacity: 0,
-        }
+        Offering::new(zone, capacity_type, dollars.parse().unwrap())
     }
 
     fn instance_type() -> InstanceType {

@@ -130,21 +130,15 @@ fn offering(
     available: bool,
     reservation: Option<(&String, u32)>,
 ) -> Offering {
-    let mut requirements = Requirements::from_iter([
-        Requirement::new(labels::ZONE, Operator::In, [zone]),
-        Requirement::new(labels::CAPACITY_TYPE, Operator::In, [capacity_type.as_str()]),
-    ]);
-    requirements.add(match reservation {
+    let mut offering = Offering::new(zone, capacity_type, price);
+    offering.requirements.add(match reservation {
         Some((id, _)) => Requirement::new(labels::CAPACITY_RESERVATION_ID, Operator::In, [id]),
         None => Requirement::new(labels::CAPACITY_RESERVATION_ID, Operator::DoesNotExist, [""; 0]),
     });
     Offering {
-        zone: zone.to_owned(),
-        capacity_type,
-        price,
         available,
-        requirements,
         reservation_id: reservation.map(|(id, _)| id.clone()),
         reservation_capacity: reservation.map_or(0, |(_, count)| count),
+        ..offering
     }
 }

@@ -4,9 +4,10 @@ use super::{Prepared, Results, SchedulingInput, solve};
 use crate::{
     api::{NodePool, labels},
     check,
+    lifecycle::fixtures::{at, merge},
     model::{
         CapacityType, Catalog, ClusterSnapshot, InstanceType, NodePoolName, Offering, Operator, Overhead, PodKey,
-        Requirement, Requirements, Resources, Settings, StateNode,
+        Price, Requirement, Requirements, Resources, StateNode,
     },
 };
 use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Pod};
@@ -33,16 +34,7 @@ impl World {
             .map(|pool| serde_json::from_value::<NodePool>(pool.clone()).expect("the fixture is a NodePool"))
             .map(|pool| (NodePoolName::from(pool.metadata.name.clone().unwrap()), Arc::new(pool)))
             .collect();
-        let snapshot = ClusterSnapshot {
-            now: "2026-01-01T00:00:00Z".parse().unwrap(),
-            node_pools: pools,
-            nodes: Vec::new(),
-            pending: Vec::new(),
-            daemon_sets: Vec::new(),
-            pod_disruption_budgets: Vec::new(),
-            namespaces: Vec::new(),
-            settings: Settings::default(),
-        };
+        let snapshot = ClusterSnapshot { node_pools: pools, ..ClusterSnapshot::empty(at(0)) };
         let mut world = Self { snapshot, catalog: Catalog::default(), pods: Vec::new() };
         world.sell(&small_catalog());
         world
@@ -120,7 +112,7 @@ pub(crate) fn text(results: &Results) -> String {
 }
 
 /// A pool that takes everything; `spec` is merged over it.
-pub(crate) fn pool(name: &str, spec: Value) -> Value {
+pub(crate) fn pool(name: &str, spec: &Value) -> Value {
     let mut pool = json!({"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": name, "uid": format!("uid-{name}")},
         "spec": {"template": {"spec": {"requirements": [],
             "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"}}}}});
@@ -129,42 +121,19 @@ pub(crate) fn pool(name: &str, spec: Value) -> Value {
 }
 
 /// A pod with one container; `spec` is merged over it.
-pub(crate) fn pod(name: &str, cpu: &str, memory: &str, spec: Value) -> Value {
+pub(crate) fn pod(name: &str, cpu: &str, memory: &str, spec: &Value) -> Value {
     let mut pod = json!({"metadata": {"name": name, "labels": {"app": name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-')}},
         "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": memory}}}]}});
     merge(&mut pod["spec"], spec);
     pod
 }
 
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from,
-    }
-}
-
 /// A type that costs `cents` per hour on demand and two fifths of that on spot, in every zone.
 pub(crate) fn instance_type(name: &str, cpu: i64, gib: i64, cents: i64) -> InstanceType {
-    let offering = |zone: &str, capacity_type: CapacityType, nanos: i64| Offering {
-        zone: zone.to_owned(),
-        capacity_type,
-        price: crate::model::Price::from_nanos(nanos),
-        available: true,
-        requirements: Requirements::from_iter([
-            Requirement::new(labels::ZONE, Operator::In, [zone]),
-            Requirement::new(labels::CAPACITY_TYPE, Operator::In, [capacity_type.as_str()]),
-        ]),
-        reservation_id: None,
-        reservation_capacity: 0,
-    };
-    let offerings = ZONES.iter().flat_map(|zone| {
-        let nanos = cents * 10_000_000;
-        [offering(zone, CapacityType::OnDemand, nanos), offering(zone, CapacityType::Spot, nanos / 5 * 2)]
-    });
+    let nanos = cents * 10_000_000;
+    let kinds = [(CapacityType::OnDemand, nanos), (CapacityType::Spot, nanos / 5 * 2)];
+    let offerings =
+        ZONES.iter().flat_map(|zone| kinds.map(|(kind, nanos)| Offering::new(zone, kind, Price::from_nanos(nanos))));
     let arch = if name.contains('g') { "arm64" } else { "amd64" };
     let own = [
         Requirement::new(labels::INSTANCE_TYPE, Operator::In, [name]),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
 fn world() -> World {
-    World::new(&[pool("default", json!({}))])
+    World::new(&[pool("default", &json!({}))])
 }
 
 fn zone(name: &str) -> Value {
@@ -21,7 +21,7 @@ fn on_demand() -> Value {
 #[test]
 fn a_pod_gets_the_cheapest_machine_that_holds_it() {
     let mut world = world();
-    world.add_pod(pod("web", "1", "1Gi", json!({})));
+    world.add_pod(pod("web", "1", "1Gi", &json!({})));
     assert_eq!(world.text(), "default c2 zone-a spot $0.0400 <- web");
     let claim = &world.solve().planned[0];
     let names: Vec<&str> = claim.instance_types.iter().map(|kind| kind.name.as_str()).collect();
@@ -36,7 +36,7 @@ fn many_small_pods_do_not_fill_one_huge_machine() {
     types.push(instance_type("u448", 448, 12288, 10_920));
     world.sell(&types);
     (0..80).for_each(|index| {
-        world.add_pod(pod(&format!("web-{index}"), "100m", "128Mi", json!({})));
+        world.add_pod(pod(&format!("web-{index}"), "100m", "128Mi", &json!({})));
     });
     let results = world.solve();
     assert!(results.all_placed());
@@ -47,13 +47,13 @@ fn many_small_pods_do_not_fill_one_huge_machine() {
 fn equal_weights_are_chosen_by_price_and_heavier_ones_first() {
     let limited = |name: &str, kind: &str, weight: Value| {
         let requirement = json!({"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [kind]});
-        pool(name, json!({"weight": weight, "template": {"spec": {"requirements": [requirement]}}}))
+        pool(name, &json!({"weight": weight, "template": {"spec": {"requirements": [requirement]}}}))
     };
     let mut world = World::new(&[limited("a-dear", "m8", Value::Null), limited("b-cheap", "c2", Value::Null)]);
-    world.add_pod(pod("web", "1", "1Gi", json!({})));
+    world.add_pod(pod("web", "1", "1Gi", &json!({})));
     assert!(world.text().starts_with("b-cheap c2"));
     let mut world = World::new(&[limited("a-dear", "m8", json!(10)), limited("b-cheap", "c2", Value::Null)]);
-    world.add_pod(pod("web", "1", "1Gi", json!({})));
+    world.add_pod(pod("web", "1", "1Gi", &json!({})));
     assert!(world.text().starts_with("a-dear m8"));
 }
 
@@ -67,7 +67,7 @@ fn existing_nodes_come_first() {
         &[],
     );
     (0..3).for_each(|index| {
-        world.add_pod(pod(&format!("web-{index}"), "900m", "1Gi", json!({})));
+        world.add_pod(pod(&format!("web-{index}"), "900m", "1Gi", &json!({})));
     });
     assert_eq!(world.text(), "old <- web-0 web-1\ndefault c2 zone-a spot $0.0400 <- web-2");
 }
@@ -92,7 +92,7 @@ fn existing_nodes_come_first() {
     "default c2 zone-b spot $0.0400 <- p")]
 fn what_a_pod_asks_of_its_node_holds(#[case] spec: Value, #[case] expected: &str) {
     let mut world = world();
-    world.add_pod(pod("p", "1", "1Gi", spec));
+    world.add_pod(pod("p", "1", "1Gi", &spec));
     assert_eq!(world.text(), expected);
 }
 
@@ -101,7 +101,7 @@ fn preferences_can_be_ignored() {
     let mut world = world();
     let prefers = json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
         {"weight": 1, "preference": {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["zone-b"]}]}}]}}});
-    world.add_pod(pod("p", "1", "1Gi", prefers));
+    world.add_pod(pod("p", "1", "1Gi", &prefers));
     world.snapshot.settings.preference_policy = PreferencePolicy::Ignore;
     assert_eq!(world.text(), "default c2 zone-a spot $0.0400 <- p");
 }
@@ -134,7 +134,7 @@ fn every_refusal_has_its_reason_and_costs_others_nothing(
     #[case] message: &str,
 ) {
     let mut world = world();
-    world.add_pod(pod("bad", "1", "1Gi", spec)).add_pod(pod("good", "1", "1Gi", json!({})));
+    world.add_pod(pod("bad", "1", "1Gi", &spec)).add_pod(pod("good", "1", "1Gi", &json!({})));
     let results = world.solve();
     let why = results.why_not(&PodKey::new("default", "bad")).expect("it cannot be placed");
     assert_eq!(why.code(), code);
@@ -145,37 +145,37 @@ fn every_refusal_has_its_reason_and_costs_others_nothing(
 #[test]
 fn without_pools_that_is_said() {
     let mut world = World::new(&[]);
-    world.add_pod(pod("p", "1", "1Gi", json!({})));
+    world.add_pod(pod("p", "1", "1Gi", &json!({})));
     assert_eq!(world.text(), "p: no dynamic nodepools found");
-    let mut unready = pool("default", json!({}));
+    let mut unready = pool("default", &json!({}));
     unready["status"] = json!({"conditions": [{"type": "Ready", "status": "False", "reason": "NodeClassNotFound",
         "message": "NodeClass not found on cluster", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
     let mut world = World::new(&[unready]);
-    world.add_pod(pod("p", "1", "1Gi", json!({})));
+    world.add_pod(pod("p", "1", "1Gi", &json!({})));
     assert_eq!(world.text(), "p: NodePool `default`: is not ready: NodeClass not found on cluster");
 }
 
 #[test]
 fn taints_need_tolerations_and_preferences_do_not() {
     let tainted =
-        |effect: &str| pool("default", json!({"template": {"spec": {"taints": [{"key": "gpu", "effect": effect}]}}}));
+        |effect: &str| pool("default", &json!({"template": {"spec": {"taints": [{"key": "gpu", "effect": effect}]}}}));
     let mut world = World::new(&[tainted("NoSchedule")]);
-    world.add_pod(pod("p", "1", "1Gi", json!({})));
-    world.add_pod(pod("q", "1", "1Gi", json!({"tolerations": [{"key": "gpu", "operator": "Exists"}]})));
+    world.add_pod(pod("p", "1", "1Gi", &json!({})));
+    world.add_pod(pod("q", "1", "1Gi", &json!({"tolerations": [{"key": "gpu", "operator": "Exists"}]})));
     assert_eq!(
         world.text(),
         "default c2 zone-a spot $0.0400 <- q\np: NodePool `default`: did not tolerate taint `gpu:NoSchedule`"
     );
     let mut world = World::new(&[tainted("PreferNoSchedule")]);
-    world.add_pod(pod("p", "1", "1Gi", json!({})));
+    world.add_pod(pod("p", "1", "1Gi", &json!({})));
     assert_eq!(world.text(), "default c2 zone-a spot $0.0400 <- p");
 }
 
 #[test]
 fn limits_are_never_overshot() {
-    let mut world = World::new(&[pool("default", json!({"limits": {"cpu": "4", "nodes": "5"}}))]);
+    let mut world = World::new(&[pool("default", &json!({"limits": {"cpu": "4", "nodes": "5"}}))]);
     (0..8).for_each(|index| {
-        world.add_pod(pod(&format!("p{index}"), "900m", "1Gi", json!({})));
+        world.add_pod(pod(&format!("p{index}"), "900m", "1Gi", &json!({})));
     });
     let results = world.solve();
     let held: i64 = results.planned.iter().map(|claim| claim.largest_capacity.get("cpu")).sum();
@@ -183,15 +183,15 @@ fn limits_are_never_overshot() {
     assert_eq!(results.unschedulable.len(), 4, "{}", text(&results));
     assert_eq!(results.unschedulable[0].why.code(), "limit");
     assert!(results.unschedulable[0].why.to_string().contains("`cpu`"));
-    let mut world = World::new(&[pool("default", json!({"limits": {"nodes": "1"}}))]);
-    world.add_pod(pod("p", "15", "1Gi", json!({}))).add_pod(pod("q", "15", "1Gi", json!({})));
+    let mut world = World::new(&[pool("default", &json!({"limits": {"nodes": "1"}}))]);
+    world.add_pod(pod("p", "15", "1Gi", &json!({}))).add_pod(pod("q", "15", "1Gi", &json!({})));
     assert_eq!(world.solve().unschedulable[0].why.code(), "node-limit");
 }
 
 #[test]
 fn a_limit_leaves_a_choice_where_there_is_room() {
-    let mut world = World::new(&[pool("default", json!({"limits": {"cpu": "100"}}))]);
-    world.add_pod(pod("p", "1", "1Gi", json!({})));
+    let mut world = World::new(&[pool("default", &json!({"limits": {"cpu": "100"}}))]);
+    world.add_pod(pod("p", "1", "1Gi", &json!({})));
     assert_eq!(world.solve().planned[0].instance_types.len(), 6);
 }
 
@@ -206,10 +206,10 @@ fn min_values_keep_a_choice(
     #[case] relaxed: bool,
 ) {
     let requirement = json!({"key": "node.kubernetes.io/instance-type", "operator": "Exists", "minValues": least});
-    let mut world = World::new(&[pool("default", json!({"template": {"spec": {"requirements": [requirement]}}}))]);
+    let mut world = World::new(&[pool("default", &json!({"template": {"spec": {"requirements": [requirement]}}}))]);
     world.snapshot.settings.min_values_policy = policy;
     (0..40).for_each(|index| {
-        world.add_pod(pod(&format!("p{index}"), "900m", "1Gi", json!({})));
+        world.add_pod(pod(&format!("p{index}"), "900m", "1Gi", &json!({})));
     });
     let results = world.solve();
     assert_eq!(results.all_placed(), placed, "{}", text(&results));
@@ -228,7 +228,7 @@ fn daemons_take_their_share() {
     let container = |cpu: &str| json!([{"name": "d", "resources": {"requests": {"cpu": cpu}}}]);
     world.add_daemon_set("agent", json!({"containers": container("500m")}));
     world.add_daemon_set("arm", json!({"containers": container("1"), "nodeSelector": {"kubernetes.io/arch": "arm64"}}));
-    world.add_pod(pod("p", "1500m", "1Gi", json!({})));
+    world.add_pod(pod("p", "1500m", "1Gi", &json!({})));
     let claim = &world.solve().planned[0];
     // 2 CPU less 100m less 500m leave 1400m: the 4-CPU type it is.
     assert_eq!((claim.launch.instance_type.as_str(), claim.resources.get("cpu")), ("c4", 2000));
@@ -272,7 +272,7 @@ fn reservations_are_used_up_before_anything_else_is_paid() {
     let mut world = world();
     sell_reserved(&mut world);
     (0..3).for_each(|index| {
-        world.add_pod(pod(&format!("p{index}"), "3", "1Gi", json!({})));
+        world.add_pod(pod(&format!("p{index}"), "3", "1Gi", &json!({})));
     });
     let results = solve_with_fallback(&world);
     assert_eq!(reservations(&results), [Some("cr-1"), Some("cr-1"), None]);
@@ -283,10 +283,10 @@ fn reservations_are_used_up_before_anything_else_is_paid() {
 #[test]
 fn a_pool_of_reserved_machines_only_may_use_them_up() {
     let reserved = json!({"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["reserved"]});
-    let mut world = World::new(&[pool("default", json!({"template": {"spec": {"requirements": [reserved]}}}))]);
+    let mut world = World::new(&[pool("default", &json!({"template": {"spec": {"requirements": [reserved]}}}))]);
     sell_reserved(&mut world);
     (0..3).for_each(|index| {
-        world.add_pod(pod(&format!("p{index}"), "3", "1Gi", json!({})));
+        world.add_pod(pod(&format!("p{index}"), "3", "1Gi", &json!({})));
     });
     let results = solve_with_fallback(&world);
     assert_eq!(reservations(&results), [Some("cr-1"), Some("cr-1")]);
@@ -299,12 +299,12 @@ fn nothing_moves_a_reserved_machine_to_another_zone() {
     let mut world = world();
     sell_reserved(&mut world);
     (0..2).for_each(|index| {
-        world.add_pod(pod(&format!("web-{index}"), "3", "1Gi", json!({})));
+        world.add_pod(pod(&format!("web-{index}"), "3", "1Gi", &json!({})));
     });
     let beside_web = json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}}});
     let beside_web = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [beside_web]}});
     let in_zone_b = json!({"topology.kubernetes.io/zone": "zone-b"});
-    world.add_pod(pod("cache", "100m", "128Mi", json!({"affinity": beside_web, "nodeSelector": in_zone_b})));
+    world.add_pod(pod("cache", "100m", "128Mi", &json!({"affinity": beside_web, "nodeSelector": in_zone_b})));
     let results = solve_with_fallback(&world);
     assert_eq!(reservations(&results), [Some("cr-1"), Some("cr-1")]);
     assert_eq!(results.unschedulable[0].why.code(), "topology");
@@ -313,9 +313,9 @@ fn nothing_moves_a_reserved_machine_to_another_zone() {
 #[test]
 fn custom_labels_of_a_pool_become_labels_of_claims() {
     let requirement = json!({"key": "team", "operator": "In", "values": ["red", "blue"]});
-    let mut world = World::new(&[pool("default", json!({"template": {"spec": {"requirements": [requirement]}}}))]);
-    world.add_pod(pod("p", "1", "1Gi", json!({"nodeSelector": {"team": "red"}})));
-    world.add_pod(pod("q", "1", "1Gi", json!({"nodeSelector": {"team": "blue"}})));
+    let mut world = World::new(&[pool("default", &json!({"template": {"spec": {"requirements": [requirement]}}}))]);
+    world.add_pod(pod("p", "1", "1Gi", &json!({"nodeSelector": {"team": "red"}})));
+    world.add_pod(pod("q", "1", "1Gi", &json!({"nodeSelector": {"team": "blue"}})));
     let results = world.solve();
     let teams: BTreeSet<&str> = results.planned.iter().map(|claim| claim.labels["team"].as_str()).collect();
     assert_eq!(teams, BTreeSet::from(["red", "blue"]));
@@ -324,7 +324,7 @@ fn custom_labels_of_a_pool_become_labels_of_claims() {
 #[test]
 fn the_claim_object_is_complete() {
     let mut world = world();
-    world.add_pod(pod("p", "1", "1Gi", json!({})));
+    world.add_pod(pod("p", "1", "1Gi", &json!({})));
     let pool = &world.snapshot.node_pools[&NodePoolName::from("default")];
     let claim = world.solve().planned[0].node_claim(pool);
     assert_eq!(claim.metadata.generate_name.as_deref(), Some("default-"));
@@ -381,7 +381,7 @@ fn pods_keep_to_one_another(
 ) {
     let mut world = world();
     (0..count).for_each(|index| {
-        world.add_pod(pod(&format!("web-{index}"), "500m", "1Gi", spec.clone()));
+        world.add_pod(pod(&format!("web-{index}"), "500m", "1Gi", &spec.clone()));
     });
     let results = world.solve();
     assert_eq!(results.unschedulable.len(), refused, "{}", text(&results));
@@ -396,10 +396,10 @@ fn running_pods_keep_others_away_and_count() {
     for (node, zone) in [("n1", "zone-a"), ("n2", "zone-b")] {
         world.add_node(node, json!({"topology.kubernetes.io/zone": zone}), room.clone(), &[]);
     }
-    let keeper = pod("keeper", "1", "1Gi", apart("topology.kubernetes.io/zone"));
+    let keeper = pod("keeper", "1", "1Gi", &apart("topology.kubernetes.io/zone"));
     let node = &mut world.snapshot.nodes[0];
     node.pods.push(Arc::new(serde_json::from_value(keeper).unwrap()));
-    world.add_pod(pod("web", "1", "1Gi", json!({})));
+    world.add_pod(pod("web", "1", "1Gi", &json!({})));
     assert_eq!(world.text(), "n2 <- web");
 }
 
@@ -408,7 +408,7 @@ fn host_ports_are_taken_once_per_node() {
     let mut world = world();
     let port = json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}], "resources": {"requests": {"cpu": "100m"}}}]});
     (0..3).for_each(|index| {
-        world.add_pod(pod(&format!("p{index}"), "1", "1Gi", port.clone()));
+        world.add_pod(pod(&format!("p{index}"), "1", "1Gi", &port.clone()));
     });
     assert_eq!(world.solve().planned.len(), 3);
 }
@@ -417,9 +417,9 @@ fn host_ports_are_taken_once_per_node() {
 fn out_of_time_says_so_and_keeps_what_is_decided() {
     let mut world = world();
     for name in ["a", "b", "c"] {
-        world.add_pod(pod(name, "1", "1Gi", zone(ZONES[0])));
+        world.add_pod(pod(name, "1", "1Gi", &zone(ZONES[0])));
     }
-    world.add_pod(pod("other", "7", "1Gi", zone(ZONES[1])));
+    world.add_pod(pod("other", "7", "1Gi", &zone(ZONES[1])));
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::new();
     let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false };
@@ -438,7 +438,7 @@ fn nodes_that_are_taken_away_are_not_used() {
     let mut world = world();
     let room = json!({"cpu": "8", "memory": "16Gi", "pods": "20"});
     world.add_node("n1", json!({}), room.clone(), &[]).add_node("n2", json!({}), room, &[]);
-    world.add_pod(pod("p", "1", "1Gi", json!({})));
+    world.add_pod(pod("p", "1", "1Gi", &json!({})));
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::from([0]);
     let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: true };
@@ -462,12 +462,12 @@ impl Dice {
 /// A world in which everything that is supported occurs.
 fn random_world(seed: u64, pods: usize) -> World {
     let mut dice = Dice(seed);
-    let mut pools = vec![pool("default", json!({}))];
+    let mut pools = vec![pool("default", &json!({}))];
     if dice.below(2) == 0 {
         let requirement = json!({"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]});
         let taints = json!([{"key": "dedicated", "value": "x", "effect": "NoSchedule"}]);
         let spec = json!({"weight": 10, "limits": {"cpu": "40"}, "template": {"spec": {"requirements": [requirement], "taints": taints}}});
-        pools.push(pool("dedicated", spec));
+        pools.push(pool("dedicated", &spec));
     }
     if dice.below(3) == 0 {
         pools[0]["spec"]["limits"] = json!({"cpu": (20 + dice.below(60)).to_string(), "nodes": "8"});
@@ -485,7 +485,7 @@ fn random_world(seed: u64, pods: usize) -> World {
             &format!("old-{index}"),
             "500m",
             "512Mi",
-            if dice.below(3) == 0 { apart("kubernetes.io/hostname") } else { json!({}) },
+            &if dice.below(3) == 0 { apart("kubernetes.io/hostname") } else { json!({}) },
         );
         let mut running = running;
         running["metadata"]["labels"]["app"] = json!(dice.one(&["web", "db"]));
@@ -504,7 +504,7 @@ fn random_world(seed: u64, pods: usize) -> World {
             &format!("p-{index:03}"),
             dice.one(&["100m", "500m", "1", "2", "3500m"]),
             dice.one(&["128Mi", "1Gi", "3Gi", "10Gi"]),
-            spec,
+            &spec,
         );
         random["metadata"]["labels"]["app"] = json!(dice.one(&["web", "web", "db"]));
         world.add_pod(random);
@@ -584,7 +584,7 @@ fn the_lower_bound_is_tight_where_pods_fill_machines() {
     let mut world = world();
     // Nineteen tenths of a CPU are just what `c2` leaves.
     (0..10).for_each(|index| {
-        world.add_pod(pod(&format!("p{index}"), "1900m", "1Gi", json!({})));
+        world.add_pod(pod(&format!("p{index}"), "1900m", "1Gi", &json!({})));
     });
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::new();
@@ -597,7 +597,7 @@ fn the_lower_bound_is_tight_where_pods_fill_machines() {
 #[test]
 fn requests_of_a_claim_are_those_of_its_pods() {
     let mut world = world();
-    world.add_pod(pod("p", "1", "1Gi", json!({"overhead": {"cpu": "100m"}})));
+    world.add_pod(pod("p", "1", "1Gi", &json!({"overhead": {"cpu": "100m"}})));
     assert_eq!(
         world.solve().planned[0].resources,
         Resources::from_iter([("cpu", 1100), ("memory", 1 << 30), ("pods", 1)])

@@ -104,22 +104,13 @@ fn offering(
         CapacityType::Spot => market.prices.spot(&machine.name, zone),
         CapacityType::OnDemand | CapacityType::Reserved => market.prices.on_demand(&machine.name),
     };
-    let mut requirements = Requirements::new();
-    requirements.add(one(labels::ZONE, zone));
-    requirements.add(one(labels::CAPACITY_TYPE, capacity_type.as_str()));
+    // A pool of unknown price cannot be bought; a machine that already runs there is taken to cost the list price.
+    let cost = price.or_else(|| market.prices.on_demand(&machine.name)).unwrap_or(Price::ZERO);
+    let mut offering = Offering { available: usable && price.is_some(), ..Offering::new(zone, capacity_type, cost) };
     if let Some(zone_id) = zone_id {
-        requirements.add(one(labels::ZONE_ID, zone_id));
+        offering.requirements.add(one(labels::ZONE_ID, zone_id));
     }
-    Offering {
-        zone: zone.to_owned(),
-        capacity_type,
-        // A pool of unknown price cannot be bought; a machine that already runs there is taken to cost the list price.
-        price: price.or_else(|| market.prices.on_demand(&machine.name)).unwrap_or(Price::ZERO),
-        available: usable && price.is_some(),
-        requirements,
-        reservation_id: None,
-        reservation_capacity: 0,
-    }
+    offering
 }
 
 fn add_place(
