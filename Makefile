@@ -34,9 +34,9 @@ crds: build ## Writes controller/crds from the types
 	$(SAWHORSE) crds --out controller/crds
 
 bench: ## Figures of the core, the API server and the fake cloud
-	cargo bench -p sawhorse-core
-	cargo bench -p sawhorse-kwok
-	cargo bench -p sawhorse-fake-cloud
+	cargo bench -p sawhorse-core --bench solve
+	cargo bench -p sawhorse-kwok --bench apiserver
+	cargo bench -p sawhorse-fake-cloud --bench requests
 
 test-clients: build ## boto3 against the fake cloud, in a throw-away virtual environment
 	fake-cloud/tests/clients/run.sh $(SAWHORSE)

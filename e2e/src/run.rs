@@ -69,8 +69,9 @@ pub fn in_virtual_time(
     progress: OnProgress<'_>,
     wall: impl Fn() -> Duration,
 ) -> anyhow::Result<Outcome> {
+    // Without tokio's I/O driver: whatever would open a socket fails.
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+        .enable_time()
         .start_paused(true)
         .build()
         .context("the runtime cannot be made")?;
