@@ -1,8 +1,11 @@
-//! Control plane, cloud, kubelets, scheduler and controller wired together: embedded, in process, no socket.
+//! Control plane, cloud, kubelets, scheduler and controller wired together. With the embedded control plane all of it is in
+//! process and no socket is opened.
 
 use crate::{
+    control_plane::ControlPlane,
     event_log::{EventLog, Source},
     observer::{self, SharedTally},
+    run::apply_all,
     scenario::Scenario,
 };
 use anyhow::Context as _;
@@ -31,12 +34,12 @@ use sawhorse_fake_cloud::{
     world::{RunningMachine, World},
 };
 use sawhorse_kwok::{
-    apiserver::{ApiServer, Config},
     controllers::{self, ControllersConfig},
-    kubelet::{self, KubeletConfig, LeaseOptions, NodeLifecycleOptions, Spread},
+    kubelet::{self, KubeletConfig, LeaseOptions, NodeControllers, NodeLifecycleOptions, Spread},
     machine::{ClusterIdentity, Machine, MachineSource},
     scheduler::{self, SchedulerConfig},
 };
+use serde_json::Value;
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -73,8 +76,8 @@ pub struct Options {
 pub struct Environment {
     /// The time.
     pub clock: Clock,
-    /// The API server.
-    pub server: ApiServer,
+    /// What the objects live in.
+    pub control_plane: ControlPlane,
     /// The cloud's world.
     pub world: SharedWorld,
     /// The cloud's doors.
@@ -98,11 +101,12 @@ struct ControllerSlot {
 }
 
 impl Environment {
-    /// Starts everything that `scenario` needs; its objects are not applied yet. Call inside a current-thread runtime.
+    /// Installs the custom resources and starts everything that `scenario` needs; its objects are not applied yet. Call inside
+    /// a current-thread runtime.
     ///
     /// # Errors
-    /// A cloud configuration that cannot be.
-    pub fn start(scenario: &Scenario, options: &Options) -> anyhow::Result<Self> {
+    /// A cloud configuration that cannot be; a control plane that refuses the custom resources or the controller's manifests.
+    pub async fn start(scenario: &Scenario, options: &Options, control_plane: ControlPlane) -> anyhow::Result<Self> {
         let Options { seed, clock, endpoint, servers, autoscaler } = options.clone();
         let log = EventLog::new(clock.now());
         let tally = SharedTally::default();
@@ -111,7 +115,7 @@ impl Environment {
         let world = World::new(&cloud_config, clock.now()).context("the cloud cannot begin so")?;
         let world = SharedWorld::new(world, clock);
         let cloud = app(world.clone());
-        let server = ApiServer::new(Config::new(clock, seed));
+        let crds = install(&control_plane.client()).await?;
         let shutdown = CancellationToken::new();
         let kill = Arc::new(KillSwitch::default());
         let cluster = Cluster {
@@ -129,7 +133,7 @@ impl Environment {
             ..FeatureGates::default()
         };
         let config = ControllerConfig {
-            client: server.client(),
+            client: controller_client(&control_plane, &crds).await?,
             provider: Arc::new(provider),
             clock,
             seed,
@@ -141,7 +145,7 @@ impl Environment {
         };
         let mut environment = Self {
             clock,
-            server,
+            control_plane,
             world,
             cloud,
             log,
@@ -158,16 +162,10 @@ impl Environment {
     }
 
     fn start_parts(&mut self, scenario: &Scenario, cluster: ClusterIdentity, seed: Seed) {
-        let (client, clock, shutdown) = (self.server.client(), self.clock, self.shutdown.clone());
+        let (client, clock, shutdown) = (self.client(), self.clock, self.shutdown.clone());
         self.tasks.spawn(drive(self.world.clone()));
         self.tasks.spawn(observer::observe(client.clone(), clock, self.log.clone(), Arc::clone(&self.tally)));
-        let scheduler = SchedulerConfig { events: false, ..SchedulerConfig::new(client.clone(), clock, seed) };
-        self.tasks.spawn(scheduler::run(scheduler, shutdown.clone()));
-        let controllers = ControllersConfig::new(client.clone(), clock, seed);
-        let stop = shutdown.clone();
-        self.tasks.spawn(async move {
-            controllers::run(controllers, stop).await;
-        });
+        let mut node_controllers = self.start_what_kubernetes_has(seed);
         let log = self.log.clone();
         let machines = Arc::new(CloudMachines(self.world.clone()));
         let mut kubelets = KubeletConfig::new(client, machines, clock, seed, cluster);
@@ -176,9 +174,11 @@ impl Environment {
         kubelets.ready = Spread::seconds(boot.ready.least, boot.ready.typical, boot.ready.most);
         if let Some(duration) = scenario.nodes.lease_duration {
             kubelets.leases = Some(LeaseOptions { duration: duration.0 });
-            let grace = duration.0.max(NodeLifecycleOptions::default().grace);
-            kubelets.node_lifecycle = Some(NodeLifecycleOptions { grace, ..NodeLifecycleOptions::default() });
+            if let NodeControllers::All(options) = &mut node_controllers {
+                options.grace = options.grace.max(duration.0);
+            }
         }
+        kubelets.node_controllers = node_controllers;
         kubelets.on_event = Arc::new(move |event| {
             log.add(event.at, Source::Machine, event.instance_id, event.kind.to_string());
         });
@@ -190,9 +190,28 @@ impl Environment {
         });
     }
 
-    /// A client of the cluster.
+    /// Beside the embedded API server, what Kubernetes has around it; a real one brings that, but for the cloud's controller of nodes.
+    fn start_what_kubernetes_has(&mut self, seed: Seed) -> NodeControllers {
+        let cluster = match &self.control_plane {
+            ControlPlane::Kubernetes(cluster) => {
+                self.tasks.spawn(cluster.follow());
+                return NodeControllers::OfTheCloud;
+            }
+            ControlPlane::Embedded(server) => server.client(),
+        };
+        let (clock, shutdown) = (self.clock, self.shutdown.clone());
+        let scheduler = SchedulerConfig { events: false, ..SchedulerConfig::new(cluster.clone(), clock, seed) };
+        self.tasks.spawn(scheduler::run(scheduler, shutdown.clone()));
+        let controllers = ControllersConfig::new(cluster, clock, seed);
+        self.tasks.spawn(async move {
+            controllers::run(controllers, shutdown).await;
+        });
+        NodeControllers::All(NodeLifecycleOptions::default())
+    }
+
+    /// A client of the cluster that may do everything.
     pub fn client(&self) -> Client {
-        self.server.client()
+        self.control_plane.client()
     }
 
     /// Starts a controller; nothing happens while one runs.
@@ -240,6 +259,11 @@ impl Environment {
                 Err(error) => format!("a part of the world broke down: {error}"),
             });
         }
+        if let ControlPlane::Kubernetes(cluster) = &mut self.control_plane
+            && let Err(error) = cluster.all_run()
+        {
+            return Some(format!("{error:#}"));
+        }
         let failed = self.controller.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         failed.map(|error| format!("the controller ended: {error}"))
     }
@@ -253,7 +277,26 @@ impl Environment {
         }
         self.shutdown.cancel();
         self.tasks.shutdown().await;
-        self.server.shutdown();
+        self.control_plane.stop().await;
+    }
+}
+
+/// Applies the custom resource definitions; their names.
+async fn install(client: &Client) -> anyhow::Result<Vec<String>> {
+    let crds = sawhorse_core::api::crds();
+    let objects: Vec<Value> = crds.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+    apply_all(client, &objects).await?;
+    Ok(crds.into_iter().filter_map(|crd| crd.metadata.name).collect())
+}
+
+/// The controller's client: in a real cluster it may do what its manifests say.
+async fn controller_client(control_plane: &ControlPlane, crds: &[String]) -> anyhow::Result<Client> {
+    match control_plane {
+        ControlPlane::Embedded(server) => Ok(server.client()),
+        ControlPlane::Kubernetes(cluster) => {
+            cluster.serves(crds).await?;
+            cluster.controller().await
+        }
     }
 }
 

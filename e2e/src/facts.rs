@@ -1,9 +1,9 @@
 //! What expectations can speak about: one value made from the cluster's objects and the cloud's ledger, and CEL over it.
 
-use crate::report::Sample;
+use crate::{control_plane::ControlPlane, report::Sample};
 use cel::{Context, Program};
 use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, World};
-use sawhorse_kwok::apiserver::{ApiServer, GroupResource};
+use sawhorse_kwok::apiserver::GroupResource;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
@@ -145,13 +145,13 @@ pub struct Cost {
 
 impl Facts {
     /// The facts of this moment. Of pods and events, which are many, only those that are `wanted`; they are counted in any case.
-    pub fn gather(server: &ApiServer, world: &mut World, wanted: Wanted) -> Self {
-        let pods: Vec<PodFact> = if wanted.pods { list(server, "", "pods", pod) } else { Vec::new() };
-        let nodes: Vec<NodeFact> = list(server, "", "nodes", node);
-        let node_claims: Vec<ClaimFact> = list(server, "karpenter.sh", "nodeclaims", claim);
+    pub fn gather(objects: &ControlPlane, world: &mut World, wanted: Wanted) -> Self {
+        let pods: Vec<PodFact> = if wanted.pods { list(objects, "", "pods", pod) } else { Vec::new() };
+        let nodes: Vec<NodeFact> = list(objects, "", "nodes", node);
+        let node_claims: Vec<ClaimFact> = list(objects, "karpenter.sh", "nodeclaims", claim);
         let instances: Vec<InstanceFact> = instances(world);
         let ledger = world.ledger();
-        let (all_pods, phase) = count_pods(server);
+        let (all_pods, phase) = count_pods(objects);
         let count = Counts {
             pods: all_pods,
             running: phase("Running"),
@@ -168,7 +168,7 @@ impl Facts {
         let calls =
             ledger.calls.iter().map(|(name, count)| (name.clone(), i64::try_from(count.calls).unwrap_or(i64::MAX)));
         let calls = calls.collect();
-        let events = if wanted.events { list(server, "", "events", event) } else { Vec::new() };
+        let events = if wanted.events { list(objects, "", "events", event) } else { Vec::new() };
         Self { pods, nodes, node_claims, instances, events, count, cost, calls }
     }
 }
@@ -183,21 +183,21 @@ pub struct Wanted {
 }
 
 /// What there is at this moment, for the report's plots: numbers only, so that it can be asked often.
-pub fn sample(server: &ApiServer, world: &mut World, elapsed: Duration) -> Sample {
-    let (_, phase) = count_pods(server);
+pub fn sample(objects: &ControlPlane, world: &mut World, elapsed: Duration) -> Sample {
+    let (_, phase) = count_pods(objects);
     Sample {
         elapsed,
         pending: phase("Pending"),
         running: phase("Running"),
-        nodes: number(server.list(&GroupResource::new("", "nodes")).len()),
+        nodes: number(objects.list(&GroupResource::new("", "nodes")).len()),
         instances: number(alive(world).count()),
         micro_dollars_per_hour: micro_dollars_per_hour(&world.ledger()),
     }
 }
 
 /// How many pods there are, and how many that are not being deleted are in a phase.
-fn count_pods(server: &ApiServer) -> (i64, impl Fn(&str) -> i64) {
-    let pods = server.list(&GroupResource::new("", "pods"));
+fn count_pods(objects: &ControlPlane) -> (i64, impl Fn(&str) -> i64) {
+    let pods = objects.list(&GroupResource::new("", "pods"));
     let mut by_phase: BTreeMap<String, i64> = BTreeMap::new();
     for object in pods.iter().filter(|object| !is_deleting(object.value())) {
         let phase = object.value()["status"]["phase"].as_str().unwrap_or_default();
@@ -224,8 +224,8 @@ fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn list<T>(server: &ApiServer, group: &str, resource: &str, read: impl Fn(&Value) -> T) -> Vec<T> {
-    server.list(&GroupResource::new(group, resource)).iter().map(|object| read(object.value())).collect()
+fn list<T>(objects: &ControlPlane, group: &str, resource: &str, read: impl Fn(&Value) -> T) -> Vec<T> {
+    objects.list(&GroupResource::new(group, resource)).iter().map(|object| read(object.value())).collect()
 }
 
 fn text(value: &Value, pointer: &str) -> String {

@@ -1,10 +1,11 @@
 //! What must hold at every moment of every run, recomputed from the cluster's objects and the world alone
 //! (the numbers are those of the project's list of safety invariants).
 
+use crate::control_plane::ControlPlane;
 use jiff::{SignedDuration, Timestamp};
 use sawhorse_core::model::Resources;
 use sawhorse_fake_cloud::world::{InstanceState, World};
-use sawhorse_kwok::apiserver::{ApiServer, GroupResource, Object};
+use sawhorse_kwok::apiserver::{GroupResource, Object};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,9 +18,9 @@ const ORPHAN_GRACE: SignedDuration = SignedDuration::from_mins(5);
 const CLAIM_TAG: &str = "karpenter.sh/nodeclaim";
 
 /// Everything that is violated now, as sentences; empty if all is well.
-pub fn violations(server: &ApiServer, world: &World, now: Timestamp) -> Vec<String> {
-    let claims = server.list(&GroupResource::new("karpenter.sh", "nodeclaims"));
-    let pools = server.list(&GroupResource::new("karpenter.sh", "nodepools"));
+pub fn violations(objects: &ControlPlane, world: &World, now: Timestamp) -> Vec<String> {
+    let claims = objects.list(&GroupResource::new("karpenter.sh", "nodeclaims"));
+    let pools = objects.list(&GroupResource::new("karpenter.sh", "nodepools"));
     let mut found = machines_have_claims(&claims, world, now);
     found.extend(limits_hold(&pools, &claims));
     found

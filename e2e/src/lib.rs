@@ -1,6 +1,7 @@
 //! The whole loop in one environment, run by scenario files.
 //!
 //! - [`scenario`] — the file: ordinary Kubernetes objects and one `Scenario` object (pure)
+//! - [`control_plane`] — what the objects live in: embedded, or real programs in fast motion
 //! - [`environment`] — control plane, cloud, kubelets, scheduler and controller wired together
 //! - [`facts`] — what expectations can speak about, as one value (pure)
 //! - [`run`] — a scenario from its first step to its summary
@@ -11,6 +12,7 @@
 //! - [`report`] — a run as one HTML file (pure)
 //! - [`summary`] — figures of a run and the closing table
 
+pub mod control_plane;
 pub mod environment;
 pub mod event_log;
 pub mod facts;

@@ -1,6 +1,7 @@
 //! A scenario from its first step to its summary.
 
 use crate::{
+    control_plane::{ControlPlane, Kubernetes, Programs, Times, in_fast_motion},
     environment::{Environment, LOOK_EVERY, Options, clock_from},
     event_log::{Entry, Source},
     facts::{self, Expectations, Facts, Wanted},
@@ -18,7 +19,7 @@ use kube::{
     core::{ApiResource, DynamicObject, GroupVersionKind},
     discovery::{Scope, pinned_kind},
 };
-use sawhorse_ambient::Seed;
+use sawhorse_ambient::{Clock, Seed};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 use tower::ServiceExt;
@@ -77,38 +78,82 @@ pub fn in_virtual_time(
         .context("the runtime cannot be made")?;
     runtime.block_on(async {
         let clock = clock_from(scenario.start);
-        let options = Options {
-            seed: Seed(seed.unwrap_or(scenario.seed)),
-            clock,
-            endpoint: crate::environment::IN_PROCESS_ENDPOINT.to_owned(),
-            servers: None,
-            autoscaler: true,
-        };
-        let environment = Environment::start(scenario, &options)?;
-        let mut run = Run {
-            environment,
-            scenario,
-            marks: BTreeMap::new(),
-            seen: (0, 0),
-            audited: 0,
-            checked: Duration::ZERO,
-            samples: Vec::new(),
-        };
-        let limit = scenario.limit;
-        let failure = match tokio::time::timeout(limit, run.all_steps(progress)).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(format!("{error:#}")),
-            Err(_) => Some(format!("it did not end within its limit of {limit:?}")),
-        };
-        let outcome = run.outcome(failure, wall());
-        run.environment.stop().await;
-        Ok(outcome)
+        let seed = Seed(seed.unwrap_or(scenario.seed));
+        from_first_to_last(scenario, seed, clock, ControlPlane::embedded(clock, seed), progress, wall).await
     })
+}
+
+/// Runs a scenario on a real control plane of its own, in fast motion: `speed` of its seconds pass in each real one.
+///
+/// # Errors
+/// A control plane that does not start, a world that cannot begin. A scenario that fails is an outcome with `summary.failure`.
+pub fn on_kubernetes(
+    scenario: &Scenario,
+    seed: Option<u64>,
+    (programs, speed): (&Programs, u32),
+    progress: OnProgress<'_>,
+    wall: impl Fn() -> Duration,
+) -> anyhow::Result<Outcome> {
+    in_fast_motion(speed, async {
+        let clock = Clock::from_system();
+        let seed = Seed(seed.unwrap_or(scenario.seed));
+        let starting = Progress {
+            done: 0,
+            steps: scenario.steps.len(),
+            elapsed: Duration::ZERO,
+            what: "the control plane starts",
+        };
+        progress(starting);
+        let cluster = Kubernetes::start(programs, Times { began: clock.now(), speed }).await?;
+        let control_plane = ControlPlane::Kubernetes(Box::new(cluster));
+        from_first_to_last(scenario, seed, clock, control_plane, progress, wall).await
+    })
+    .context("the runtime cannot be made")?
+}
+
+async fn from_first_to_last(
+    scenario: &Scenario,
+    seed: Seed,
+    clock: Clock,
+    control_plane: ControlPlane,
+    progress: OnProgress<'_>,
+    wall: impl Fn() -> Duration,
+) -> anyhow::Result<Outcome> {
+    let options = Options {
+        seed,
+        clock,
+        endpoint: crate::environment::IN_PROCESS_ENDPOINT.to_owned(),
+        servers: None,
+        autoscaler: true,
+    };
+    let began = clock.elapsed();
+    let environment = Environment::start(scenario, &options, control_plane).await?;
+    let mut run = Run {
+        environment,
+        scenario,
+        began,
+        marks: BTreeMap::new(),
+        seen: (0, 0),
+        audited: 0,
+        checked: Duration::ZERO,
+        samples: Vec::new(),
+    };
+    let limit = scenario.limit;
+    let failure = match tokio::time::timeout(limit, run.all_steps(progress)).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("{error:#}")),
+        Err(_) => Some(format!("it did not end within its limit of {limit:?}")),
+    };
+    let outcome = run.outcome(failure, wall());
+    run.environment.stop().await;
+    Ok(outcome)
 }
 
 struct Run<'a> {
     environment: Environment,
     scenario: &'a Scenario,
+    /// What the clock showed when the control plane was there.
+    began: Duration,
     marks: BTreeMap<String, Facts>,
     /// Versions of cluster and world that were looked at last.
     seen: (u64, u64),
@@ -120,31 +165,36 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// What has passed since the control plane was there.
+    fn elapsed(&self) -> Duration {
+        self.environment.clock.elapsed().saturating_sub(self.began)
+    }
+
     async fn all_steps(&mut self, progress: OnProgress<'_>) -> anyhow::Result<()> {
-        prepare(&self.environment.client(), &self.scenario.objects).await?;
+        apply_all(&self.environment.client(), &self.scenario.objects).await?;
         let steps = self.scenario.steps.len();
         for (done, step) in self.scenario.steps.iter().enumerate() {
             let what = describe(&step.action);
-            progress(Progress { done, steps, elapsed: self.environment.clock.elapsed(), what: &what });
+            progress(Progress { done, steps, elapsed: self.elapsed(), what: &what });
             self.wait_for(step).await?;
             self.note(step, &what);
             self.act(step).await.with_context(|| format!("step {} ({what})", step.number))?;
             self.look()?;
         }
-        progress(Progress { done: steps, steps, elapsed: self.environment.clock.elapsed(), what: "done" });
+        progress(Progress { done: steps, steps, elapsed: self.elapsed(), what: "done" });
         Ok(())
     }
 
     /// Lets time pass until the step is due, and looks after the invariants meanwhile.
     async fn wait_for(&mut self, step: &Step) -> anyhow::Result<()> {
-        let elapsed = self.environment.clock.elapsed();
+        let elapsed = self.elapsed();
         let due = step.at.unwrap_or(elapsed + step.after);
         self.pass_until(due).await
     }
 
     async fn pass_until(&mut self, due: Duration) -> anyhow::Result<()> {
         loop {
-            let left = due.saturating_sub(self.environment.clock.elapsed());
+            let left = due.saturating_sub(self.elapsed());
             if left.is_zero() {
                 return Ok(());
             }
@@ -176,14 +226,14 @@ impl Run<'_> {
             let ids = if entry.ids.is_empty() { String::new() } else { format!(" {}", entry.ids.join(" ")) };
             self.environment.log.add(entry.time, Source::Cloud, entry.operation, format!("{}{ids}", entry.result));
         }
-        let seen = (self.environment.server.revision(), self.environment.world.with(|world| world.version()));
+        let seen = (self.environment.control_plane.revision(), self.environment.world.with(|world| world.version()));
         let changed = seen != self.seen;
         self.seen = seen;
-        let elapsed = self.environment.clock.elapsed();
+        let elapsed = self.elapsed();
         if changed && elapsed >= self.checked + INVARIANTS_EVERY {
             self.checked = elapsed;
-            let server = &self.environment.server;
-            let violations = self.environment.world.with(|world| invariants::violations(server, world, now));
+            let objects = &self.environment.control_plane;
+            let violations = self.environment.world.with(|world| invariants::violations(objects, world, now));
             if !violations.is_empty() {
                 bail!("an invariant is violated: {}", violations.join("; "));
             }
@@ -197,16 +247,16 @@ impl Run<'_> {
 
     /// Notes what there is now, if that has changed.
     fn sample(&mut self) {
-        let elapsed = self.environment.clock.elapsed();
-        let server = &self.environment.server;
-        let sample = self.environment.world.with(|world| facts::sample(server, world, elapsed));
+        let elapsed = self.elapsed();
+        let objects = &self.environment.control_plane;
+        let sample = self.environment.world.with(|world| facts::sample(objects, world, elapsed));
         if self.samples.last().is_none_or(|last| Sample { elapsed, ..*last } != sample) {
             self.samples.push(sample);
         }
     }
 
     fn facts(&self, wanted: Wanted) -> Facts {
-        self.environment.world.with(|world| Facts::gather(&self.environment.server, world, wanted))
+        self.environment.world.with(|world| Facts::gather(&self.environment.control_plane, world, wanted))
     }
 
     async fn act(&mut self, step: &Step) -> anyhow::Result<()> {
@@ -255,10 +305,10 @@ impl Run<'_> {
     }
 
     async fn wait(&mut self, wait: &Await) -> anyhow::Result<()> {
-        let until = self.environment.clock.elapsed() + wait.within.0;
+        let until = self.elapsed() + wait.within.0;
         let expected = expectations(&wait.that)?;
         let mut why = self.expect(&expected);
-        while why.is_err() && self.environment.clock.elapsed() < until {
+        while why.is_err() && self.elapsed() < until {
             tokio::time::sleep(LOOK_EVERY).await;
             if self.look()? {
                 why = self.expect(&expected);
@@ -268,10 +318,10 @@ impl Run<'_> {
     }
 
     async fn hold(&mut self, hold: &Hold) -> anyhow::Result<()> {
-        let until = self.environment.clock.elapsed() + hold.span.0;
+        let until = self.elapsed() + hold.span.0;
         let expected = expectations(&hold.that)?;
         self.expect(&expected)?;
-        while self.environment.clock.elapsed() < until {
+        while self.elapsed() < until {
             tokio::time::sleep(LOOK_EVERY).await;
             if self.look()? {
                 self.expect(&expected).with_context(|| format!("it did not stay so for {:?}", hold.span.0))?;
@@ -314,14 +364,14 @@ impl Run<'_> {
         let summary = Summary {
             scenario: self.scenario.name.clone(),
             failure,
-            virtual_time: self.environment.clock.elapsed(),
+            virtual_time: self.elapsed(),
             wall_time,
             pods: tally.pods,
             machines: ledger.launched,
             evictions: tally.evictions,
             micro_dollars: facts::micro_dollars(&ledger),
             cloud_calls: calls.iter().map(|(_, count)| count).sum(),
-            kubernetes_calls: self.environment.server.request_counts().values().sum(),
+            kubernetes_calls: self.environment.control_plane.requests(),
             time_to_bind: percentiles(&tally.time_to_bind),
             calls_by_operation: calls,
         };
@@ -369,18 +419,11 @@ fn describe(action: &Action) -> String {
     }
 }
 
-/// What every cluster has before a scenario begins: the custom resources, then the scenario's own objects.
+/// Applies objects in their order.
 ///
 /// # Errors
 /// The API server refuses one.
-pub async fn prepare(client: &Client, objects: &[Value]) -> anyhow::Result<()> {
-    let crds = sawhorse_core::api::crds();
-    let crds: Vec<Value> = crds.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
-    apply_all(client, &crds).await?;
-    apply_all(client, objects).await
-}
-
-async fn apply_all(client: &Client, objects: &[Value]) -> anyhow::Result<()> {
+pub async fn apply_all(client: &Client, objects: &[Value]) -> anyhow::Result<()> {
     for object in objects {
         apply(client, object).await.with_context(|| {
             format!(

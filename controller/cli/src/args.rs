@@ -1,7 +1,9 @@
 //! What the binary can be told.
 
-use clap::{Args, Parser, Subcommand};
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use sawhorse_controller::args::ControllerArgs;
+use sawhorse_e2e::control_plane::Programs;
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf};
 
 /// A workbench for node autoscalers: a reference controller, a fake cloud and fake nodes.
@@ -15,7 +17,7 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run scenario files in virtual time and print a table; exit 1 if one fails
+    /// Run scenario files and print a table; exit 1 if one fails
     Run(RunArgs),
     /// Run everything in real time on loopback ports, until Ctrl-C
     Up(UpArgs),
@@ -47,9 +49,50 @@ pub(crate) struct RunArgs {
     /// Print what was asked, decided, bought and lost, one line each
     #[arg(long)]
     pub(crate) timeline: bool,
-    /// How many scenarios run side by side; as many as there are processors if not given
+    /// How many scenarios run side by side; as many as there are processors if not given, twice as many in fast motion
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) plane: PlaneArgs,
+    /// On a real control plane: seconds of the scenario that pass in each real one
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) speed: u32,
+}
+
+/// Which API server, controllers and scheduler.
+#[derive(Args, Debug)]
+pub(crate) struct PlaneArgs {
+    /// What the objects live in
+    #[arg(long, value_enum, default_value_t = Plane::Embedded, value_name = "WHICH")]
+    control_plane: Plane,
+    /// Folder of etcd, kube-apiserver, kube-controller-manager and kube-scheduler (`make kubernetes` builds them)
+    #[arg(long, env = "KUBEBUILDER_ASSETS", value_name = "FOLDER")]
+    kubebuilder_assets: Option<PathBuf>,
+}
+
+/// The control planes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Plane {
+    /// In process, in virtual time
+    Embedded,
+    /// etcd, kube-apiserver, kube-controller-manager and kube-scheduler on loopback ports
+    Binaries,
+}
+
+impl PlaneArgs {
+    /// The programs of a real control plane; none for the embedded one.
+    pub(crate) fn programs(&self) -> anyhow::Result<Option<Programs>> {
+        match self.control_plane {
+            Plane::Embedded => Ok(None),
+            Plane::Binaries => {
+                let folder = self.kubebuilder_assets.as_ref();
+                let folder = folder.context(
+                    "`--control-plane binaries` needs a folder of programs: KUBEBUILDER_ASSETS or `--kubebuilder-assets`",
+                )?;
+                Programs::in_folder(folder).map(Some)
+            }
+        }
+    }
 }
 
 /// Options of `up`.
@@ -76,6 +119,8 @@ pub(crate) struct UpArgs {
     /// A scenario file whose cloud, nodes and objects to begin with (its steps are not run)
     #[arg(long, value_name = "FILE")]
     pub(crate) scenario: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) plane: PlaneArgs,
 }
 
 /// Options of `controller`.

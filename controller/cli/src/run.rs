@@ -1,11 +1,12 @@
-//! `sawhorse run`: scenarios in virtual time.
+//! `sawhorse run`: scenarios in virtual time, or on real control planes in fast motion.
 
 use crate::{args::RunArgs, progress};
 use anyhow::{Context, bail};
 use indicatif::MultiProgress;
 use sawhorse_e2e::{
+    control_plane::Programs,
     report,
-    run::{Outcome, in_virtual_time},
+    run::{Outcome, Progress, in_virtual_time, on_kubernetes},
     scenario::{Scenario, load},
     summary::table,
     timeline::timeline,
@@ -31,8 +32,10 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
     }
     let scenarios = args.files.iter().map(|file| read(file)).collect::<anyhow::Result<Vec<_>>>()?;
+    let programs = args.plane.programs()?;
+    let (scenarios, skipped) = runnable(scenarios, programs.is_some());
     let mut summaries = Vec::new();
-    for (scenario, outcome) in scenarios.iter().zip(run_all(&scenarios, args)) {
+    for (scenario, outcome) in scenarios.iter().zip(run_all(&scenarios, args, programs.as_ref())) {
         let outcome = outcome?;
         if let Some(file) = &args.events {
             write(file, &outcome.events)?;
@@ -46,6 +49,10 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         summaries.push(outcome.summary);
     }
     print(&table(&summaries));
+    for scenario in &skipped {
+        let why = scenario.virtual_time_only.as_deref().unwrap_or_default();
+        print(&format!("{} skipped: {why}\n", scenario.name));
+    }
     for summary in &summaries {
         if let Some(failure) = &summary.failure {
             print(&format!("\n{} FAILED: {failure}\n", summary.scenario));
@@ -55,16 +62,23 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// The scenarios that run, and those that need virtual time where there is none.
+fn runnable(scenarios: Vec<Scenario>, in_real_time: bool) -> (Vec<Scenario>, Vec<Scenario>) {
+    scenarios.into_iter().partition(|scenario| !in_real_time || scenario.virtual_time_only.is_none())
+}
+
 /// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time.
-fn run_all(scenarios: &[Scenario], args: &RunArgs) -> Vec<anyhow::Result<Outcome>> {
-    let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+fn run_all(scenarios: &[Scenario], args: &RunArgs, programs: Option<&Programs>) -> Vec<anyhow::Result<Outcome>> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    // In fast motion a run waits more than it computes.
+    let jobs = args.jobs.map_or(if programs.is_some() { 2 * processors } else { processors }, NonZeroUsize::get);
     let (bars, next) = (MultiProgress::new(), AtomicUsize::new(0));
     let outcomes = Mutex::new(BTreeMap::new());
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(scenario) = scenarios.get(index) else { return };
-            let outcome = one(scenario, args, &bars);
+            let outcome = one(scenario, args, programs, &bars);
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(index, outcome);
         }
     };
@@ -82,11 +96,19 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Scenario> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the wall time of a run in virtual time is real time")]
-fn one(scenario: &Scenario, args: &RunArgs, bars: &MultiProgress) -> anyhow::Result<Outcome> {
+fn one(
+    scenario: &Scenario,
+    args: &RunArgs,
+    programs: Option<&Programs>,
+    bars: &MultiProgress,
+) -> anyhow::Result<Outcome> {
     let started = Instant::now();
     let bar = bars.add(progress::bar(&scenario.name, scenario.steps.len()));
-    let outcome =
-        in_virtual_time(scenario, args.seed, &|progress| progress::show(&bar, progress), || started.elapsed());
+    let (show, wall) = (|progress: Progress<'_>| progress::show(&bar, progress), || started.elapsed());
+    let outcome = match programs {
+        None => in_virtual_time(scenario, args.seed, &show, wall),
+        Some(programs) => on_kubernetes(scenario, args.seed, (programs, args.speed), &show, wall),
+    };
     bar.finish_and_clear();
     outcome.with_context(|| format!("`{}` cannot be run", scenario.name))
 }

@@ -4,11 +4,13 @@ use crate::{args::UpArgs, run::read, serve};
 use anyhow::Context;
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_e2e::{
+    control_plane::{ControlPlane, Kubernetes, Programs, Times},
     environment::{Environment, Options},
     event_log::Entry,
-    run::prepare,
+    run::apply_all,
     scenario::{Scenario, load},
 };
+use sawhorse_kwok::apiserver::{ApiServer, Config};
 use std::{io::Write, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,25 +26,41 @@ pub(crate) fn up(args: &UpArgs) -> anyhow::Result<ExitCode> {
         Some(file) => read(file)?,
         None => load(DEFAULT_WORLD).context("the default world")?,
     };
+    let programs = args.plane.programs()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve_until_interrupted(args, &scenario))
+    runtime.block_on(serve_until_interrupted(args, &scenario, programs.as_ref()))
 }
 
-async fn serve_until_interrupted(args: &UpArgs, scenario: &Scenario) -> anyhow::Result<ExitCode> {
-    let (api, api_at) = serve::listen(args.bind_address, args.api_port, "the Kubernetes API").await?;
+async fn serve_until_interrupted(
+    args: &UpArgs,
+    scenario: &Scenario,
+    programs: Option<&Programs>,
+) -> anyhow::Result<ExitCode> {
+    let interrupted = serve::interrupted()?;
     let (cloud, cloud_at) = serve::listen(args.bind_address, args.cloud_port, "the cloud").await?;
-    let options = Options {
-        seed: Seed(args.seed),
-        clock: Clock::from_system(),
-        endpoint: format!("http://{api_at}"),
-        servers: None,
-        autoscaler: args.autoscaler == "sawhorse",
-    };
-    let environment = Environment::start(scenario, &options)?;
-    prepare(&environment.client(), &scenario.objects).await?;
-    write_kubeconfig(&args.kubeconfig, api_at)?;
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
-    serve::serve(&mut tasks, api, environment.server.router(), &stop);
+    let (clock, seed) = (Clock::from_system(), Seed(args.seed));
+    let (control_plane, endpoint) = match programs {
+        None => {
+            let (api, api_at) = serve::listen(args.bind_address, args.api_port, "the Kubernetes API").await?;
+            let server = ApiServer::new(Config::new(clock, seed));
+            serve::serve(&mut tasks, api, server.router(), &stop);
+            write_kubeconfig(&args.kubeconfig, api_at)?;
+            (ControlPlane::Embedded(server), format!("http://{api_at}"))
+        }
+        Some(programs) => {
+            say("the control plane starts\n");
+            let cluster = Kubernetes::start(programs, Times { began: clock.now(), speed: 1 }).await?;
+            let copied = std::fs::copy(cluster.kubeconfig(), &args.kubeconfig);
+            copied.with_context(|| format!("the kubeconfig `{}` cannot be written", args.kubeconfig.display()))?;
+            let endpoint = cluster.url().to_owned();
+            (ControlPlane::Kubernetes(Box::new(cluster)), endpoint)
+        }
+    };
+    let autoscaler = args.autoscaler == "sawhorse";
+    let options = Options { seed, clock, endpoint, servers: None, autoscaler };
+    let environment = Environment::start(scenario, &options, control_plane).await?;
+    apply_all(&environment.client(), &scenario.objects).await?;
     serve::serve(&mut tasks, cloud, environment.cloud.clone(), &stop);
     say(&format!(
         "Kubernetes  export KUBECONFIG={}\ncloud       http://{cloud_at}   (region {}, cluster {})\n\
@@ -53,7 +71,7 @@ async fn serve_until_interrupted(args: &UpArgs, scenario: &Scenario) -> anyhow::
     ));
     tokio::select! {
         biased;
-        () = serve::interrupted()? => {}
+        () = interrupted => {}
         () = print_events(&environment) => {}
     }
     say("stopping\n");

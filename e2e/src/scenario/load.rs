@@ -70,6 +70,7 @@ struct Spec {
     seed: u64,
     start: Option<Timestamp>,
     limit: Option<Span>,
+    virtual_time_only: Option<String>,
     #[serde(default)]
     cloud: CloudConfig,
     #[serde(default)]
@@ -143,6 +144,7 @@ pub fn load(text: &str) -> Result<Scenario, ScenarioError> {
         seed: spec.seed,
         start: spec.start.unwrap_or_else(|| DEFAULT_START.parse().expect("the default is a timestamp")),
         limit: spec.limit.map_or(DEFAULT_LIMIT, |span| span.0),
+        virtual_time_only: spec.virtual_time_only,
         cloud: spec.cloud,
         controller: spec.controller,
         nodes: spec.nodes,

@@ -19,6 +19,8 @@ pub struct Scenario {
     pub start: Timestamp,
     /// The longest that the run may take in virtual time.
     pub limit: Duration,
+    /// Why it makes sense in virtual time only; none if it runs on real control planes too.
+    pub virtual_time_only: Option<String>,
     /// The cloud as it begins.
     pub cloud: CloudConfig,
     /// The controller's settings.

@@ -25,5 +25,5 @@ mod world;
 pub use delays::Spread;
 pub use events::{MachineEvent, MachineEventKind, OnMachineEvent};
 pub use lease::LeaseOptions;
-pub use node_lifecycle::NodeLifecycleOptions;
+pub use node_lifecycle::{NodeControllers, NodeLifecycleOptions};
 pub use run::{KubeletConfig, KubeletError, run};

@@ -21,14 +21,26 @@ const BY_CONDITION: [(&str, &str, &str, &[&str]); 7] = [
 /// What a kubelet registers with until a cloud controller has seen its instance.
 const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
 
-/// The taints that the node should have; none if it has them. `has_instance` says whether the cloud runs its machine.
-pub(super) fn wanted_taints(node: &Value, has_instance: bool, now: Timestamp) -> Option<Vec<Value>> {
+/// The taints that the node should have; none if it has them. `has_instance` says whether the cloud runs its machine. Taints
+/// by condition are put on and taken off with `by_condition`, which is the time; without they are someone else's.
+pub(super) fn wanted_taints(node: &Value, has_instance: bool, by_condition: Option<Timestamp>) -> Option<Vec<Value>> {
     let have = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
-    let is_ours = |taint: &Value| BY_CONDITION.iter().any(|(.., key, _)| taint["key"] == *key);
-    let mut wanted: Vec<Value> = have.iter().filter(|taint| !is_ours(taint)).cloned().collect();
+    let mut wanted = have.clone();
     if has_instance {
         wanted.retain(|taint| taint["key"] != UNINITIALIZED);
     }
+    if let Some(now) = by_condition {
+        wanted.retain(|taint| !BY_CONDITION.iter().any(|(.., key, _)| taint["key"] == *key));
+        wanted.extend(called_for(node, &have, now));
+    }
+    let mut sorted = [have, wanted.clone()];
+    sorted.iter_mut().for_each(|taints| taints.sort_by_key(Value::to_string));
+    (sorted[0] != sorted[1]).then_some(wanted)
+}
+
+/// The taints that the node's conditions call for; one that it has already stays as it is.
+fn called_for(node: &Value, have: &[Value], now: Timestamp) -> Vec<Value> {
+    let mut wanted = Vec::new();
     for (condition, status, key, effects) in BY_CONDITION {
         let called_for = match condition {
             "" => node["spec"]["unschedulable"] == true,
@@ -39,9 +51,7 @@ pub(super) fn wanted_taints(node: &Value, has_instance: bool, now: Timestamp) ->
             wanted.push(existing.unwrap_or_else(|| new_taint(key, effect, now)));
         }
     }
-    let mut sorted = [have, wanted.clone()];
-    sorted.iter_mut().for_each(|taints| taints.sort_by_key(Value::to_string));
-    (sorted[0] != sorted[1]).then_some(wanted)
+    wanted
 }
 
 fn new_taint(key: &str, effect: &str, now: Timestamp) -> Value {
@@ -90,8 +100,8 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
-    fn keys(node: &Value, has_instance: bool) -> Option<Vec<String>> {
-        let taints = wanted_taints(node, has_instance, Timestamp::UNIX_EPOCH)?;
+    fn keys(node: &Value, has_instance: bool, by_condition: bool) -> Option<Vec<String>> {
+        let taints = wanted_taints(node, has_instance, by_condition.then_some(Timestamp::UNIX_EPOCH))?;
         let short = |taint: &Value| {
             let key = taint["key"].as_str().unwrap();
             format!("{}:{}", key.rsplit('/').next().unwrap(), taint["effect"].as_str().unwrap())
@@ -114,7 +124,20 @@ mod tests {
     #[case::cordoned(json!({"spec": {"unschedulable": true}}), true, Some(&["unschedulable:NoSchedule"][..]))]
     fn taints_follow_conditions(#[case] node: Value, #[case] has_instance: bool, #[case] expected: Option<&[&str]>) {
         let expected = expected.map(|taints| taints.iter().map(|taint| (*taint).to_owned()).collect());
-        assert_eq!(keys(&node, has_instance), expected);
+        assert_eq!(keys(&node, has_instance, true), expected);
+    }
+
+    #[test]
+    fn a_cloud_controller_takes_its_own_taint_off_and_leaves_the_others() {
+        let registered = node(
+            "True",
+            &[
+                ("node.cloudprovider.kubernetes.io/uninitialized", "NoSchedule"),
+                ("node.kubernetes.io/not-ready", "NoSchedule"),
+            ],
+        );
+        assert_eq!(keys(&registered, true, false), Some(vec!["not-ready:NoSchedule".to_owned()]));
+        assert_eq!(keys(&registered, false, false), None);
     }
 
     #[test]

@@ -39,6 +39,17 @@ impl Default for NodeLifecycleOptions {
     }
 }
 
+/// Which of the controllers around nodes run beside the kubelets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeControllers {
+    /// Those of cloud-controller-manager and of kube-controller-manager.
+    All(NodeLifecycleOptions),
+    /// That of cloud-controller-manager only: Nodes go whose instance is gone. The rest is a real kube-controller-manager's.
+    OfTheCloud,
+    /// None.
+    None,
+}
+
 /// What is due; the order is that of jobs at the same time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
@@ -50,7 +61,8 @@ enum Due {
 
 struct Controllers<'a> {
     config: &'a KubeletConfig,
-    options: NodeLifecycleOptions,
+    /// What kube-controller-manager's part waits for; none leaves that part to others.
+    options: Option<NodeLifecycleOptions>,
     sender: Sender,
     node_resource: ApiResource,
     nodes: BTreeMap<String, Value>,
@@ -62,10 +74,14 @@ struct Controllers<'a> {
 }
 
 /// Runs until `shutdown`.
-pub(super) async fn run(config: &KubeletConfig, options: NodeLifecycleOptions, shutdown: &CancellationToken) {
+pub(super) async fn run(config: &KubeletConfig, shutdown: &CancellationToken) {
     // A grace below what renewals need would call every node unknown.
     let least = config.leases.map_or(Duration::ZERO, |leases| leases.duration);
-    let options = NodeLifecycleOptions { grace: options.grace.max(least), ..options };
+    let options = match config.node_controllers {
+        NodeControllers::All(options) => Some(NodeLifecycleOptions { grace: options.grace.max(least), ..options }),
+        NodeControllers::OfTheCloud => None,
+        NodeControllers::None => return,
+    };
     let node_resource = ApiResource::erase::<Node>(&());
     let mut watches = [watch(&config.client, &node_resource, "")];
     let mut controllers = Controllers {
@@ -137,8 +153,10 @@ impl Controllers<'_> {
     fn gone(&mut self, name: &str) {
         self.nodes.remove(name);
         self.heard.remove(name);
-        let at = after(self.config.clock.now(), self.options.orphan_quarantine);
-        self.agenda.schedule(Due::Orphans(name.to_owned()), at, ());
+        if let Some(options) = self.options {
+            let at = after(self.config.clock.now(), options.orphan_quarantine);
+            self.agenda.schedule(Due::Orphans(name.to_owned()), at, ());
+        }
     }
 
     async fn check_all(&mut self) {
@@ -157,7 +175,7 @@ impl Controllers<'_> {
         if is_unwell(node) && !has_instance && !provider_id(node).is_empty() && !deleting {
             let options = json!({"preconditions": {"uid": node["metadata"]["uid"]}});
             log(name, self.sender.request(Method::DELETE, &url, JSON, None, &options).await);
-        } else if let Some(taints) = wanted_taints(node, has_instance, self.config.clock.now()) {
+        } else if let Some(taints) = wanted_taints(node, has_instance, self.options.map(|_| self.config.clock.now())) {
             // With the version, so that a taint which someone else has just put on is not lost: they will be seen next.
             let version = &node["metadata"]["resourceVersion"];
             let body = json!({"metadata": {"resourceVersion": version}, "spec": {"taints": taints}});
@@ -168,11 +186,12 @@ impl Controllers<'_> {
 
     /// Leases are looked at when the node heard of longest ago would become unknown.
     fn watch_leases(&mut self, now: Timestamp) {
+        let Some(options) = self.options else { return };
         let known = self.heard.iter().filter(|(name, _)| self.nodes.get(*name).is_some_and(|node| !is_unknown(node)));
         match known.map(|(_, heard)| *heard).min() {
             None => self.agenda.cancel(&Due::Leases),
             Some(oldest) => {
-                let at = after(oldest, self.options.grace).max(after(now, Duration::from_secs(1)));
+                let at = after(oldest, options.grace).max(after(now, Duration::from_secs(1)));
                 self.agenda.schedule(Due::Leases, at, ());
             }
         }
@@ -180,6 +199,7 @@ impl Controllers<'_> {
 
     /// Nodes whose lease was not renewed in time become unknown. Without leases a node is heard of as long as its machine runs.
     async fn check_leases(&mut self) {
+        let Some(options) = self.options else { return };
         let leases = Api::<Lease>::namespaced(self.config.client.clone(), NAMESPACE).list(&ListParams::default()).await;
         let now = self.config.clock.now();
         for lease in leases.into_iter().flatten() {
@@ -197,7 +217,7 @@ impl Controllers<'_> {
         }
         let silent = |(name, node): &(&String, &Value)| {
             let heard = self.heard.get(*name).copied().unwrap_or(now);
-            after(heard, self.options.grace) <= now && !is_unknown(node)
+            after(heard, options.grace) <= now && !is_unknown(node)
         };
         let silent: Vec<(String, Value)> =
             self.nodes.iter().filter(silent).map(|(name, node)| (name.clone(), unknown_status(node, now))).collect();

@@ -4,7 +4,7 @@ use super::{
     delays::Spread,
     events::OnMachineEvent,
     lease::{LeaseOptions, NAMESPACE},
-    node_lifecycle::{self, NodeLifecycleOptions},
+    node_lifecycle::{self, NodeControllers, NodeLifecycleOptions},
     object::{RawObject, text},
     send::{Failure, JSON, Sender, is_conflict, is_not_found, object_url},
     world::{Job, Key, NODE, ObjectKey, POD, World, after},
@@ -50,8 +50,8 @@ pub struct KubeletConfig {
     pub leases: Option<LeaseOptions>,
     /// What all nodes have in common.
     pub node: NodeOptions,
-    /// What the controllers around nodes do; none leaves that to others, e.g. a real kube-controller-manager.
-    pub node_lifecycle: Option<NodeLifecycleOptions>,
+    /// Which controllers around nodes run here.
+    pub node_controllers: NodeControllers,
     /// Is told what becomes of machines.
     pub on_event: OnMachineEvent,
 }
@@ -76,7 +76,7 @@ impl KubeletConfig {
             ready: Spread::seconds(3, 6, 15),
             leases: Some(LeaseOptions::default()),
             node: NodeOptions::default(),
-            node_lifecycle: Some(NodeLifecycleOptions::default()),
+            node_controllers: NodeControllers::All(NodeLifecycleOptions::default()),
             on_event: Arc::new(|_| {}),
         }
     }
@@ -116,12 +116,7 @@ pub async fn run(config: KubeletConfig, shutdown: CancellationToken) -> Result<(
     let lifecycle = Lifecycle::compile(&config.stages)?;
     let (kinds, resources) = resources(&config.client, &lifecycle).await?;
     let mut kubelets = Kubelets::new(&config, lifecycle, kinds, resources);
-    let controllers = async {
-        if let Some(options) = config.node_lifecycle {
-            node_lifecycle::run(&config, options, &shutdown).await;
-        }
-    };
-    tokio::join!(kubelets.run(&shutdown), controllers);
+    tokio::join!(kubelets.run(&shutdown), node_lifecycle::run(&config, &shutdown));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Kubelets over the embedded API server, in virtual time.
 
-use super::{KubeletConfig, LeaseOptions, MachineEvent, Spread, run};
+use super::{KubeletConfig, LeaseOptions, MachineEvent, NodeControllers, Spread, run};
 use crate::{
     apiserver::{ApiServer, Config},
     machine::{ClusterIdentity, Machine, MachineSource},
@@ -243,7 +243,7 @@ async fn a_job_works_as_long_as_it_is_annotated() {
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_another_node_still_has_is_waited_for() {
-    let cluster = Cluster::start(1, |config| config.node_lifecycle = None);
+    let cluster = Cluster::start(1, |config| config.node_controllers = NodeControllers::None);
     let other: Node =
         serde_json::from_value(json!({"metadata": {"name": "node-1"}, "spec": {"providerID": "aws:///z/i-9"}}))
             .unwrap();

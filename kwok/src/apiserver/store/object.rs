@@ -21,6 +21,12 @@ impl Object {
         Self { value, revision, json: OnceLock::new() }
     }
 
+    /// An object as another API server sent it, with the resource version that it says (0 if that is no number).
+    pub fn received(value: Value) -> Self {
+        let revision = value::text_or_empty(&value, &["metadata", "resourceVersion"]).parse().unwrap_or(0);
+        Self { value, revision, json: OnceLock::new() }
+    }
+
     /// The whole object.
     pub fn value(&self) -> &Value {
         &self.value

@@ -1,0 +1,323 @@
+//! A Kubernetes control plane of real programs on loopback ports, thrown away when it is stopped.
+
+use super::{
+    access,
+    certificates::{Authority, Identity},
+    fast_motion::client,
+    mirror::Mirror,
+    processes::{Processes, free_ports},
+    times::Times,
+};
+use anyhow::{Context, bail};
+use k8s_openapi::{
+    api::core::v1::ServiceAccount, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, Config,
+    config::Kubeconfig,
+    runtime::{conditions::is_crd_established, wait::await_condition},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// How long the whole may take to answer, in real time.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// How often it is asked meanwhile, in real time.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How long programs may take to end, in real time.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+/// The least grace for silent nodes in real time: renewals of leases must get through on a busy machine.
+const LEAST_NODE_GRACE: u64 = 8;
+/// Seconds after which a node is called silent, and pods leave unready nodes, as Kubernetes has them.
+const NODE_GRACE: u64 = 40;
+const TOLERATION: u64 = 300;
+
+/// Where the programs are.
+#[derive(Clone, Debug)]
+pub struct Programs(PathBuf);
+
+impl Programs {
+    /// Programs in a folder, as `KUBEBUILDER_ASSETS` names it.
+    ///
+    /// # Errors
+    /// One of etcd, kube-apiserver, kube-controller-manager and kube-scheduler is not there.
+    pub fn in_folder(folder: &Path) -> anyhow::Result<Self> {
+        for name in ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+            if !folder.join(name).is_file() {
+                bail!(
+                    "there is no `{name}` in `{}`: `make kubernetes` builds the programs, KUBEBUILDER_ASSETS names their folder",
+                    folder.display()
+                );
+            }
+        }
+        Ok(Self(folder.canonicalize()?))
+    }
+}
+
+/// A running control plane.
+pub struct Kubernetes {
+    folder: TempDir,
+    url: String,
+    processes: Processes,
+    times: Times,
+    admin: Client,
+    requests: Arc<AtomicU64>,
+    mirror: Mirror,
+}
+
+impl Kubernetes {
+    /// Starts a control plane and waits until it takes pods. Call inside a runtime of that speed ([`super::in_fast_motion`]).
+    ///
+    /// # Errors
+    /// A program ends, or does not answer in time; what it logged last is told.
+    pub async fn start(programs: &Programs, times: Times) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("sawhorse-").tempdir()?;
+        let processes = Processes::new(folder.path());
+        let [etcd, peers, api, manager, scheduler] = free_ports()?;
+        let url = format!("https://127.0.0.1:{api}");
+        write_credentials(folder.path(), &url)?;
+        let requests = Arc::new(AtomicU64::new(0));
+        let admin = client(config(&folder.path().join("admin.kubeconfig")).await?, times, Arc::clone(&requests))?;
+        let mut cluster = Self { folder, url, processes, times, admin, requests, mirror: Mirror::default() };
+        let program = |name: &str| programs.0.join(name);
+        cluster.processes.start("etcd", &program("etcd"), &etcd_arguments(etcd, peers))?;
+        cluster.processes.start(
+            "kube-apiserver",
+            &program("kube-apiserver"),
+            &apiserver_arguments(etcd, api, times),
+        )?;
+        cluster.answers("/readyz").await?;
+        let arguments = manager_arguments(manager, times);
+        cluster.processes.start("kube-controller-manager", &program("kube-controller-manager"), &arguments)?;
+        let configuration = cluster.folder.path().join("scheduler.yaml");
+        fs::write(&configuration, SCHEDULER_CONFIGURATION)?;
+        cluster.processes.start("kube-scheduler", &program("kube-scheduler"), &scheduler_arguments(scheduler))?;
+        cluster.has_default_account().await?;
+        Ok(cluster)
+    }
+
+    /// Waits until the API server serves `names`, which have just been applied.
+    ///
+    /// # Errors
+    /// It does not within two minutes.
+    pub async fn serves(&self, names: &[String]) -> anyhow::Result<()> {
+        let api: Api<CustomResourceDefinition> = Api::all(self.admin.clone());
+        for name in names {
+            let established = await_condition(api.clone(), name, is_crd_established());
+            let limit = START_LIMIT * self.times.speed;
+            tokio::time::timeout(limit, established)
+                .await
+                .with_context(|| format!("`{name}` is not established"))??;
+        }
+        Ok(())
+    }
+
+    /// A client that may do what the controller's manifests allow, and nothing else.
+    ///
+    /// # Errors
+    /// The manifests are refused.
+    pub async fn controller(&self) -> anyhow::Result<Client> {
+        let token = access::token(&self.admin).await?;
+        let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
+        for user in &mut kubeconfig.auth_infos {
+            let with_token = serde_json::from_value(serde_json::json!({ "token": token }))?;
+            user.auth_info = Some(with_token);
+        }
+        let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
+        Ok(client(config, self.times, Arc::clone(&self.requests))?)
+    }
+
+    /// Follows the cluster's objects; run it as long as they are asked for.
+    pub fn follow(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.mirror.clone().follow(self.admin.clone())
+    }
+
+    /// The URL of the API server.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The kubeconfig of an administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// Fails if one of its programs has ended.
+    ///
+    /// # Errors
+    /// Which, and what it logged last.
+    pub fn all_run(&mut self) -> anyhow::Result<()> {
+        self.processes.all_run()
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.admin.clone()
+    }
+
+    pub(super) fn mirror(&self) -> &Mirror {
+        &self.mirror
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn stop(self) {
+        self.processes.stop(STOP_GRACE * self.times.speed).await;
+    }
+
+    async fn answers(&mut self, path: &str) -> anyhow::Result<()> {
+        let mut last = String::new();
+        for _ in 0..START_LIMIT.as_millis() / ASK_EVERY.as_millis() {
+            match self.admin.request_text(http::Request::get(path).body(Vec::new())?).await {
+                Ok(_) => return Ok(()),
+                Err(error) => last = error.to_string(),
+            }
+            self.processes.all_run()?;
+            tokio::time::sleep(ASK_EVERY * self.times.speed).await;
+        }
+        bail!("the API server does not answer {path} within {START_LIMIT:?}: {last}")
+    }
+
+    /// Pods are refused before it is there.
+    async fn has_default_account(&mut self) -> anyhow::Result<()> {
+        let accounts: Api<ServiceAccount> = Api::default_namespaced(self.admin.clone());
+        for _ in 0..START_LIMIT.as_millis() / ASK_EVERY.as_millis() {
+            if accounts.get_opt("default").await?.is_some() {
+                return Ok(());
+            }
+            self.processes.all_run()?;
+            tokio::time::sleep(ASK_EVERY * self.times.speed).await;
+        }
+        bail!("kube-controller-manager has made no default ServiceAccount within {START_LIMIT:?}")
+    }
+}
+
+async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
+    Ok(Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &Default::default()).await?)
+}
+
+fn write_credentials(folder: &Path, url: &str) -> anyhow::Result<()> {
+    let authority = Authority::new()?;
+    let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+    let server = authority.server("kube-apiserver", &names)?;
+    let accounts = authority.client("service-accounts", None)?;
+    fs::write(folder.join("ca.crt"), &authority.certificate)?;
+    fs::write(folder.join("apiserver.crt"), server.certificate)?;
+    fs::write(folder.join("apiserver.key"), server.key)?;
+    fs::write(folder.join("accounts.crt"), accounts.certificate)?;
+    fs::write(folder.join("accounts.key"), accounts.key)?;
+    let users = [
+        ("admin", "sawhorse-admin", Some("system:masters")),
+        ("manager", "system:kube-controller-manager", None),
+        ("scheduler", "system:kube-scheduler", None),
+    ];
+    for (file, user, group) in users {
+        let kubeconfig = kubeconfig(url, &authority.certificate, &authority.client(user, group)?);
+        fs::write(folder.join(format!("{file}.kubeconfig")), kubeconfig)?;
+    }
+    Ok(())
+}
+
+fn kubeconfig(url: &str, authority: &str, identity: &Identity) -> String {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    let [authority, certificate, key] =
+        [authority, &identity.certificate, &identity.key].map(|pem| BASE64_STANDARD.encode(pem));
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: sawhorse\n\
+         clusters:\n- name: sawhorse\n  cluster: {{server: \"{url}\", certificate-authority-data: {authority}}}\n\
+         contexts:\n- name: sawhorse\n  context: {{cluster: sawhorse, user: sawhorse, namespace: default}}\n\
+         users:\n- name: sawhorse\n  user: {{client-certificate-data: {certificate}, client-key-data: {key}}}\n"
+    )
+}
+
+fn arguments<const N: usize>(all: [&str; N]) -> Vec<String> {
+    all.map(str::to_owned).into()
+}
+
+fn etcd_arguments(clients: u16, peers: u16) -> Vec<String> {
+    let [clients, peers] = [clients, peers].map(|port| format!("http://127.0.0.1:{port}"));
+    arguments([
+        "--name=sawhorse",
+        "--data-dir=etcd",
+        "--log-level=warn",
+        // Nothing of it outlives the run.
+        "--unsafe-no-fsync",
+        &format!("--listen-client-urls={clients}"),
+        &format!("--advertise-client-urls={clients}"),
+        &format!("--listen-peer-urls={peers}"),
+        &format!("--initial-advertise-peer-urls={peers}"),
+        &format!("--initial-cluster=sawhorse={peers}"),
+    ])
+}
+
+fn apiserver_arguments(etcd: u16, port: u16, times: Times) -> Vec<String> {
+    let toleration = TOLERATION.div_ceil(times.speed.into());
+    arguments([
+        &format!("--etcd-servers=http://127.0.0.1:{etcd}"),
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        &format!("--secure-port={port}"),
+        "--endpoint-reconciler-type=none",
+        "--service-cluster-ip-range=10.96.0.0/16",
+        "--tls-cert-file=apiserver.crt",
+        "--tls-private-key-file=apiserver.key",
+        "--client-ca-file=ca.crt",
+        "--authorization-mode=Node,RBAC",
+        "--allow-privileged=true",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--service-account-key-file=accounts.crt",
+        "--service-account-signing-key-file=accounts.key",
+        &format!("--default-not-ready-toleration-seconds={toleration}"),
+        &format!("--default-unreachable-toleration-seconds={toleration}"),
+        "--profiling=false",
+    ])
+}
+
+fn manager_arguments(port: u16, times: Times) -> Vec<String> {
+    let grace = NODE_GRACE.div_ceil(times.speed.into()).max(LEAST_NODE_GRACE);
+    arguments([
+        "--kubeconfig=manager.kubeconfig",
+        "--authentication-kubeconfig=manager.kubeconfig",
+        "--authorization-kubeconfig=manager.kubeconfig",
+        "--bind-address=127.0.0.1",
+        &format!("--secure-port={port}"),
+        "--leader-elect=false",
+        "--use-service-account-credentials=true",
+        "--service-account-private-key-file=accounts.key",
+        "--root-ca-file=ca.crt",
+        "--allocate-node-cidrs=false",
+        &format!("--node-monitor-grace-period={grace}s"),
+        "--node-monitor-period=1s",
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
+    ])
+}
+
+fn scheduler_arguments(port: u16) -> Vec<String> {
+    arguments([
+        "--config=scheduler.yaml",
+        "--authentication-kubeconfig=scheduler.kubeconfig",
+        "--authorization-kubeconfig=scheduler.kubeconfig",
+        "--bind-address=127.0.0.1",
+        &format!("--secure-port={port}"),
+    ])
+}
+
+/// As kube-scheduler has it by itself, but for a client that is not held back and the shortest backoff.
+const SCHEDULER_CONFIGURATION: &str = "\
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+leaderElection: {leaderElect: false}
+clientConnection: {kubeconfig: scheduler.kubeconfig, qps: 500, burst: 1000}
+podInitialBackoffSeconds: 1
+podMaxBackoffSeconds: 1
+";

@@ -1,0 +1,101 @@
+//! Objects of a real cluster as its watches tell of them.
+
+use futures::StreamExt;
+use kube::{
+    Api, Client,
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+    runtime::{WatchStreamExt, watcher, watcher::Event},
+};
+use sawhorse_kwok::apiserver::{GroupResource, Object};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// What is followed: group, version, kind, plural.
+const KINDS: [(&str, &str, &str, &str); 5] = [
+    ("", "v1", "Pod", "pods"),
+    ("", "v1", "Node", "nodes"),
+    ("", "v1", "Event", "events"),
+    ("karpenter.sh", "v1", "NodeClaim", "nodeclaims"),
+    ("karpenter.sh", "v1", "NodePool", "nodepools"),
+];
+
+/// Namespace and name.
+type Key = (String, String);
+
+/// The objects, shared between the watches and those who ask.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mirror {
+    objects: Arc<Mutex<BTreeMap<GroupResource, BTreeMap<Key, Arc<Object>>>>>,
+    revision: Arc<AtomicU64>,
+}
+
+impl Mirror {
+    pub(super) fn list(&self, resource: &GroupResource) -> Vec<Arc<Object>> {
+        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.get(resource).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// Counts changes.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Relaxed)
+    }
+
+    /// Follows the cluster until dropped.
+    pub(super) async fn follow(self, client: Client) {
+        let watches = KINDS.map(|(group, version, kind, plural)| {
+            let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+            let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+            let watch = watcher(api, watcher::Config::default()).default_backoff();
+            watch.map(move |event| (GroupResource::new(group, plural), event)).boxed()
+        });
+        let mut events = futures::stream::select_all(watches);
+        let mut listed: BTreeMap<GroupResource, BTreeSet<Key>> = BTreeMap::new();
+        while let Some((resource, event)) = events.next().await {
+            match event {
+                Ok(Event::Apply(object)) => {
+                    self.keep(&resource, &object);
+                }
+                Ok(Event::InitApply(object)) => {
+                    let key = self.keep(&resource, &object);
+                    listed.entry(resource).or_default().insert(key);
+                }
+                Ok(Event::Delete(object)) => self.retain(&resource, |key| *key != key_of(&object)),
+                Ok(Event::Init) => {
+                    listed.remove(&resource);
+                }
+                Ok(Event::InitDone) => {
+                    let listed = listed.remove(&resource).unwrap_or_default();
+                    self.retain(&resource, |key| listed.contains(key));
+                }
+                Err(error) => tracing::warn!(?resource, %error, "a watch broke; it is begun again"),
+            }
+        }
+    }
+
+    fn keep(&self, resource: &GroupResource, object: &DynamicObject) -> Key {
+        let key = key_of(object);
+        let value = serde_json::to_value(object).unwrap_or(Value::Null);
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_kind = objects.entry(resource.clone()).or_default();
+        of_kind.insert(key.clone(), Arc::new(Object::received(value)));
+        self.revision.fetch_add(1, Ordering::Relaxed);
+        key
+    }
+
+    fn retain(&self, resource: &GroupResource, stays: impl Fn(&Key) -> bool) {
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.entry(resource.clone()).or_default().retain(|key, _| stays(key));
+        self.revision.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn key_of(object: &DynamicObject) -> Key {
+    let metadata = &object.metadata;
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
