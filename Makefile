@@ -7,7 +7,14 @@ export PROPTEST_RNG_SEED ?= 1
 SAWHORSE = $(or $(CARGO_TARGET_DIR),target)/debug/sawhorse
 SCENARIOS = $(sort $(wildcard e2e/scenarios/*.yaml))
 
-.PHONY: help build e2e test check lint fmt crds bench test-clients
+# What the scenarios run on: `make e2e CONTROL_PLANE=binaries` for real programs, which are built if none are given.
+CONTROL_PLANE ?= embedded
+ifeq ($(origin KUBEBUILDER_ASSETS), undefined)
+export KUBEBUILDER_ASSETS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sawhorse/kubernetes
+BUILT_PROGRAMS = kubernetes
+endif
+
+.PHONY: help build e2e test check lint fmt crds bench kubernetes test-clients
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,8 +22,11 @@ help: ## This list
 build: ## The binary, with the features that the tests have
 	cargo build --workspace --lib --bins --test scenarios
 
-e2e: build ## The whole loop in virtual time: every scenario of e2e/scenarios, then a table
-	$(SAWHORSE) run $(SCENARIOS)
+e2e: build $(if $(filter binaries,$(CONTROL_PLANE)),$(BUILT_PROGRAMS)) ## The whole loop: every scenario, then a table; CONTROL_PLANE=binaries for a real one
+	$(SAWHORSE) run --control-plane $(CONTROL_PLANE) $(SCENARIOS)
+
+kubernetes: ## Builds etcd, the control plane's programs and kubectl from their Go modules (some 8 CPU minutes, once)
+	e2e/control-plane/build $(KUBEBUILDER_ASSETS)
 
 test: ## Every test
 	cargo test --workspace

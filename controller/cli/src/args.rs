@@ -49,7 +49,7 @@ pub(crate) struct RunArgs {
     /// Print what was asked, decided, bought and lost, one line each
     #[arg(long)]
     pub(crate) timeline: bool,
-    /// How many scenarios run side by side; as many as there are processors if not given, twice as many in fast motion
+    /// How many scenarios run side by side; as many as there are processors if not given, one more on real control planes
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
     #[command(flatten)]

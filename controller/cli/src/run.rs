@@ -71,7 +71,7 @@ fn runnable(scenarios: Vec<Scenario>, in_real_time: bool) -> (Vec<Scenario>, Vec
 fn run_all(scenarios: &[Scenario], args: &RunArgs, programs: Option<&Programs>) -> Vec<anyhow::Result<Outcome>> {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     // In fast motion a run waits more than it computes.
-    let jobs = args.jobs.map_or(if programs.is_some() { 2 * processors } else { processors }, NonZeroUsize::get);
+    let jobs = args.jobs.map_or(processors + usize::from(programs.is_some()), NonZeroUsize::get);
     let (bars, next) = (MultiProgress::new(), AtomicUsize::new(0));
     let outcomes = Mutex::new(BTreeMap::new());
     let work = || {

@@ -173,6 +173,7 @@ mod tests {
     use bytes::Bytes;
     use futures::{StreamExt, TryStreamExt, stream};
     use rstest::rstest;
+    use sawhorse_ambient::Clock;
     use std::time::Duration;
 
     #[rstest]
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn an_hour_passes_quickly_and_in_order() {
         let seen = in_fast_motion(3600, async {
-            let began = tokio::time::Instant::from_std(tokio::time::Instant::now().into_std());
+            let clock = Clock::from_system();
             let mut order = Vec::new();
             let (mut early, mut late) = (
                 Box::pin(tokio::time::sleep(Duration::from_secs(60))),
@@ -196,7 +197,7 @@ mod tests {
             loop {
                 tokio::select! {
                     biased;
-                    () = &mut late => { order.push("late"); break (order, began.elapsed()) }
+                    () = &mut late => { order.push("late"); break (order, clock.elapsed()) }
                     () = &mut early, if order.is_empty() => order.push("early"),
                 }
             }

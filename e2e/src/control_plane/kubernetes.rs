@@ -79,7 +79,7 @@ impl Kubernetes {
     /// # Errors
     /// A program ends, or does not answer in time; what it logged last is told.
     pub async fn start(programs: &Programs, times: Times) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("sawhorse-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix("sawhorse-control-plane-").tempdir()?;
         let processes = Processes::new(folder.path());
         let [etcd, peers, api, manager, scheduler] = free_ports()?;
         let url = format!("https://127.0.0.1:{api}");

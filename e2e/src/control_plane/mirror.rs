@@ -27,11 +27,13 @@ const KINDS: [(&str, &str, &str, &str); 5] = [
 
 /// Namespace and name.
 type Key = (String, String);
+/// Objects by resource and name.
+type Objects = BTreeMap<GroupResource, BTreeMap<Key, Arc<Object>>>;
 
 /// The objects, shared between the watches and those who ask.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mirror {
-    objects: Arc<Mutex<BTreeMap<GroupResource, BTreeMap<Key, Arc<Object>>>>>,
+    objects: Arc<Mutex<Objects>>,
     revision: Arc<AtomicU64>,
 }
 

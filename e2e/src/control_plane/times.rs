@@ -3,6 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+/// How long a pod may take to end, and what the API server takes for it.
+const GRACE: &str = "terminationGracePeriodSeconds";
+const DEFAULT_GRACE: i64 = 30;
+
 /// How times and spans of a cluster and of a run in fast motion are told in one another.
 ///
 /// A moment `t` of the cluster is `began + (t - began) × speed` of the run; a span of `n` seconds of the cluster is
@@ -32,8 +36,10 @@ impl Times {
         translate(value, &moment, &|seconds| seconds.saturating_mul(speed));
     }
 
-    /// An object of the run as the cluster is told it. Spans are rounded up, so that none becomes nothing.
+    /// An object of the run as the cluster is told it. Spans are rounded up, so that none becomes nothing; the one that the API
+    /// server would fill in and that everything waits for, how long a pod may take to end, is written out.
     pub fn of_cluster(&self, value: &mut Value) {
+        write_out_grace(value);
         let speed = i64::from(self.speed);
         let moment = |at: Timestamp| self.moved(at, |since| since / speed);
         translate(value, &moment, &|seconds| seconds.div_euclid(speed) + i64::from(seconds.rem_euclid(speed) > 0));
@@ -43,6 +49,20 @@ impl Times {
         let since = at.duration_since(self.began).as_micros();
         let moved = SignedDuration::from_micros(change(i64::try_from(since).unwrap_or(i64::MAX / i64::from(u32::MAX))));
         self.began.checked_add(moved).unwrap_or(at)
+    }
+}
+
+/// Specs of pods get the grace period that the API server would give them.
+fn write_out_grace(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("containers").is_some_and(Value::is_array) && !fields.contains_key(GRACE) {
+                fields.insert(GRACE.to_owned(), DEFAULT_GRACE.into());
+            }
+            fields.values_mut().for_each(write_out_grace);
+        }
+        Value::Array(items) => items.iter_mut().for_each(write_out_grace),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -88,6 +108,7 @@ mod tests {
     #[case::grace(json!({"gracePeriodSeconds": 30}), json!({"gracePeriodSeconds": 2}))]
     #[case::never_nothing(json!({"gracePeriodSeconds": 1}), json!({"gracePeriodSeconds": 1}))]
     #[case::at_once(json!({"gracePeriodSeconds": 0}), json!({"gracePeriodSeconds": 0}))]
+    #[case::grace_by_default(json!({"spec": {"containers": []}}), json!({"spec": {"containers": [], "terminationGracePeriodSeconds": 2}}))]
     #[case::moment(json!(["2026-01-01T00:01:00Z"]), json!(["2026-01-01T00:00:03.000000Z"]))]
     #[case::before(json!(["2025-12-31T23:59:00Z"]), json!(["2025-12-31T23:59:57.000000Z"]))]
     #[case::other_text(json!({"a": "2026-01-01", "b": "at 2026-01-01T00:01:00Z", "seconds": 30}), json!({"a": "2026-01-01", "b": "at 2026-01-01T00:01:00Z", "seconds": 30}))]
