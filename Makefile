@@ -14,7 +14,7 @@ export KUBEBUILDER_ASSETS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sawhorse/kub
 BUILT_PROGRAMS = kubernetes
 endif
 
-.PHONY: help build e2e test check lint fmt crds bench kubernetes test-clients
+.PHONY: help build e2e test check lint fmt crds bench kubernetes manifests test-kubernetes test-clients
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ build: ## The binary, with the features that the tests have
 e2e: build $(if $(filter binaries,$(CONTROL_PLANE)),$(BUILT_PROGRAMS)) ## The whole loop: every scenario, then a table; CONTROL_PLANE=binaries for a real one
 	$(SAWHORSE) run --control-plane $(CONTROL_PLANE) $(SCENARIOS)
 
-kubernetes: ## Builds etcd, the control plane's programs and kubectl from their Go modules (some 8 CPU minutes, once)
+kubernetes: ## Builds etcd, the control plane's programs, kubectl and helm from their Go modules (some 10 CPU minutes, once)
 	e2e/control-plane/build $(KUBEBUILDER_ASSETS)
 
 test: ## Every test
@@ -33,7 +33,7 @@ test: ## Every test
 
 lint: ## Formatting and clippy
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features sawhorse-e2e/real-kubernetes -- -D warnings
 
 check: lint test ## What must hold before a commit
 
@@ -47,6 +47,12 @@ bench: ## Figures of the core, the API server and the fake cloud
 	cargo bench -p sawhorse-core --bench solve
 	cargo bench -p sawhorse-kwok --bench apiserver
 	cargo bench -p sawhorse-fake-cloud --bench requests
+
+manifests: $(BUILT_PROGRAMS) ## Writes controller/deploy/controller.yaml from the Helm chart
+	controller/deploy/render $(KUBEBUILDER_ASSETS)/helm > controller/deploy/controller.yaml
+
+test-kubernetes: $(BUILT_PROGRAMS) ## Tests on a real control plane, of the chart and of the manifests
+	cargo test --workspace --features sawhorse-e2e/real-kubernetes --test kubernetes
 
 test-clients: build ## boto3 against the fake cloud, in a throw-away virtual environment
 	fake-cloud/tests/clients/run.sh $(SAWHORSE)

@@ -26,7 +26,7 @@ use sawhorse_controller::{
         Cluster, Ec2Provider, Ec2ProviderConfig,
         sdk::{Clients, InProcess, sdk_config_over},
     },
-    runtime::{self, ControllerConfig, Decision, DecisionLog, Servers},
+    runtime::{self, ControllerConfig, Decision, DecisionLog, LeaderElection, Servers},
 };
 use sawhorse_core::model::{FeatureGates, Settings};
 use sawhorse_fake_cloud::{
@@ -139,7 +139,7 @@ impl Environment {
             seed,
             settings: Settings { feature_gates: gates, ..Settings::default() },
             identity: "sawhorse".to_owned(),
-            leader_election: None,
+            leader_election: scenario.controller.leader_election.then(lease),
             servers,
             decision_log: Some(Arc::new(Decisions(log.clone()))),
         };
@@ -298,6 +298,11 @@ async fn controller_client(control_plane: &ControlPlane, crds: &[String]) -> any
             cluster.controller().await
         }
     }
+}
+
+/// The lease of the controller's manifests.
+fn lease() -> LeaderElection {
+    LeaderElection { name: "karpenter-leader-election".to_owned(), namespace: "sawhorse".to_owned() }
 }
 
 /// The EC2 provider over the cloud's router.

@@ -177,7 +177,7 @@ fn steps(samples: &[Sample], hours: &dyn Fn(&Sample) -> f64, of: fn(&Sample) -> 
 mod tests {
     use super::{Sample, html, plot};
     use crate::{run::Outcome, summary::Summary};
-    use std::time::Duration;
+    use std::{collections::BTreeSet, time::Duration};
 
     fn sample(seconds: u64, running: i64) -> Sample {
         Sample { elapsed: Duration::from_secs(seconds), running, ..Sample::default() }
@@ -192,7 +192,10 @@ mod tests {
             ..Summary::default()
         };
         let samples = vec![sample(0, 0), sample(1800, 3), sample(3600, 1)];
-        let page = html(&Outcome { summary, entries: Vec::new(), events: String::new(), samples }, 7);
+        let page = html(
+            &Outcome { summary, entries: Vec::new(), events: String::new(), samples, accesses: BTreeSet::new() },
+            7,
+        );
         for part in [
             "a &lt;b&gt; c",
             "FAILED: `count.running == 1` is false",

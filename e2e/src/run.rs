@@ -1,7 +1,7 @@
 //! A scenario from its first step to its summary.
 
 use crate::{
-    control_plane::{ControlPlane, Kubernetes, Programs, Times, in_fast_motion},
+    control_plane::{ControlPlane, Kubernetes, Programs, Times, access::Access, in_fast_motion},
     environment::{Environment, LOOK_EVERY, Options, clock_from},
     event_log::{Entry, Source},
     facts::{self, Expectations, Facts, Wanted},
@@ -21,7 +21,11 @@ use kube::{
 };
 use sawhorse_ambient::{Clock, Seed};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::PoisonError,
+    time::Duration,
+};
 use tower::ServiceExt;
 
 /// Entries of the audit trail that are read at a time.
@@ -42,6 +46,8 @@ pub struct Outcome {
     pub events: String,
     /// What there was, each time that it had changed.
     pub samples: Vec<Sample>,
+    /// What the controller asked of a real API server.
+    pub accesses: BTreeSet<Access>,
 }
 
 /// Told of how far a run is.
@@ -357,7 +363,11 @@ impl Run<'_> {
     fn outcome(&mut self, failure: Option<String>, wall_time: Duration) -> Outcome {
         // The last calls belong into the log too; a violated invariant is already the failure by then.
         let late = self.look().err().map(|error| format!("{error:#}"));
-        let failure = failure.or(late);
+        let (accesses, unread) = match self.environment.control_plane.accesses() {
+            Ok(accesses) => (accesses, None),
+            Err(error) => (BTreeSet::new(), Some(format!("{error:#}"))),
+        };
+        let failure = failure.or(late).or(unread);
         let ledger = self.environment.world.with(|world| world.ledger());
         let tally = self.environment.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let calls: Vec<(String, u64)> = ledger.calls.iter().map(|(name, count)| (name.clone(), count.calls)).collect();
@@ -379,7 +389,8 @@ impl Run<'_> {
         let last = self.samples.last().copied().unwrap_or_default();
         self.samples.push(Sample { elapsed: summary.virtual_time, ..last });
         let samples = std::mem::take(&mut self.samples);
-        Outcome { summary, entries: self.environment.log.entries(), events: self.environment.log.json_lines(), samples }
+        let (entries, events) = (self.environment.log.entries(), self.environment.log.json_lines());
+        Outcome { summary, entries, events, samples, accesses }
     }
 }
 
@@ -446,10 +457,18 @@ async fn apply(client: &Client, object: &Value) -> anyhow::Result<()> {
         Err(kube::Error::Api(status)) if status.code == 409 => {
             object.metadata.resource_version = None;
             let merge = serde_json::to_value(&object)?;
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(&merge)).await?;
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(&merge)).await.map_err(said)?;
             Ok(())
         }
-        created => created.map(drop).map_err(Into::into),
+        created => created.map(drop).map_err(said),
+    }
+}
+
+/// What the API server said, without the whole status around it.
+pub(crate) fn said(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow!("{}", status.message),
+        other => other.into(),
     }
 }
 

@@ -17,7 +17,9 @@ use kube::{
     config::Kubeconfig,
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
+use serde_json::Value;
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -88,6 +90,7 @@ impl Kubernetes {
         let admin = client(config(&folder.path().join("admin.kubeconfig")).await?, times, Arc::clone(&requests))?;
         let mut cluster = Self { folder, url, processes, times, admin, requests, mirror: Mirror::default() };
         let program = |name: &str| programs.0.join(name);
+        fs::write(cluster.folder.path().join("audit.yaml"), access::AUDIT_POLICY)?;
         cluster.processes.start("etcd", &program("etcd"), &etcd_arguments(etcd, peers))?;
         cluster.processes.start(
             "kube-apiserver",
@@ -135,6 +138,24 @@ impl Kubernetes {
         Ok(client(config, self.times, Arc::clone(&self.requests))?)
     }
 
+    /// What the API server says of the objects that it would not take, if they were applied in this order. Namespaces are made,
+    /// so that what is in them can be asked about; nothing else is.
+    ///
+    /// # Errors
+    /// A namespace cannot be made.
+    pub async fn refused(&self, objects: &[Value]) -> anyhow::Result<Vec<String>> {
+        let mut refused = Vec::new();
+        for object in objects {
+            let is_namespace = object["kind"] == "Namespace";
+            match access::apply(&self.admin, object, !is_namespace).await {
+                Err(error) if is_namespace => return Err(error),
+                Err(error) => refused.push(format!("{error:#}")),
+                Ok(()) => {}
+            }
+        }
+        Ok(refused)
+    }
+
     /// Follows the cluster's objects; run it as long as they are asked for.
     pub fn follow(&self) -> impl Future<Output = ()> + Send + 'static {
         self.mirror.clone().follow(self.admin.clone())
@@ -156,6 +177,10 @@ impl Kubernetes {
     /// Which, and what it logged last.
     pub fn all_run(&mut self) -> anyhow::Result<()> {
         self.processes.all_run()
+    }
+
+    pub(super) fn accesses(&self) -> anyhow::Result<BTreeSet<access::Access>> {
+        access::audited(self.folder.path())
     }
 
     pub(super) fn client(&self) -> Client {
@@ -278,6 +303,8 @@ fn apiserver_arguments(etcd: u16, port: u16, times: Times) -> Vec<String> {
         "--service-account-signing-key-file=accounts.key",
         &format!("--default-not-ready-toleration-seconds={toleration}"),
         &format!("--default-unreachable-toleration-seconds={toleration}"),
+        "--audit-policy-file=audit.yaml",
+        &format!("--audit-log-path={}", access::AUDIT_LOG),
         "--profiling=false",
     ])
 }

@@ -2,10 +2,11 @@
 //!
 //! - [`ControlPlane`] — what an environment asks of either
 //! - [`Kubernetes`] — etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes on loopback ports
+//! - [`access`] — what the controller may do there, and what it did
 //! - [`Times`] — how times of a cluster are told in a run that lives faster (pure)
 //! - [`in_fast_motion`] — a runtime that lives faster
 
-mod access;
+pub mod access;
 mod certificates;
 mod fast_motion;
 mod kubernetes;
@@ -22,7 +23,7 @@ pub use self::{
 use kube::Client;
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_kwok::apiserver::{ApiServer, Config, GroupResource, Object};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The API server of a run and what comes with it.
 pub enum ControlPlane {
@@ -68,6 +69,17 @@ impl ControlPlane {
         match self {
             Self::Embedded(server) => server.request_counts().values().sum(),
             Self::Kubernetes(cluster) => cluster.requests(),
+        }
+    }
+
+    /// What the controller asked of a real API server; of the embedded one, which refuses nobody, nothing is known.
+    ///
+    /// # Errors
+    /// The audit log cannot be read.
+    pub fn accesses(&self) -> anyhow::Result<BTreeSet<access::Access>> {
+        match self {
+            Self::Embedded(_) => Ok(BTreeSet::new()),
+            Self::Kubernetes(cluster) => cluster.accesses(),
         }
     }
 

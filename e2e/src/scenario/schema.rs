@@ -198,6 +198,8 @@ pub struct Hold {
 pub struct ControllerSpec {
     /// Let consolidation replace spot nodes by cheaper spot nodes.
     pub spot_to_spot_consolidation: bool,
+    /// Act only while holding the Lease `karpenter-leader-election` in the namespace `sawhorse`.
+    pub leader_election: bool,
 }
 
 /// How machines boot and nodes live.
