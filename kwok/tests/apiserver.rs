@@ -6,6 +6,7 @@
     reason = "clippy takes only the test functions themselves for tests, not their helpers"
 )]
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::{
     api::{
@@ -27,6 +28,7 @@ use sawhorse_ambient::{Clock, Seed};
 use sawhorse_kwok::apiserver::{ApiServer, Config, GroupResource};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tower::ServiceExt;
 
 fn server() -> ApiServer {
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
@@ -562,4 +564,28 @@ async fn tokens_and_requests_are_counted() {
     let counts = api.request_counts();
     assert_eq!(counts[&("create".to_owned(), "serviceaccounts".to_owned())], 1);
     assert_eq!(counts[&("create".to_owned(), "serviceaccounts/token".to_owned())], 1);
+}
+
+/// As Go clients create and delete built-in kinds.
+#[tokio::test(start_paused = true)]
+async fn bodies_may_be_protobuf() {
+    let samples: Vec<Value> = serde_json::from_str(include_str!("../src/apiserver/testdata/protobuf.json")).unwrap();
+    let body = |index: usize| BASE64_STANDARD.decode(samples[index]["protobuf"].as_str().unwrap()).unwrap();
+    let send = |path: &str, body: Vec<u8>| {
+        let request = http::Request::post(path).header("content-type", "application/vnd.kubernetes.protobuf");
+        let request = request.header("accept", "application/vnd.kubernetes.protobuf,application/json");
+        server().router().oneshot(request.body(axum::body::Body::from(body)).unwrap())
+    };
+    let created = send("/apis/apps/v1/namespaces/default/deployments", body(0)).await.unwrap();
+    assert_eq!(created.status(), 201);
+    assert_eq!(created.headers()["content-type"], "application/json");
+    let answer = axum::body::to_bytes(created.into_body(), usize::MAX).await.unwrap();
+    let created: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(created["spec"]["strategy"], samples[0]["object"]["spec"]["strategy"]);
+    assert_eq!(created["spec"]["replicas"], 0);
+    let cut = send("/apis/apps/v1/namespaces/default/deployments", body(0)[..50].to_vec()).await.unwrap();
+    assert_eq!(cut.status(), 400);
+    let custom = b"k8s\0\x0a\x0d\x0a\x01a\x12\x08NodePool".to_vec();
+    let custom = send("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", custom).await.unwrap();
+    assert_eq!(custom.status(), 415);
 }

@@ -1,7 +1,7 @@
 //! An in-process Kubernetes API, good enough for the real `kube` client in virtual time and for unmodified `kubectl`.
 //!
 //! - [`ApiServer`], [`Config`] (`server`) — the server; `stream` — the shell of watches; `gc` — garbage collection
-//! - `app` — from HTTP to the verbs and back; `request`, `negotiation`, `status`, `field_error` — its words
+//! - `app` — from HTTP to the verbs and back; `request`, `negotiation`, `protobuf`, `status`, `field_error` — its words
 //! - `registry` — which resources are served; `discovery`, `openapi` — how clients learn of them
 //! - `verbs`, `subresource`, `patch` — what can be done with an object
 //! - `builtin`, `schema` — the rules of built-in and of custom resources; `convert` — versions; `table` — printing
@@ -18,6 +18,7 @@ mod gc;
 mod negotiation;
 mod openapi;
 mod patch;
+mod protobuf;
 mod registry;
 mod request;
 mod schema;

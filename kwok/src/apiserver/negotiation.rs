@@ -1,6 +1,11 @@
 //! The forms in which bodies are read and answers are written (API concepts: "Alternate representations").
 
-use super::{request::FieldValidation, status::ApiError, value::Members};
+use super::{
+    protobuf::{self, Unreadable},
+    request::FieldValidation,
+    status::ApiError,
+    value::Members,
+};
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde_json::Value;
@@ -72,7 +77,14 @@ pub(crate) fn read_object(headers: &HeaderMap, body: &Bytes) -> Result<Value, Ap
     let value = match media_type(headers) {
         "application/json" | "" => read_json(body)?,
         "application/yaml" | "application/x-yaml" | "text/yaml" => read_yaml(body)?,
-        _ => return Err(ApiError::unsupported_media_type("application/json, application/yaml")),
+        protobuf::MEDIA_TYPE => protobuf::read(body).map_err(|error| match error {
+            Unreadable::Kind(_) => ApiError::unsupported_media_type("application/json, application/yaml"),
+            Unreadable::Malformed(_) => ApiError::bad_request(error.to_string()),
+        })?,
+        _ => {
+            let accepted = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+            return Err(ApiError::unsupported_media_type(accepted));
+        }
     };
     if value.is_object() { Ok(value) } else { Err(ApiError::bad_request("the body of the request must be an object")) }
 }
