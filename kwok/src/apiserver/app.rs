@@ -251,6 +251,7 @@ fn list_bytes(call: &Call, form: Form, objects: &[Arc<Object>], metadata: &Value
     };
     let head = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[");
     let mut bytes = BytesMut::from(head.as_bytes());
+    let types = format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", resource.api_version(), resource.kind);
     for (index, object) in objects.iter().enumerate() {
         if index > 0 {
             bytes.extend_from_slice(b",");
@@ -258,7 +259,15 @@ fn list_bytes(call: &Call, form: Form, objects: &[Arc<Object>], metadata: &Value
         match form {
             Form::PartialMetadata => bytes.extend_from_slice(&serialized(&table::partial_metadata(object.value()))),
             Form::Plain | Form::Table | Form::AggregatedDiscovery => {
-                bytes.extend_from_slice(&shown_bytes(resource, object))
+                // Items of built-in lists do not say their type again; it is the first that objects say.
+                let shown = shown_bytes(resource, object);
+                match shown.strip_prefix(types.as_bytes()).filter(|_| resource.builtin().is_some()) {
+                    Some(untyped) => {
+                        bytes.extend_from_slice(b"{");
+                        bytes.extend_from_slice(untyped);
+                    }
+                    None => bytes.extend_from_slice(&shown),
+                }
             }
         }
     }

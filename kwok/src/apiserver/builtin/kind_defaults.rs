@@ -1,6 +1,6 @@
 //! What objects other than pods are filled in with (`pkg/apis/*/v1/defaults.go`).
 
-use super::pod_defaults::fill_in_spec;
+use super::pod_defaults::{fill_in_spec, request_limits};
 use crate::apiserver::{
     state::State,
     value::{at, items, members_mut, set, set_default, text, text_or_empty},
@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 /// Fills in an object of a built-in kind.
 pub(super) fn fill_in(kind: &str, object: &mut Value) {
     match kind {
-        "Pod" => fill_in_spec(object, &["spec"]),
+        "Pod" => {
+            fill_in_spec(object, &["spec"]);
+            request_limits(object);
+        }
         "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController" => {
             fill_in_spec(object, &["spec", "template", "spec"]);
             fill_in_workload(kind, object);
@@ -61,7 +64,10 @@ fn fill_in_workload(kind: &str, object: &mut Value) {
                 set_default(object, &["spec", "updateStrategy", "rollingUpdate"], "maxSurge", 0);
             }
         }
-        "Job" => fill_in_job(object),
+        "Job" => {
+            fill_in_job(object);
+            take_labels_of_template(object);
+        }
         "ReplicationController" => {
             let labels = at(object, &["spec", "template", "metadata", "labels"]).cloned().unwrap_or_default();
             set_default(object, spec, "selector", labels);
@@ -93,6 +99,14 @@ fn fill_in_job(object: &mut Value) {
     set_default(object, spec, "suspend", false);
     let replaced = if at(object, &["spec", "podFailurePolicy"]).is_some() { "Failed" } else { "TerminatingOrFailed" };
     set_default(object, spec, "podReplacementPolicy", replaced);
+}
+
+/// A job without labels has those of its pods.
+fn take_labels_of_template(job: &mut Value) {
+    let labels = at(job, &["spec", "template", "metadata", "labels"]).cloned();
+    if let Some(labels) = labels.filter(|labels| labels.as_object().is_some_and(|labels| !labels.is_empty())) {
+        set_default(job, &["metadata"], "labels", labels);
+    }
 }
 
 fn fill_in_cron_job(object: &mut Value) {
@@ -138,10 +152,38 @@ pub(super) fn prepare_create(kind: &str, object: &mut Value, state: &State) {
             set(object, &["spec"], "finalizers", json!(["kubernetes"]));
             set(object, &["status"], "phase", "Active");
         }
+        "Deployment"
+        | "StatefulSet"
+        | "DaemonSet"
+        | "Job"
+        | "CronJob"
+        | "ReplicaSet"
+        | "ReplicationController"
+        | "PodDisruptionBudget" => {
+            set(object, &[], "status", first_status(kind));
+            if kind == "Job" && at(object, &["spec", "manualSelector"]) != Some(&Value::Bool(true)) {
+                select_by_uid(object);
+                take_labels_of_template(object);
+            }
+        }
         "PersistentVolumeClaim" | "PersistentVolume" => set(object, &["status"], "phase", "Pending"),
-        "Job" if at(object, &["spec", "manualSelector"]) != Some(&Value::Bool(true)) => select_by_uid(object),
         "Service" => give_address(object, state),
         _ => {}
+    }
+}
+
+/// The status of an object that no controller has seen: what the API writes even where it is nothing.
+fn first_status(kind: &str) -> Value {
+    match kind {
+        "StatefulSet" => json!({"replicas": 0, "availableReplicas": 0}),
+        "DaemonSet" => {
+            json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0})
+        }
+        "ReplicaSet" | "ReplicationController" => json!({"replicas": 0}),
+        "PodDisruptionBudget" => {
+            json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0})
+        }
+        _ => json!({}),
     }
 }
 
@@ -158,6 +200,7 @@ fn select_by_uid(job: &mut Value) {
     ] {
         labels.insert(key.into(), value.as_str().into());
     }
+    set(job, &["spec"], "manualSelector", false);
     set(job, &["spec"], "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
 }
 

@@ -4,7 +4,7 @@ use super::pod_rules::validate_spec;
 use crate::apiserver::{
     field_error::FieldError,
     store::LabelSelector,
-    value::{at, carry_over, integer, items, text, text_or_empty},
+    value::{at, carry_over, integer, items, members_mut, text, text_or_empty},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -24,9 +24,14 @@ pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<F
             errors
         }
         "PodDisruptionBudget" => validate_budget(object),
+        "Lease" => validate_lease(object),
         "Node" => validate_node(object, old),
         "Service" => validate_service(object, old),
-        "ConfigMap" | "Secret" => old.map(|old| validate_immutable_data(object, old)).unwrap_or_default(),
+        "ConfigMap" | "Secret" => {
+            let mut errors = validate_data_keys(object);
+            errors.extend(old.into_iter().flat_map(|old| validate_immutable_data(object, old)));
+            errors
+        }
         "PriorityClass" => old.map(|old| unchanged(object, old, &["value"])).unwrap_or_default(),
         "StorageClass" => validate_storage_class(object, old),
         "PersistentVolumeClaim" => validate_claim(object, old),
@@ -34,6 +39,22 @@ pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<F
         "RoleBinding" | "ClusterRoleBinding" => old.map(|old| unchanged(object, old, &["roleRef"])).unwrap_or_default(),
         _ => Vec::new(),
     }
+}
+
+/// Keys become names of files.
+fn validate_data_keys(object: &Value) -> Vec<FieldError> {
+    const EXPECTED: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+    let is_key =
+        |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let mut errors = Vec::new();
+    for field in ["data", "binaryData"] {
+        let keys = object.get(field).and_then(Value::as_object).into_iter().flat_map(|data| data.keys());
+        errors.extend(
+            keys.filter(|key| !is_key(key))
+                .map(|key| FieldError::invalid(format!("{field}[{key}]"), key.as_str(), EXPECTED)),
+        );
+    }
+    errors
 }
 
 fn unchanged(object: &Value, old: &Value, path: &[&str]) -> Vec<FieldError> {
@@ -145,11 +166,38 @@ fn validate_job(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         errors.extend(unchanged(object, old, &["spec", "selector"]));
         errors.extend(unchanged(object, old, &["spec", "completionMode"]));
         let suspended = at(old, &["spec", "suspend"]) == Some(&Value::Bool(true));
-        if !suspended {
-            errors.extend(unchanged(object, old, &["spec", "template"]));
+        let templates = [object, old].map(|job| fixed_template(job, suspended));
+        if templates[0] != templates[1] {
+            errors.push(FieldError::invalid("spec.template", templates[0].clone(), "field is immutable"));
         }
     }
     errors
+}
+
+/// What of a job's template may not change: all of it, but for where the pods of a suspended job may go.
+fn fixed_template(job: &Value, suspended: bool) -> Value {
+    let mut template = at(job, &["spec", "template"]).cloned().unwrap_or_default();
+    if suspended {
+        let movable: [(&[&str], &[&str]); 3] = [
+            (&["metadata"], &["labels", "annotations"]),
+            (&["spec"], &["nodeSelector", "tolerations", "schedulingGates"]),
+            (&["spec", "affinity"], &["nodeAffinity"]),
+        ];
+        for (path, keys) in movable {
+            if at(&template, path).is_some() {
+                keys.iter().for_each(|key| drop(members_mut(&mut template, path).remove(*key)));
+            }
+        }
+    }
+    template
+}
+
+fn validate_lease(lease: &Value) -> Vec<FieldError> {
+    let duration = integer(lease, &["spec", "leaseDurationSeconds"]).filter(|seconds| *seconds <= 0);
+    duration
+        .map(|seconds| FieldError::invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
+        .into_iter()
+        .collect()
 }
 
 fn validate_budget(object: &Value) -> Vec<FieldError> {

@@ -12,6 +12,7 @@ const DNS_LABEL: &str = "a lowercase RFC 1123 label must consist of lower case a
 const DNS_SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 const QUALIFIED_NAME: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const NO_FINALIZER: &str = "name is neither a standard finalizer name nor is it fully qualified";
 const MAX_LABEL: usize = 63;
 const MAX_SUBDOMAIN: usize = 253;
 const MAX_ANNOTATIONS_BYTES: usize = 256 * 1024;
@@ -26,15 +27,20 @@ pub(crate) fn validate_metadata(resource: &ResourceType, object: &Value, old: Op
     errors.extend(validate_annotations(object));
     errors.extend(validate_owners(object));
     errors.extend(texts(object, &["metadata", "finalizers"]).enumerate().filter_map(|(index, finalizer)| {
-        let known = [FOREGROUND, ORPHAN].contains(&finalizer);
-        let problem = qualified_name_problem(finalizer).filter(|_| !known)?;
+        let known = [FOREGROUND, ORPHAN, "kubernetes"].contains(&finalizer);
+        // Leases and budgets are checked by the common rules only.
+        let strict =
+            resource.builtin().is_some() && !["coordination.k8s.io", "policy"].contains(&resource.group.as_str());
+        let unqualified = strict && !finalizer.contains('/');
+        let problem = qualified_name_problem(finalizer).or_else(|| unqualified.then(|| NO_FINALIZER.to_owned()));
+        let problem = problem.filter(|_| !known)?;
         Some(FieldError::invalid(format!("metadata.finalizers[{index}]"), finalizer, problem))
     }));
     errors.extend(old.and_then(|old| added_finalizers(object, old)));
     errors
 }
 
-/// The rule for names differs by kind: paths for RBAC, labels for namespaces and services, DNS subdomains for the rest.
+/// The rule for names differs by kind: paths for RBAC and budgets, labels for namespaces and services, DNS subdomains for the rest.
 fn validate_name(resource: &ResourceType, object: &Value) -> Option<FieldError> {
     let name = text_or_empty(object, &["metadata", "name"]);
     if name.is_empty() {
@@ -42,7 +48,7 @@ fn validate_name(resource: &ResourceType, object: &Value) -> Option<FieldError> 
     }
     let problem = match resource.kind.as_str() {
         "Namespace" | "Service" => label_problem(name),
-        _ if resource.group == "rbac.authorization.k8s.io" => path_segment_problem(name),
+        _ if ["rbac.authorization.k8s.io", "policy"].contains(&resource.group.as_str()) => path_segment_problem(name),
         _ => subdomain_problem(name),
     };
     problem.map(|problem| FieldError::invalid("metadata.name", name, problem))

@@ -70,6 +70,13 @@ pub(crate) fn normalize(kind: &BuiltinKind, object: &mut Value) -> Result<(), St
         "CSIStorageCapacity",
         "RuntimeClass",
     ];
+    for key in ["labels", "annotations"] {
+        let texts =
+            object.get_mut("metadata").and_then(|metadata| metadata.get_mut(key)).and_then(Value::as_object_mut);
+        for text in texts.into_iter().flat_map(serde_json::Map::values_mut).filter(|text| text.is_null()) {
+            *text = Value::from("");
+        }
+    }
     if WITH_QUANTITIES.contains(&kind.kind) { normalize_value(object) } else { Ok(()) }
 }
 

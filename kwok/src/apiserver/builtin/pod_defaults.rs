@@ -45,7 +45,6 @@ fn fill_in_container(container: &mut Value) {
     set_default(container, &[], "terminationMessagePath", "/dev/termination-log");
     set_default(container, &[], "terminationMessagePolicy", "File");
     set_default(container, &[], "resources", json!({}));
-    requests_from_limits(container);
     for port in list_mut(container, "ports") {
         set_default(port, &[], "protocol", "TCP");
     }
@@ -74,7 +73,14 @@ fn is_latest(image: &str) -> bool {
     last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
 }
 
-/// What is limited and not requested is requested as much as it is limited.
+/// Of pods, not of templates: what is limited and not requested is requested as much as it is limited.
+pub(super) fn request_limits(pod: &mut Value) {
+    for list in CONTAINER_LISTS {
+        let containers = members_mut(pod, &["spec"]).get_mut(list).and_then(Value::as_array_mut);
+        containers.into_iter().flatten().for_each(requests_from_limits);
+    }
+}
+
 fn requests_from_limits(container: &mut Value) {
     let limits = at(container, &["resources", "limits"]).and_then(Value::as_object).cloned().unwrap_or_default();
     for (name, limit) in limits {

@@ -12,7 +12,7 @@ use super::{
     negotiation::{media_type, read_json, read_yaml},
     registry::ResourceType,
     state::Call,
-    status::{ApiError, Cause},
+    status::ApiError,
     value::text_or_empty,
 };
 use bytes::Bytes;
@@ -89,8 +89,5 @@ pub(crate) fn apply(resource: &ResourceType, old: &Value, patch: &Patch, call: &
 }
 
 fn rejected(why: &str) -> ApiError {
-    let mut error = ApiError::unprocessable("the server rejected our request due to an error in our request");
-    error.details.causes =
-        vec![Cause { reason: "UnexpectedServerResponse".into(), message: why.into(), field: String::new() }];
-    error
+    ApiError::unprocessable(format!("the server rejected our request due to an error in our request: {why}"))
 }

@@ -87,6 +87,12 @@ fn write_entries(object: &mut Value, entries: &[Entry]) {
 pub(crate) fn create(resource: &ResourceType, given: &Value, call: &Call) -> Result<Value, ApiError> {
     require_manager(call)?;
     let given = applicable(resource, given, call)?;
+    if text_or_empty(&given, &["metadata", "name"]).is_empty() {
+        let expected = call.object_name().name;
+        let message =
+            format!("the name of the object ({expected} based on URL) was undeterminable: name must be provided");
+        return Err(ApiError::bad_request(message));
+    }
     let mut new = given.clone();
     let mine = Entry { fields: fields_of(resource, &given), ..Entry::new(call, "Apply") };
     write_entries(&mut new, &[mine]);
@@ -119,6 +125,11 @@ pub(crate) fn apply(resource: &ResourceType, old: &Value, given: &Value, call: &
 fn applicable(resource: &ResourceType, given: &Value, call: &Call) -> Result<Value, ApiError> {
     if !items(given, &["metadata", "managedFields"]).is_empty() {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    let (named, expected) = (text_or_empty(given, &["metadata", "name"]), call.object_name().name);
+    if !named.is_empty() && named != expected {
+        let message = format!("the name of the object ({named}) does not match the name on the URL ({expected})");
+        return Err(ApiError::bad_request(message));
     }
     let mut given = given.clone();
     if resource.status && call.path.subresource.is_none() {

@@ -94,7 +94,9 @@ fn scale_of(call: &Call, object: &Object, paths: &ScalePaths) -> Value {
         status["selector"] = selector.into();
     }
     let replicas = integer(value, &segments(&paths.spec_replicas)).unwrap_or_default();
-    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": {"replicas": replicas}, "status": status})
+    // None at all is left out, as the field is optional.
+    let spec = if replicas == 0 { json!({}) } else { json!({ "replicas": replicas }) };
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
 }
 
 fn selector_text(call: &Call, value: &Value, paths: &ScalePaths) -> String {

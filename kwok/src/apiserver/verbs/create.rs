@@ -50,10 +50,10 @@ pub(crate) fn prepare(state: &mut State, call: &Call, mut object: Value) -> Resu
     give_name(state, call, &mut object, &namespace);
     let name = ObjectName::new(&namespace, text_or_empty(&object, &["metadata", "name"]));
     check_namespace_accepts(state, resource, &name)?;
-    if state.store.get(&resource.storage, &name).is_some() {
-        return Err(ApiError::already_exists(&resource.group_resource(), &name.name));
-    }
-    let uid = state.new_uid(&resource.storage, &name);
+    // What is wrong with an object is said before that there is one of its name.
+    let existing = state.store.get(&resource.storage, &name).map(|existing| existing.uid().to_owned());
+    let is_new = existing.is_none();
+    let uid = existing.unwrap_or_else(|| state.new_uid(&resource.storage, &name));
     lifecycle::prepare_create(&mut object, &uid, call.now, resource.generation);
     clear_status(resource, &mut object);
     fill_in(resource, &mut object);
@@ -63,7 +63,7 @@ pub(crate) fn prepare(state: &mut State, call: &Call, mut object: Value) -> Resu
         lifecycle::set_finalizer(&mut object, custom::CLEANUP, true);
     }
     validate(resource, &object, None)?;
-    Ok(object)
+    if is_new { Ok(object) } else { Err(ApiError::already_exists(&resource.group_resource(), &name.name)) }
 }
 
 fn give_name(state: &mut State, call: &Call, object: &mut Value, namespace: &str) {

@@ -2,6 +2,7 @@
 
 use super::{Answer, AnswerBody, list_metadata, update::existing};
 use crate::apiserver::{
+    field_error::FieldError,
     registry::ResourceType,
     state::{Call, State},
     status::{ApiError, success},
@@ -9,7 +10,7 @@ use crate::apiserver::{
         Object, PageRequest,
         lifecycle::{self, Deletion, Outcome, Propagation},
     },
-    value::{at, integer, text},
+    value::{at, integer, members_mut, text},
 };
 use http::StatusCode;
 use serde_json::Value;
@@ -64,9 +65,16 @@ fn read_propagation(policy: &str) -> Result<Propagation, ApiError> {
         "Background" => Ok(Propagation::Background),
         "Foreground" => Ok(Propagation::Foreground),
         "Orphan" => Ok(Propagation::Orphan),
-        other => Err(ApiError::unprocessable(format!(
-            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\": supported values: \"Background\", \"Foreground\", \"Orphan\""
-        ))),
+        other => {
+            let known = ["Foreground", "Background", "Orphan"];
+            let problem = FieldError::not_supported("propagationPolicy", other, &known);
+            let mut error = ApiError::unprocessable(format!(
+                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: {}",
+                problem.body()
+            ));
+            error.details.causes = vec![problem.cause()];
+            Err(error)
+        }
     }
 }
 
@@ -113,9 +121,11 @@ fn perform(state: &mut State, call: &Call, object: &Arc<Object>, options: &Delet
     let graceful = if resource.kind == "Pod" { lifecycle::pod_grace_seconds(object.value()) } else { None };
     match lifecycle::delete(object.value(), options.deletion, graceful, call.now) {
         Outcome::Unchanged => (Arc::clone(object), false),
-        Outcome::Remove(_) if options.dry_run => (Arc::clone(object), true),
+        Outcome::Remove(value) if options.dry_run => {
+            (Arc::new(Object::new(ended(resource, value, object), object.revision())), true)
+        }
         Outcome::Mark(value) if options.dry_run => (Arc::new(Object::new(value, object.revision())), false),
-        Outcome::Remove(value) => (state.remove(&resource.storage, value), true),
+        Outcome::Remove(value) => (state.remove(&resource.storage, ended(resource, value, object)), true),
         Outcome::Mark(mut value) => {
             if resource.kind == "Namespace" {
                 lifecycle::mark_namespace(&mut value);
@@ -123,6 +133,16 @@ fn perform(state: &mut State, call: &Call, object: &Arc<Object>, options: &Delet
             (state.put(&resource.storage, value, call.now), false)
         }
     }
+}
+
+/// What is removed at once was never marked, but for pods, whose deletion is always graceful.
+fn ended(resource: &ResourceType, mut value: Value, object: &Object) -> Value {
+    if resource.kind != "Pod" && !object.is_terminating() {
+        for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+            members_mut(&mut value, &["metadata"]).remove(key);
+        }
+    }
+    value
 }
 
 fn check_protected(resource: &ResourceType, object: &Object) -> Result<(), ApiError> {

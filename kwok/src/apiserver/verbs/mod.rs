@@ -120,9 +120,21 @@ pub(crate) fn decode(call: &Call, object: Value) -> Result<(Value, Vec<String>),
             (known, unknown)
         }
     };
+    drop_empty_metadata(&mut known);
     let warnings = judge_unknown(&unknown, call.query.field_validation, &resource.kind, &resource.version)?;
     convert::stored(resource, &mut known);
     Ok((known, warnings))
+}
+
+/// What is empty is not written.
+fn drop_empty_metadata(object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|_, member| match member {
+            Value::Object(members) => !members.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            _ => true,
+        });
+    }
 }
 
 fn not_handled(resource: &ResourceType, why: &str) -> ApiError {

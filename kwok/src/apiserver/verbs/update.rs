@@ -79,9 +79,10 @@ fn check_name(call: &Call, body: &Value) -> Result<(), ApiError> {
     }
 }
 
-/// Custom resources may only be replaced by who has read them.
+/// Custom resources, leases and budgets may only be replaced by who has read them (the others allow unconditional updates).
 fn require_version(resource: &ResourceType, body: &Value) -> Result<(), ApiError> {
-    if resource.custom().is_none() || !text_or_empty(body, &["metadata", "resourceVersion"]).is_empty() {
+    let unconditional = resource.builtin().is_some_and(|kind| !["Lease", "PodDisruptionBudget"].contains(&kind.kind));
+    if unconditional || !text_or_empty(body, &["metadata", "resourceVersion"]).is_empty() {
         return Ok(());
     }
     let error = crate::apiserver::field_error::FieldError::invalid(
@@ -178,11 +179,11 @@ fn with_member(old: &Value, given: &Value, path: &[&str], key: &str) -> Value {
     new
 }
 
-/// Status updates of Nodes and Pods may change labels and annotations too; of other kinds only the status.
+/// Status updates of built-in kinds may change labels and annotations too (the labels of Deployments excepted).
 fn status_only(resource: &ResourceType, given: &Value, old: &Value) -> Value {
     let mut new = with_member(old, given, &[], "status");
-    if resource.builtin().is_some_and(|kind| ["Node", "Pod"].contains(&kind.kind)) {
-        for key in ["labels", "annotations"] {
+    if let Some(kind) = resource.builtin() {
+        for key in ["labels", "annotations"].into_iter().filter(|key| kind.kind != "Deployment" || *key != "labels") {
             carry_over(&mut new, given, &["metadata"], key);
         }
     }
