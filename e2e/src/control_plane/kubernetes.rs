@@ -81,9 +81,26 @@ impl Kubernetes {
     /// # Errors
     /// A program ends, or does not answer in time; what it logged last is told.
     pub async fn start(programs: &Programs, times: Times) -> anyhow::Result<Self> {
+        let mut cluster = Self::start_apiserver(programs, times, &[]).await?;
+        let program = |name: &str| programs.0.join(name);
+        let [manager, scheduler] = free_ports()?;
+        let arguments = manager_arguments(manager, times);
+        cluster.processes.start("kube-controller-manager", &program("kube-controller-manager"), &arguments)?;
+        let configuration = cluster.folder.path().join("scheduler.yaml");
+        fs::write(&configuration, SCHEDULER_CONFIGURATION)?;
+        cluster.processes.start("kube-scheduler", &program("kube-scheduler"), &scheduler_arguments(scheduler))?;
+        cluster.has_default_account().await?;
+        Ok(cluster)
+    }
+
+    /// Starts etcd and kube-apiserver only, with further arguments: nothing changes objects behind their users' backs.
+    ///
+    /// # Errors
+    /// As of [`Kubernetes::start`].
+    pub async fn start_apiserver(programs: &Programs, times: Times, further: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("sawhorse-control-plane-").tempdir()?;
         let processes = Processes::new(folder.path());
-        let [etcd, peers, api, manager, scheduler] = free_ports()?;
+        let [etcd, peers, api] = free_ports()?;
         let url = format!("https://127.0.0.1:{api}");
         write_credentials(folder.path(), &url)?;
         let requests = Arc::new(AtomicU64::new(0));
@@ -92,18 +109,10 @@ impl Kubernetes {
         let program = |name: &str| programs.0.join(name);
         fs::write(cluster.folder.path().join("audit.yaml"), access::AUDIT_POLICY)?;
         cluster.processes.start("etcd", &program("etcd"), &etcd_arguments(etcd, peers))?;
-        cluster.processes.start(
-            "kube-apiserver",
-            &program("kube-apiserver"),
-            &apiserver_arguments(etcd, api, times),
-        )?;
+        let mut arguments = apiserver_arguments(etcd, api, times);
+        arguments.extend(further.iter().map(|argument| (*argument).to_owned()));
+        cluster.processes.start("kube-apiserver", &program("kube-apiserver"), &arguments)?;
         cluster.answers("/readyz").await?;
-        let arguments = manager_arguments(manager, times);
-        cluster.processes.start("kube-controller-manager", &program("kube-controller-manager"), &arguments)?;
-        let configuration = cluster.folder.path().join("scheduler.yaml");
-        fs::write(&configuration, SCHEDULER_CONFIGURATION)?;
-        cluster.processes.start("kube-scheduler", &program("kube-scheduler"), &scheduler_arguments(scheduler))?;
-        cluster.has_default_account().await?;
         Ok(cluster)
     }
 
@@ -183,7 +192,8 @@ impl Kubernetes {
         access::audited(self.folder.path())
     }
 
-    pub(super) fn client(&self) -> Client {
+    /// A client that may do everything.
+    pub fn client(&self) -> Client {
         self.admin.clone()
     }
 
