@@ -94,9 +94,9 @@ fn messages_say_that_nobody_makes_room(#[case] mut spec: Value, #[case] expected
 }
 
 #[rstest]
-#[case::in_every_term(&[&["b"], &["a"]], json!({"zone": "2"}), "0/3 nodes are available: 1 node(s) didn't satisfy plugin(s) [NodeAffinity], 2 node(s) didn't match Pod's node affinity/selector.")]
-#[case::in_one_of_two_terms(&[&["b"], &[]], json!({}), "b")]
-#[case::contradictory(&[&["a", "b"]], json!({}), "0/3 nodes are available: pod affinity terms conflict. not found")]
+#[case::in_every_term(&[&["b"][..], &["a"]], json!({"zone": "2"}), "0/3 nodes are available: 1 node(s) didn't satisfy plugin(s) [NodeAffinity], 2 node(s) didn't match Pod's node affinity/selector.")]
+#[case::in_one_of_two_terms(&[&["b"][..], &[]], json!({}), "b")]
+#[case::contradictory(&[&["a", "b"][..]], json!({}), "0/3 nodes are available: pod affinity terms conflict. not found")]
 fn node_affinity_may_name_nodes(#[case] terms: &[&[&str]], #[case] selector: Value, #[case] expected: &str) {
     let field = |name: &&str| json!({"key": "metadata.name", "operator": "In", "values": [name]});
     let fields = |names: &&[&str]| json!({"matchFields": names.iter().map(field).collect::<Vec<_>>()});
