@@ -14,7 +14,7 @@ export KUBEBUILDER_ASSETS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sawhorse/kub
 BUILT_PROGRAMS = kubernetes
 endif
 
-.PHONY: help build e2e test check lint fmt crds bench kubernetes manifests test-kubernetes test-clients
+.PHONY: help build e2e test check lint fmt crds bench kubernetes manifests test-kubernetes judge test-clients
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +52,10 @@ manifests: $(BUILT_PROGRAMS) ## Writes controller/deploy/controller.yaml from th
 	controller/deploy/render $(KUBEBUILDER_ASSETS)/helm > controller/deploy/controller.yaml
 
 test-kubernetes: $(BUILT_PROGRAMS) ## Tests on a real control plane, of the chart and of the manifests
-	cargo test --workspace --features sawhorse-e2e/real-kubernetes --test kubernetes --test differential
+	cargo test --workspace --features sawhorse-e2e/real-kubernetes --test kubernetes --test differential --test kube_scheduler -- --skip kube_scheduler_accepts
+
+judge: $(BUILT_PROGRAMS) ## kube-scheduler judges 200 worlds that the core decided; JUDGE_SEED=1 for others
+	cargo test --workspace --features sawhorse-e2e/real-kubernetes --test kube_scheduler -- --nocapture kube_scheduler_accepts
 
 test-clients: build ## boto3 against the fake cloud, in a throw-away virtual environment
 	fake-cloud/tests/clients/run.sh $(SAWHORSE)

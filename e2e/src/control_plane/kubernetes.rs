@@ -83,14 +83,23 @@ impl Kubernetes {
     pub async fn start(programs: &Programs, times: Times) -> anyhow::Result<Self> {
         let mut cluster = Self::start_apiserver(programs, times, &[]).await?;
         let program = |name: &str| programs.0.join(name);
-        let [manager, scheduler] = free_ports()?;
+        let [manager] = free_ports()?;
         let arguments = manager_arguments(manager, times);
         cluster.processes.start("kube-controller-manager", &program("kube-controller-manager"), &arguments)?;
-        let configuration = cluster.folder.path().join("scheduler.yaml");
-        fs::write(&configuration, SCHEDULER_CONFIGURATION)?;
-        cluster.processes.start("kube-scheduler", &program("kube-scheduler"), &scheduler_arguments(scheduler))?;
+        cluster.start_scheduler(programs, "")?;
         cluster.has_default_account().await?;
         Ok(cluster)
+    }
+
+    /// Starts kube-scheduler beside the API server; `further` is YAML that its configuration gets on top.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_scheduler(&mut self, programs: &Programs, further: &str) -> anyhow::Result<()> {
+        let [port] = free_ports()?;
+        let configuration = self.folder.path().join("scheduler.yaml");
+        fs::write(&configuration, format!("{SCHEDULER_CONFIGURATION}{further}"))?;
+        self.processes.start("kube-scheduler", &programs.0.join("kube-scheduler"), &scheduler_arguments(port))
     }
 
     /// Starts etcd and kube-apiserver only, with further arguments: nothing changes objects behind their users' backs.
