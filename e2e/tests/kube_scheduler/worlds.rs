@@ -43,7 +43,12 @@ pub(crate) fn world(seed: Seed, index: usize) -> Value {
     for number in 0..stream.below(3) {
         running.extend(deployment(&mut stream, 100 + number));
     }
-    for pod in running {
+    for mut pod in running {
+        // What runs has been let in, so that its node has what it asks for.
+        if let Some(resources) = pod["spec"]["containers"][0]["resources"].as_object_mut() {
+            resources.remove("limits");
+            resources["requests"].as_object_mut().unwrap().remove("nvidia.com/gpu");
+        }
         if !nodes.is_empty() {
             let index = usize::try_from(stream.below(nodes.len() as u64)).unwrap();
             let own = nodes[index]["pods"].as_array_mut().unwrap();

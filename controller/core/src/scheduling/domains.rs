@@ -129,6 +129,8 @@ struct Domain {
     usable: bool,
     /// Whether a node is there or could be launched within the pools' limits: kube-scheduler counts domains by their nodes.
     has_nodes: bool,
+    /// Whether it is there only for spread constraints that count nodes whatever node affinity says of them.
+    beyond: bool,
     placed: u32,
     cap: u32,
 }
@@ -238,15 +240,17 @@ impl Pinning<'_> {
             self.prepared.nodes.iter().filter_map(|node| Some(node.labels.get(key)?.single_value()?.to_owned())),
         );
         let level = class.levels.last().cloned().unwrap_or_default();
+        let looks_beyond = class.domain.spread.iter().any(|rule| !rule.honor_affinity);
         let mut found = Vec::new();
         for name in names {
             let here = Requirement::new(key, Operator::In, [&name]);
             let shapes = self.narrowed(&level, &here);
             let worth = self.worth(class, &shapes);
             let (accepted, counted) = self.nodes_in(&shapes);
-            if worth.is_some() || accepted || counted {
+            let beyond = worth.is_none() && !accepted && !counted;
+            if !beyond || looks_beyond {
                 let (usable, has_nodes) = (worth.is_some() || accepted, counted || self.is_within_limits(&shapes));
-                found.push(Domain { name, worth, usable, has_nodes, placed: 0, cap: u32::MAX });
+                found.push(Domain { name, worth, usable, has_nodes, beyond, placed: 0, cap: u32::MAX });
             }
         }
         found
@@ -366,8 +370,11 @@ impl Pinning<'_> {
         index: usize,
         running: &BTreeMap<(usize, String), u32>,
     ) -> bool {
-        let counted: Vec<&Domain> =
-            domains.iter().filter(|domain| domain.has_nodes && (domain.usable || !rule.honor_taints)).collect();
+        // Where node affinity does not count, other pods may bring nodes to any domain: all are counted, so that the plan holds.
+        let counts_here = |domain: &&Domain| {
+            !rule.honor_affinity || (!domain.beyond && domain.has_nodes && (domain.usable || !rule.honor_taints))
+        };
+        let counted: Vec<&Domain> = domains.iter().filter(counts_here).collect();
         let counts = counted.iter().map(|domain| self.count(rule.group, &domain.name, running));
         let too_few = (counted.len() as u64) < u64::from(rule.min_domains);
         let least = if too_few { 0 } else { counts.min().unwrap_or(0) };
