@@ -255,6 +255,17 @@ async fn a_name_that_another_node_still_has_is_waited_for() {
     cluster.when(10, async || cluster.told().len() == 2).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_node_that_no_cloud_has_is_left_alone() {
+    let cluster = Cluster::start(1, |_| {});
+    for (name, provider_id) in [("gone", "aws:///z/i-9"), ("of-kind", "kind://docker/demo/of-kind")] {
+        let node = json!({"metadata": {"name": name}, "spec": {"providerID": provider_id}});
+        cluster.nodes().create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+    }
+    cluster.when(120, async || cluster.nodes().get_opt("gone").await.unwrap().is_none()).await;
+    assert!(cluster.nodes().get_opt("of-kind").await.unwrap().is_some());
+}
+
 /// The events of machines and every object at the end, as text.
 async fn history(seed: u64) -> String {
     let cluster = Cluster::start(seed, |config| {
