@@ -2,7 +2,7 @@
 
 use crate::{
     cloud::CloudProvider,
-    runtime::{ControllerConfig, LeaderElection, Servers},
+    runtime::{ControllerConfig, LeaderElection, Pace, Servers},
 };
 use clap::{ArgAction, Args};
 use sawhorse_ambient::{Clock, Seed};
@@ -165,7 +165,11 @@ impl ControllerArgs {
             self.leadership.clone();
         let namespace =
             if leader_election_namespace.is_empty() { default_namespace.to_owned() } else { leader_election_namespace };
-        (!disable_leader_election).then_some(LeaderElection { name: leader_election_name, namespace })
+        (!disable_leader_election).then_some(LeaderElection {
+            name: leader_election_name,
+            namespace,
+            pace: Pace::default(),
+        })
     }
 }
 

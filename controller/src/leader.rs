@@ -10,22 +10,43 @@ use kube::{Api, Client, api::PostParams};
 use sawhorse_ambient::{Clock, Stream};
 use std::time::Duration;
 
-/// How long others wait after the last sign of life of a leader.
-const LEASE_DURATION: SignedDuration = SignedDuration::from_secs(15);
-/// How long a leader keeps trying to renew before it gives up acting; shorter than the lease, so that two never act.
-const RENEW_DEADLINE: SignedDuration = SignedDuration::from_secs(10);
-/// Between two tries.
-const RETRY_PERIOD: Duration = Duration::from_secs(2);
-/// Those who wait spread their tries by up to this much more, so that they do not come all at once (1.2 × the period).
-const JITTER_MILLIS: u64 = 400;
-
-/// Which lease, and who asks for it.
+/// Which lease, and how it is kept.
 #[derive(Clone, Debug)]
 pub struct LeaderElection {
     /// Name of the Lease.
     pub name: String,
     /// Its namespace.
     pub namespace: String,
+    /// How long things take.
+    pub pace: Pace,
+}
+
+/// How a lease is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// How long others wait after the last sign of life of a leader.
+    pub lease: Duration,
+    /// How long a leader keeps trying to renew before it gives up acting; shorter than the lease, so that two never act.
+    pub renew_deadline: Duration,
+    /// Between two tries. Those who wait spread theirs by up to a fifth of it more, so that they do not come all at once.
+    pub retry: Duration,
+}
+
+impl Default for Pace {
+    /// As client-go has it.
+    fn default() -> Self {
+        let [lease, renew_deadline, retry] = [15, 10, 2].map(Duration::from_secs);
+        Self { lease, renew_deadline, retry }
+    }
+}
+
+impl Pace {
+    /// The pace of a candidate whose seconds are so many to one of the API server's: as slow there as any other.
+    #[must_use]
+    pub fn times(self, speed: u32) -> Self {
+        let Self { lease, renew_deadline, retry } = self;
+        Self { lease: lease * speed, renew_deadline: renew_deadline * speed, retry: retry * speed }
+    }
 }
 
 /// One candidate for the lease.
@@ -57,18 +78,22 @@ impl Candidate {
     pub(crate) async fn acquire(&mut self) {
         tracing::info!(lease = %self.election.name, identity = %self.identity, "waiting for the lease");
         while !self.try_once().await {
-            let jitter = Duration::from_millis(self.jitter.below(JITTER_MILLIS));
-            tokio::time::sleep(RETRY_PERIOD + jitter).await;
+            let retry = self.election.pace.retry;
+            let most = u64::try_from(retry.as_millis() / 5).unwrap_or(u64::MAX);
+            let jitter = Duration::from_millis(self.jitter.below(most));
+            tokio::time::sleep(retry + jitter).await;
         }
         tracing::info!(lease = %self.election.name, identity = %self.identity, "leading");
     }
 
     /// Keeps the lease; returns once it could not be renewed in time.
     pub(crate) async fn keep(&mut self) {
+        let Pace { renew_deadline, retry, .. } = self.election.pace;
+        let deadline = SignedDuration::try_from(renew_deadline).unwrap_or(SignedDuration::MAX);
         let mut renewed = self.clock.now();
-        while self.clock.now().duration_since(renewed) < RENEW_DEADLINE {
-            tokio::time::sleep(RETRY_PERIOD).await;
-            let left = RENEW_DEADLINE - self.clock.now().duration_since(renewed);
+        while self.clock.now().duration_since(renewed) < deadline {
+            tokio::time::sleep(retry).await;
+            let left = deadline - self.clock.now().duration_since(renewed);
             // A request that hangs must not keep us leading past the deadline.
             let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
             if tokio::time::timeout(left, self.try_once()).await.unwrap_or(false) {
@@ -146,7 +171,7 @@ impl Candidate {
         );
         let spec = LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: Some(LEASE_DURATION.as_secs() as i32),
+            lease_duration_seconds: Some(i32::try_from(self.election.pace.lease.as_secs()).unwrap_or(i32::MAX)),
             acquire_time: before.acquire_time.filter(|_| ours).or(Some(MicroTime(now))),
             renew_time: Some(MicroTime(now)),
             lease_transitions: Some(transitions),
@@ -179,7 +204,7 @@ fn may_take(lease: &Lease, since: Timestamp, identity: &str, now: Timestamp) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::{Candidate, LeaderElection, may_take};
+    use super::{Candidate, LeaderElection, Pace, may_take};
     use crate::metrics::Metrics;
     use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
     use jiff::{SignedDuration, Timestamp};
@@ -268,7 +293,7 @@ mod tests {
     }
 
     fn candidate(server: &Server, clock: Clock, identity: &str) -> Candidate {
-        let election = LeaderElection { name: "controller".into(), namespace: "system".into() };
+        let election = LeaderElection { name: "controller".into(), namespace: "system".into(), pace: Pace::default() };
         let jitter = Seed(1).stream(&[identity]);
         Candidate::new(server.client(), election, identity.into(), clock, jitter, Metrics::new())
     }
@@ -300,6 +325,19 @@ mod tests {
         assert!((15..20).contains(&waited), "{waited}");
         let transitions = server.0.lock().unwrap().0.clone().unwrap().spec.unwrap().lease_transitions;
         assert_eq!(transitions, Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_fast_motion_the_lease_lasts_as_long_as_ever_in_real_time() {
+        let (server, clock) = (Server::default(), Clock::starting_at(Timestamp::UNIX_EPOCH));
+        let mut second = candidate(&server, clock, "second");
+        second.election.pace = second.election.pace.times(20);
+        let mut first = candidate(&server, clock, "first");
+        first.election.pace = second.election.pace;
+        first.acquire().await;
+        second.acquire().await;
+        let waited = clock.elapsed().as_secs();
+        assert!((300..400).contains(&waited), "{waited}");
     }
 
     #[tokio::test(start_paused = true)]

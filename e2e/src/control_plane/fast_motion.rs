@@ -65,6 +65,14 @@ pub fn in_fast_motion<T>(speed: u32, future: impl Future<Output = T>) -> std::io
     }))
 }
 
+/// A client of a cluster for a program that lives in fast motion by itself, beside the run.
+///
+/// # Errors
+/// The configuration cannot be used, e.g. for its certificates.
+pub fn client_in_fast_motion(config: Config, times: Times) -> kube::Result<Client> {
+    client(config, times, Arc::default())
+}
+
 /// A client of a cluster whose answers are in the run's time; `requests` counts what it sends.
 ///
 /// # Errors
