@@ -7,11 +7,16 @@ export PROPTEST_RNG_SEED ?= 1
 SAWHORSE = $(or $(CARGO_TARGET_DIR),target)/debug/sawhorse
 SCENARIOS = $(sort $(wildcard e2e/scenarios/*.yaml))
 
-# What the scenarios run on: `make e2e CONTROL_PLANE=binaries` for real programs, which are built if none are given.
+# What the scenarios run on: `make e2e CONTROL_PLANE=binaries` for real programs, which are built if none are given; `kind` for clusters in docker.
 CONTROL_PLANE ?= embedded
+PROGRAMS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sawhorse/kubernetes
 ifeq ($(origin KUBEBUILDER_ASSETS), undefined)
-export KUBEBUILDER_ASSETS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sawhorse/kubernetes
+export KUBEBUILDER_ASSETS := $(PROGRAMS)
 BUILT_PROGRAMS = kubernetes
+endif
+RUN = $(SAWHORSE) run --control-plane $(CONTROL_PLANE)
+ifeq ($(CONTROL_PLANE), kind)
+RUN = e2e/control-plane/kind/with-docker e2e/control-plane/kind/suite $(SAWHORSE) $(PROGRAMS)
 endif
 
 .PHONY: help build e2e test check lint fmt crds bench kubernetes manifests test-kubernetes test-clients
@@ -22,8 +27,8 @@ help: ## This list
 build: ## The binary, with the features that the tests have
 	cargo build --workspace --lib --bins --test scenarios
 
-e2e: build $(if $(filter binaries,$(CONTROL_PLANE)),$(BUILT_PROGRAMS)) ## The whole loop: every scenario, then a table; CONTROL_PLANE=binaries for a real one
-	$(SAWHORSE) run --control-plane $(CONTROL_PLANE) $(SCENARIOS)
+e2e: build $(if $(filter binaries,$(CONTROL_PLANE)),$(BUILT_PROGRAMS)) ## The whole loop: every scenario, then a table; CONTROL_PLANE=binaries or kind for a real one
+	$(RUN) $(SCENARIOS)
 
 kubernetes: ## Builds etcd, the control plane's programs, kubectl and helm from their Go modules (some 10 CPU minutes, once)
 	e2e/control-plane/build $(KUBEBUILDER_ASSETS)

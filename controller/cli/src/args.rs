@@ -1,9 +1,10 @@
 //! What the binary can be told.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use sawhorse_controller::args::ControllerArgs;
-use sawhorse_e2e::control_plane::Programs;
+use sawhorse_e2e::control_plane::{KindSettings, KwokPrograms, Programs, Times};
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf};
 
 /// A workbench for node autoscalers: a reference controller, a fake cloud and fake nodes.
@@ -49,7 +50,8 @@ pub(crate) struct RunArgs {
     /// Print what was asked, decided, bought and lost, one line each
     #[arg(long)]
     pub(crate) timeline: bool,
-    /// How many scenarios run side by side; as many as there are processors if not given, one more on real control planes
+    /// How many scenarios run side by side; as many as there are processors if not given, one more with
+    /// `binaries`; with `kind` at most two, as each has a cluster
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -65,9 +67,22 @@ pub(crate) struct PlaneArgs {
     /// What the objects live in
     #[arg(long, value_enum, default_value_t = Plane::Embedded, value_name = "WHICH")]
     control_plane: Plane,
-    /// Folder of etcd, kube-apiserver, kube-controller-manager and kube-scheduler (`make kubernetes` builds them)
+    /// Folder of etcd, kube-apiserver, kube-controller-manager and kube-scheduler (`make kubernetes` builds them); with kind also of
+    /// kind and helm, where they are not commands
     #[arg(long, env = "KUBEBUILDER_ASSETS", value_name = "FOLDER")]
     kubebuilder_assets: Option<PathBuf>,
+    /// With kind: the nodes' image (`e2e/control-plane/kind/node-image` makes one); kind's own if not given
+    #[arg(long, value_name = "IMAGE")]
+    node_image: Option<String>,
+    /// With kind: the controller's image, which the docker daemon has (`controller/deploy/image` makes one)
+    #[arg(long, value_name = "IMAGE", required_if_eq("control_plane", "kind"))]
+    controller_image: Option<String>,
+    /// With kind: the controller's Helm chart
+    #[arg(long, value_name = "FOLDER", default_value = "controller/deploy/chart")]
+    chart: PathBuf,
+    /// Who does what kubelets do, once machines have registered their nodes
+    #[arg(long, value_enum, default_value_t = Kubelet::Sawhorse, value_name = "WHICH")]
+    kubelet: Kubelet,
 }
 
 /// The control planes there are.
@@ -77,19 +92,60 @@ enum Plane {
     Embedded,
     /// etcd, kube-apiserver, kube-controller-manager and kube-scheduler on loopback ports
     Binaries,
+    /// A cluster that kind makes in docker, with the controller in it
+    Kind,
+}
+
+/// The kubelets there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kubelet {
+    /// Our own
+    Sawhorse,
+    /// Upstream KWOK with its own stages, of the folder of programs; not on the embedded control plane
+    Kwok,
+}
+
+/// A control plane as it was asked for.
+#[derive(Debug)]
+pub(crate) enum ChosenPlane {
+    /// In process.
+    Embedded,
+    /// Of these programs.
+    Binaries(Programs),
+    /// Clusters made so.
+    Kind(KindSettings),
 }
 
 impl PlaneArgs {
-    /// The programs of a real control plane; none for the embedded one.
-    pub(crate) fn programs(&self) -> anyhow::Result<Option<Programs>> {
+    /// The control plane that is asked for.
+    pub(crate) fn chosen(&self) -> anyhow::Result<ChosenPlane> {
+        let folder = || {
+            let folder = self.kubebuilder_assets.as_ref();
+            folder.context("this needs a folder of programs: KUBEBUILDER_ASSETS or `--kubebuilder-assets`")
+        };
         match self.control_plane {
-            Plane::Embedded => Ok(None),
-            Plane::Binaries => {
+            Plane::Embedded => Ok(ChosenPlane::Embedded),
+            Plane::Binaries => Programs::in_folder(folder()?).map(ChosenPlane::Binaries),
+            Plane::Kind => Ok(ChosenPlane::Kind(KindSettings {
+                programs: self.kubebuilder_assets.clone().unwrap_or_default(),
+                node_image: self.node_image.clone(),
+                controller_image: self.controller_image.clone().context("kind needs `--controller-image`")?,
+                chart: self.chart.clone(),
+            })),
+        }
+    }
+
+    /// Upstream KWOK, if it is to do the kubelets' work.
+    pub(crate) fn kwok(&self) -> anyhow::Result<Option<KwokPrograms>> {
+        match (self.kubelet, self.control_plane) {
+            (Kubelet::Sawhorse, _) => Ok(None),
+            (Kubelet::Kwok, Plane::Embedded) => {
+                bail!("`--kubelet kwok` needs a real control plane: `--control-plane binaries` or `kind`")
+            }
+            (Kubelet::Kwok, Plane::Binaries | Plane::Kind) => {
                 let folder = self.kubebuilder_assets.as_ref();
-                let folder = folder.context(
-                    "`--control-plane binaries` needs a folder of programs: KUBEBUILDER_ASSETS or `--kubebuilder-assets`",
-                )?;
-                Programs::in_folder(folder).map(Some)
+                let folder = folder.context("`--kubelet kwok` needs KUBEBUILDER_ASSETS or `--kubebuilder-assets`")?;
+                KwokPrograms::in_folder(folder).map(Some)
             }
         }
     }
@@ -155,6 +211,27 @@ pub(crate) struct ControlArgs {
     pub(crate) reserved_enis: u32,
     #[command(flatten)]
     pub(crate) controller: ControllerArgs,
+    #[command(flatten)]
+    pub(crate) motion: MotionArgs,
+}
+
+/// How fast the controller lives.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Tests")]
+pub(crate) struct MotionArgs {
+    /// Live this many seconds in each real one, beside a run that does (`sawhorse run --control-plane kind`)
+    #[arg(long, env = "SAWHORSE_SPEED", value_name = "N", requires = "began", value_parser = clap::value_parser!(u32).range(1..=100))]
+    speed: Option<u32>,
+    /// When that run and real time showed the same
+    #[arg(long, env = "SAWHORSE_BEGAN", value_name = "TIME", requires = "speed")]
+    began: Option<Timestamp>,
+}
+
+impl MotionArgs {
+    /// How time is told in fast motion; none for real time.
+    pub(crate) fn times(self) -> Option<Times> {
+        self.speed.zip(self.began).map(|(speed, began)| Times { began, speed })
+    }
 }
 
 /// Options of `cloud`.

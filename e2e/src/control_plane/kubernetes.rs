@@ -40,7 +40,7 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 const LEAST_NODE_GRACE: u64 = 8;
 /// Seconds after which a node is called silent, and pods leave unready nodes, as Kubernetes has them.
 const NODE_GRACE: u64 = 40;
-const TOLERATION: u64 = 300;
+pub(super) const TOLERATION: u64 = 300;
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ impl Kubernetes {
         let arguments = manager_arguments(manager, times);
         cluster.processes.start("kube-controller-manager", &program("kube-controller-manager"), &arguments)?;
         let configuration = cluster.folder.path().join("scheduler.yaml");
-        fs::write(&configuration, SCHEDULER_CONFIGURATION)?;
+        fs::write(&configuration, scheduler_configuration("scheduler.kubeconfig"))?;
         cluster.processes.start("kube-scheduler", &program("kube-scheduler"), &scheduler_arguments(scheduler))?;
         cluster.has_default_account().await?;
         Ok(cluster)
@@ -114,22 +114,6 @@ impl Kubernetes {
         cluster.processes.start("kube-apiserver", &program("kube-apiserver"), &arguments)?;
         cluster.answers("/readyz").await?;
         Ok(cluster)
-    }
-
-    /// Waits until the API server serves `names`, which have just been applied.
-    ///
-    /// # Errors
-    /// It does not within two minutes.
-    pub async fn serves(&self, names: &[String]) -> anyhow::Result<()> {
-        let api: Api<CustomResourceDefinition> = Api::all(self.admin.clone());
-        for name in names {
-            let established = await_condition(api.clone(), name, is_crd_established());
-            let limit = START_LIMIT * self.times.speed;
-            tokio::time::timeout(limit, established)
-                .await
-                .with_context(|| format!("`{name}` is not established"))??;
-        }
-        Ok(())
     }
 
     /// A client that may do what the controller's manifests allow, and nothing else.
@@ -168,6 +152,11 @@ impl Kubernetes {
     /// Follows the cluster's objects; run it as long as they are asked for.
     pub fn follow(&self) -> impl Future<Output = ()> + Send + 'static {
         self.mirror.clone().follow(self.admin.clone())
+    }
+
+    /// How times are told.
+    pub(super) fn times(&self) -> Times {
+        self.times
     }
 
     /// The URL of the API server.
@@ -236,7 +225,19 @@ impl Kubernetes {
     }
 }
 
-async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
+/// Waits until an API server serves `names`, which have just been applied; `speed` seconds of the runtime pass in each real one.
+pub(super) async fn serves(client: Client, speed: u32, names: &[String]) -> anyhow::Result<()> {
+    let api: Api<CustomResourceDefinition> = Api::all(client);
+    for name in names {
+        let established = await_condition(api.clone(), name, is_crd_established());
+        let limit = START_LIMIT * speed;
+        tokio::time::timeout(limit, established).await.with_context(|| format!("`{name}` is not established"))??;
+    }
+    Ok(())
+}
+
+/// The way to a cluster that a kubeconfig says.
+pub(super) async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
     Ok(Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &Default::default()).await?)
 }
 
@@ -319,8 +320,13 @@ fn apiserver_arguments(etcd: u16, port: u16, times: Times) -> Vec<String> {
     ])
 }
 
+/// Seconds after which a silent node is unknown, in real time.
+pub(super) fn node_grace(speed: u32) -> u64 {
+    NODE_GRACE.div_ceil(speed.into()).max(LEAST_NODE_GRACE)
+}
+
 fn manager_arguments(port: u16, times: Times) -> Vec<String> {
-    let grace = NODE_GRACE.div_ceil(times.speed.into()).max(LEAST_NODE_GRACE);
+    let grace = node_grace(times.speed);
     arguments([
         "--kubeconfig=manager.kubeconfig",
         "--authentication-kubeconfig=manager.kubeconfig",
@@ -350,11 +356,15 @@ fn scheduler_arguments(port: u16) -> Vec<String> {
 }
 
 /// As kube-scheduler has it by itself, but for a client that is not held back and the shortest backoff.
-const SCHEDULER_CONFIGURATION: &str = "\
+pub(super) fn scheduler_configuration(kubeconfig: &str) -> String {
+    format!(
+        "\
 apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration
-leaderElection: {leaderElect: false}
-clientConnection: {kubeconfig: scheduler.kubeconfig, qps: 500, burst: 1000}
+leaderElection: {{leaderElect: false}}
+clientConnection: {{kubeconfig: {kubeconfig}, qps: 500, burst: 1000}}
 podInitialBackoffSeconds: 1
 podMaxBackoffSeconds: 1
-";
+"
+    )
+}

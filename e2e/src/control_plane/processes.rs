@@ -80,7 +80,7 @@ impl Processes {
 }
 
 /// On Linux the kernel ends the program with the thread that started it, however that ends.
-fn command(program: &Path) -> Command {
+pub(super) fn command(program: &Path) -> Command {
     let guard = Path::new("/usr/bin/setpriv");
     if cfg!(target_os = "linux") && guard.exists() {
         let mut command = Command::new(guard);
