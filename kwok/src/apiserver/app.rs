@@ -72,7 +72,8 @@ fn document(server: &Arc<Inner>, parts: &Parts) -> Result<Response, ApiError> {
             .ok_or_else(ApiError::no_such_path);
     }
     let accept = Accept::parse(&parts.headers)?;
-    let found = discovery::document(&server.lock().registry, path, accept.form == Form::AggregatedDiscovery);
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let found = discovery::document(&server.lock().registry, path, accept.form == Form::AggregatedDiscovery, host);
     let found = found.ok_or_else(ApiError::no_such_path)?;
     let media_type = if found.is_aggregated { discovery::AGGREGATED_TYPE } else { "application/json" };
     Ok(json_response(StatusCode::OK, media_type, serialized(&found.value)))
@@ -180,6 +181,7 @@ fn dispatch(
         ("PUT", true) => update::replace(state, call, Part::Main, read_object(headers, body)?),
         ("PATCH", true) => update::patch(state, call, Part::Main, &patch::read(headers, body, &call.resource)?),
         ("DELETE", true) => delete::delete(state, call, &optional_object(headers, body)?),
+        ("DELETE", false) if call.resource.kind == "Namespace" => Err(ApiError::method_not_allowed()),
         ("DELETE", false) => delete::delete_collection(state, call, &optional_object(headers, body)?),
         _ => Err(ApiError::method_not_allowed()),
     }

@@ -105,6 +105,7 @@ pub(crate) struct Query {
     pub(crate) grace_seconds: Option<i64>,
     pub(crate) propagation: Option<String>,
     pub(crate) orphan_dependents: Option<bool>,
+    pub(crate) container: Option<String>,
     pub(crate) include_object: IncludeObject,
 }
 
@@ -142,6 +143,7 @@ impl Query {
             "gracePeriodSeconds" => self.grace_seconds = Some(number(key, &value)?),
             "propagationPolicy" => self.propagation = Some(value),
             "orphanDependents" => self.orphan_dependents = Some(truth(&value)),
+            "container" if !value.is_empty() => self.container = Some(value),
             "includeObject" => self.include_object = include_object(&value)?,
             // Unknown parameters are ignored, as the API server ignores them.
             _ => {}
@@ -164,9 +166,10 @@ fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, ApiError>
 where
     T::Err: std::fmt::Display,
 {
-    value
-        .parse()
-        .map_err(|error| ApiError::bad_request(format!("`{key}` must be a whole number, not `{value}`: {error}")))
+    value.parse().map_err(|error| {
+        tracing::debug!(key, %error, "a query has something else where a number is due");
+        ApiError::bad_request(format!("strconv.ParseInt: parsing \"{value}\": invalid syntax"))
+    })
 }
 
 fn dry_run(value: &str) -> Result<bool, ApiError> {
@@ -239,7 +242,7 @@ mod tests {
 
     #[test]
     fn bad_parameters_are_named() {
-        assert!(Query::parse("limit=many").unwrap_err().message.contains("`limit`"));
+        assert!(Query::parse("limit=many").unwrap_err().message.contains("parsing \"many\""));
         assert!(Query::parse("dryRun=some").unwrap_err().message.contains("`dryRun`"));
         assert!(Query::parse("watch=1&limit=5&unknown=x").unwrap().watch);
     }

@@ -63,6 +63,28 @@ impl fmt::Display for Reason {
     }
 }
 
+impl Reason {
+    /// Whether a node might do if pods of lower priority left it (`Unschedulable`, not `UnschedulableAndUnresolvable`).
+    fn yields_to_preemption(&self) -> bool {
+        match self {
+            Self::HostPort
+            | Self::TooManyPods
+            | Self::Insufficient(_)
+            | Self::Spread
+            | Self::PodAntiAffinity
+            | Self::OthersAntiAffinity => true,
+            Self::Cordoned
+            | Self::UntoleratedTaint { .. }
+            | Self::NodeAffinity
+            | Self::NodeNameMismatch
+            | Self::VolumeAffinity
+            | Self::StorageTopology
+            | Self::SpreadLabelMissing
+            | Self::PodAffinity => false,
+        }
+    }
+}
+
 /// Why a pod can go nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unschedulable {
@@ -90,6 +112,28 @@ impl Unschedulable {
             Self::Nodes { reasons, .. } => reasons.keys().map(Reason::to_string).collect(),
         }
     }
+
+    /// What the pod is told: the reasons, and what looking for victims came to. Nothing here makes room by preemption.
+    pub fn message(&self) -> String {
+        let (nodes, hopeless) = match self {
+            Self::Pod { nodes, .. } => (*nodes, *nodes),
+            Self::Nodes { nodes, reasons } => {
+                let hopeless = reasons.iter().filter(|(reason, _)| !reason.yields_to_preemption());
+                (*nodes, hopeless.map(|(_, count)| count).sum::<usize>().min(*nodes))
+            }
+        };
+        if nodes == 0 {
+            return self.to_string();
+        }
+        let parts = [
+            (nodes - hopeless, "No preemption victims found for incoming pod"),
+            (hopeless, "Preemption is not helpful for scheduling"),
+        ];
+        let mut parts: Vec<String> =
+            parts.iter().filter(|(count, _)| *count > 0).map(|(count, text)| format!("{count} {text}")).collect();
+        parts.sort();
+        format!("{self} preemption: 0/{nodes} nodes are available: {}.", parts.join(", "))
+    }
 }
 
 impl fmt::Display for Unschedulable {
@@ -107,5 +151,24 @@ impl fmt::Display for Unschedulable {
                 write!(f, "0/{nodes} nodes are available: {}.", parts.join(", "))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reason, Unschedulable};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_pod_is_told_what_preemption_came_to() {
+        let reasons = BTreeMap::from([(Reason::Cordoned, 1), (Reason::TooManyPods, 2)]);
+        let why = Unschedulable::Nodes { nodes: 3, reasons };
+        assert_eq!(
+            why.message(),
+            "0/3 nodes are available: 1 node(s) were unschedulable, 2 Too many pods. preemption: 0/3 nodes are available: \
+             1 Preemption is not helpful for scheduling, 2 No preemption victims found for incoming pod."
+        );
+        let why = Unschedulable::Nodes { nodes: 0, reasons: BTreeMap::new() };
+        assert_eq!(why.message(), "no nodes available to schedule pods");
     }
 }

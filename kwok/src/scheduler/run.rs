@@ -405,7 +405,7 @@ impl Scheduler {
     /// does not mean a request for every pending pod.
     async fn failed(&mut self, pod: &PodInfo, why: Unschedulable) {
         if self.queue.failed(&pod.name, why.kinds(), self.config.clock.now()) {
-            let message = why.to_string();
+            let message = why.message();
             self.condition(pod, "Unschedulable", &message).await;
             self.event(pod, "Warning", "FailedScheduling", &message).await;
         }
@@ -446,9 +446,11 @@ impl Scheduler {
             "involvedObject": {
                 "apiVersion": "v1", "kind": "Pod", "name": pod.name.name, "namespace": pod.name.namespace, "uid": pod.uid,
             },
-            "type": kind, "reason": reason, "message": message, "count": 1, "action": "Binding",
-            "source": {"component": self.config.name}, "reportingComponent": self.config.name,
-            "firstTimestamp": format!("{now:.0}"), "lastTimestamp": format!("{now:.0}"),
+            "type": kind, "reason": reason, "message": message,
+            "action": if reason == "Scheduled" { "Binding" } else { "Scheduling" },
+            // Events of the newer form say only when, and who by these two.
+            "eventTime": format!("{now:.6}"),
+            "reportingComponent": self.config.name, "reportingInstance": format!("{}-sawhorse", self.config.name),
         });
         let url = format!("/api/v1/namespaces/{}/events", pod.name.namespace);
         if let Err(error) = self.request(Method::POST, &url, JSON, &event).await {

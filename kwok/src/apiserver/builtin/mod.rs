@@ -30,6 +30,8 @@ use super::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+/// The first address of the services' range.
+const OWN_ADDRESS: &str = "10.96.0.1";
 /// Members whose values are quantities, wherever they stand in a built-in kind.
 const QUANTITY_MAPS: [&str; 13] = [
     "requests",
@@ -179,7 +181,7 @@ pub(crate) fn is_checked_by_part(part: Part) -> bool {
     }
 }
 
-/// The objects that every cluster has: namespaces and the system's priority classes.
+/// The objects that every cluster has: namespaces, the API's own service and the system's priority classes.
 pub(crate) fn bootstrap(state: &mut State, now: Timestamp) {
     for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
         let namespace = json!({
@@ -189,6 +191,7 @@ pub(crate) fn bootstrap(state: &mut State, now: Timestamp) {
         });
         put(state, &namespaces(), namespace, now, Generation::None);
     }
+    put(state, &GroupResource::new("", "services"), own_service(), now, Generation::None);
     let classes = [
         (
             "system-cluster-critical",
@@ -210,9 +213,25 @@ pub(crate) fn bootstrap(state: &mut State, now: Timestamp) {
     }
 }
 
+/// The service by which pods find the API; nothing listens at its address.
+fn own_service() -> Value {
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let ports = json!([{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}]);
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+        "spec": {
+            "ports": ports, "clusterIP": OWN_ADDRESS, "clusterIPs": [OWN_ADDRESS], "type": "ClusterIP",
+            "sessionAffinity": "None", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
+        },
+        "status": {"loadBalancer": {}},
+    })
+}
+
 fn put(state: &mut State, resource: &GroupResource, mut object: Value, now: Timestamp, generation: Generation) {
-    let name = super::value::text_or_empty(&object, &["metadata", "name"]).to_owned();
-    let uid = state.new_uid(resource, &ObjectName::new("", &name));
+    let field = |name: &str| super::value::text_or_empty(&object, &["metadata", name]).to_owned();
+    let uid = state.new_uid(resource, &ObjectName::new(&field("namespace"), &field("name")));
     lifecycle::prepare_create(&mut object, &uid, now, generation);
     state.put(resource, object, now);
 }

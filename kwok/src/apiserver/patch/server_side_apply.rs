@@ -12,6 +12,7 @@ use crate::apiserver::{
     value::{at, items, members_mut, set, text_or_empty},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// One owner's fields: an element of `managedFields`.
 #[derive(Clone, Debug)]
@@ -172,19 +173,34 @@ fn conflict(entry: &Entry, path: &[String]) -> Cause {
     } else {
         format!(" with subresource \"{}\"", entry.subresource)
     };
-    let message = format!("conflict with \"{}\"{below} using {}", entry.manager, entry.api_version);
+    // Those who apply are told apart by name only.
+    let version = if entry.operation == "Apply" { String::new() } else { format!(" using {}", entry.api_version) };
+    let message = format!("conflict with \"{}\"{below}{version}", entry.manager);
     Cause { reason: "FieldManagerConflict".into(), message, field: shown(path) }
 }
 
 fn conflicts(causes: Vec<Cause>) -> ApiError {
-    let told: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.message, cause.field)).collect();
-    let many = if causes.len() == 1 { "" } else { "s" };
-    let message = format!("Apply failed with {} conflict{many}: {}", causes.len(), told.join("\n"));
-    let mut error = ApiError::bad_request(message);
+    let mut error = ApiError::bad_request(conflict_message(&causes));
     error.code = http::StatusCode::CONFLICT;
     error.reason = "Conflict";
     error.details.causes = causes;
     error
+}
+
+/// One conflict in one line, several by manager.
+fn conflict_message(causes: &[Cause]) -> String {
+    if let [one] = causes {
+        return format!("Apply failed with 1 conflict: {}: {}", one.message, one.field);
+    }
+    let mut fields = BTreeMap::<&str, Vec<&str>>::new();
+    for cause in causes {
+        fields.entry(cause.message.trim_start_matches("conflict with ")).or_default().push(&cause.field);
+    }
+    let told = fields.iter().map(|(manager, fields)| {
+        let fields: Vec<String> = fields.iter().map(|field| format!("\n- {field}")).collect();
+        format!("conflicts with {manager}:{}", fields.concat())
+    });
+    format!("Apply failed with {} conflicts: {}", causes.len(), told.collect::<Vec<_>>().join("\n"))
 }
 
 /// A path as people read it: `.spec.containers[name="web"].image`.

@@ -2,9 +2,11 @@
 //!
 //! - [`builtin`] — the table of built-in resources
 //! - [`custom`] — definitions become resources
+//! - `wrong_type` — what is said of fields of the wrong type
 
 pub(crate) mod builtin;
 pub(crate) mod custom;
+mod wrong_type;
 
 use super::{
     schema::Schema,

@@ -5,10 +5,11 @@ use crate::apiserver::{
     builtin,
     patch::server_side_apply,
     registry::{ResourceType, custom},
+    request::ResourcePath,
     state::{Call, State, namespaces},
     status::ApiError,
     store::{Object, ObjectName, lifecycle},
-    subresource::reviews,
+    subresource::{binding, reviews},
     value::{members_mut, set, text, text_or_empty},
 };
 use http::StatusCode;
@@ -25,6 +26,9 @@ pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied
     check_type(&call.resource, &mut body)?;
     check_namespace(call, &mut body)?;
     let (object, warnings) = decode(call, body)?;
+    if call.resource.kind == "Binding" && call.resource.builtin().is_some() {
+        return bind(state, call, &object);
+    }
     if call.resource.is_virtual() {
         return Ok(Answer::value(StatusCode::CREATED, reviews::answer(&call.resource, object)));
     }
@@ -38,6 +42,14 @@ pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied
         state.put(&call.resource.storage, object, call.now)
     };
     Ok(Answer::object(StatusCode::CREATED, created).with_warnings(warnings))
+}
+
+/// A binding by its own path: the pod is the one of its name.
+fn bind(state: &mut State, call: &Call, binding: &Value) -> Result<Answer, ApiError> {
+    let pods = state.registry.find("", "v1", "pods").cloned().ok_or_else(ApiError::no_such_path)?;
+    let name = Some(text_or_empty(binding, &["metadata", "name"]).to_owned());
+    let path = ResourcePath { plural: pods.plural.clone(), name, ..call.path.clone() };
+    binding::bind(state, &Call { resource: pods, path, ..call.clone() }, binding)
 }
 
 /// Everything between the decoded body and the store.
