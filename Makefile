@@ -52,7 +52,7 @@ manifests: $(BUILT_PROGRAMS) ## Writes controller/deploy/controller.yaml from th
 	controller/deploy/render $(KUBEBUILDER_ASSETS)/helm > controller/deploy/controller.yaml
 
 test-kubernetes: $(BUILT_PROGRAMS) ## Tests on a real control plane, of the chart and of the manifests
-	cargo test --workspace --features sawhorse-e2e/real-kubernetes --test kubernetes --test differential
+	cargo test --workspace --features sawhorse-e2e/real-kubernetes --test kubernetes --test differential --test kubectl
 
 test-clients: build ## boto3 against the fake cloud, in a throw-away virtual environment
 	fake-cloud/tests/clients/run.sh $(SAWHORSE)

@@ -70,6 +70,8 @@ pub struct Options {
     pub servers: Option<Servers>,
     /// Whether our own controller runs; otherwise another autoscaler may be started against the same endpoints.
     pub autoscaler: bool,
+    /// Whether the embedded scheduler records events, for people who look: one more request for each binding.
+    pub scheduler_events: bool,
 }
 
 /// A running world.
@@ -107,7 +109,7 @@ impl Environment {
     /// # Errors
     /// A cloud configuration that cannot be; a control plane that refuses the custom resources or the controller's manifests.
     pub async fn start(scenario: &Scenario, options: &Options, control_plane: ControlPlane) -> anyhow::Result<Self> {
-        let Options { seed, clock, endpoint, servers, autoscaler } = options.clone();
+        let Options { seed, clock, endpoint, servers, autoscaler, scheduler_events } = options.clone();
         let log = EventLog::new(clock.now());
         let tally = SharedTally::default();
         let mut cloud_config = scenario.cloud.clone();
@@ -154,18 +156,19 @@ impl Environment {
             tasks: JoinSet::new(),
             shutdown,
         };
-        environment.start_parts(scenario, ClusterIdentity { name: cloud_config.cluster, endpoint }, seed);
+        let identity = ClusterIdentity { name: cloud_config.cluster, endpoint };
+        environment.start_parts(scenario, identity, seed, scheduler_events);
         if autoscaler {
             environment.start_controller();
         }
         Ok(environment)
     }
 
-    fn start_parts(&mut self, scenario: &Scenario, cluster: ClusterIdentity, seed: Seed) {
+    fn start_parts(&mut self, scenario: &Scenario, cluster: ClusterIdentity, seed: Seed, scheduler_events: bool) {
         let (client, clock, shutdown) = (self.client(), self.clock, self.shutdown.clone());
         self.tasks.spawn(drive(self.world.clone()));
         self.tasks.spawn(observer::observe(client.clone(), clock, self.log.clone(), Arc::clone(&self.tally)));
-        let mut node_controllers = self.start_what_kubernetes_has(seed);
+        let mut node_controllers = self.start_what_kubernetes_has(seed, scheduler_events);
         let log = self.log.clone();
         let machines = Arc::new(CloudMachines(self.world.clone()));
         let mut kubelets = KubeletConfig::new(client, machines, clock, seed, cluster);
@@ -191,7 +194,7 @@ impl Environment {
     }
 
     /// Beside the embedded API server, what Kubernetes has around it; a real one brings that, but for the cloud's controller of nodes.
-    fn start_what_kubernetes_has(&mut self, seed: Seed) -> NodeControllers {
+    fn start_what_kubernetes_has(&mut self, seed: Seed, scheduler_events: bool) -> NodeControllers {
         let cluster = match &self.control_plane {
             ControlPlane::Kubernetes(cluster) => {
                 self.tasks.spawn(cluster.follow());
@@ -200,7 +203,8 @@ impl Environment {
             ControlPlane::Embedded(server) => server.client(),
         };
         let (clock, shutdown) = (self.clock, self.shutdown.clone());
-        let scheduler = SchedulerConfig { events: false, ..SchedulerConfig::new(cluster.clone(), clock, seed) };
+        let scheduler =
+            SchedulerConfig { events: scheduler_events, ..SchedulerConfig::new(cluster.clone(), clock, seed) };
         self.tasks.spawn(scheduler::run(scheduler, shutdown.clone()));
         let controllers = ControllersConfig::new(cluster, clock, seed);
         self.tasks.spawn(async move {

@@ -131,6 +131,7 @@ async fn from_first_to_last(
         endpoint: crate::environment::IN_PROCESS_ENDPOINT.to_owned(),
         servers: None,
         autoscaler: true,
+        scheduler_events: false,
     };
     let began = clock.elapsed();
     let environment = Environment::start(scenario, &options, control_plane).await?;

@@ -58,7 +58,7 @@ async fn serve_until_interrupted(
         }
     };
     let autoscaler = args.autoscaler == "sawhorse";
-    let options = Options { seed, clock, endpoint, servers: None, autoscaler };
+    let options = Options { seed, clock, endpoint, servers: None, autoscaler, scheduler_events: true };
     let environment = Environment::start(scenario, &options, control_plane).await?;
     apply_all(&environment.client(), &scenario.objects).await?;
     serve::serve(&mut tasks, cloud, environment.cloud.clone(), &stop);
