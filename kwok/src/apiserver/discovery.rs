@@ -176,7 +176,7 @@ fn entries(resource: &ResourceType) -> Vec<Value> {
 fn storage_version_hash(resource: &ResourceType) -> String {
     let group_version = &resource.storage_api_version;
     let separator = if group_version.contains('/') { "" } else { "/" };
-    let digest = Sha256::digest(format!("{separator}{group_version}, Kind={}", resource.kind));
+    let digest = Sha256::digest(format!("{separator}{group_version}/{}", resource.kind));
     STANDARD.encode(&digest[..8])
 }
 

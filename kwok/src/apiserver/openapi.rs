@@ -137,6 +137,10 @@ fn schemas(resources: &[&ResourceType]) -> Map<String, Value> {
     for (name, resource) in kinds {
         if let Some(schema) = all.get_mut(&name) {
             schema[GROUP_VERSION_KIND] = json!([group_version_kind(resource)]);
+            // The types require it, Kubernetes does not.
+            if let Some(Value::Array(required)) = schema.get_mut("required") {
+                required.retain(|field| field != "metadata");
+            }
         }
     }
     all

@@ -132,7 +132,7 @@ impl Unschedulable {
         let mut parts: Vec<String> =
             parts.iter().filter(|(count, _)| *count > 0).map(|(count, text)| format!("{count} {text}")).collect();
         parts.sort();
-        format!("{self} preemption: 0/{nodes} nodes are available: {}.", parts.join(", "))
+        format!("{self} no new claims to deallocate, preemption: 0/{nodes} nodes are available: {}.", parts.join(", "))
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
         let why = Unschedulable::Nodes { nodes: 3, reasons };
         assert_eq!(
             why.message(),
-            "0/3 nodes are available: 1 node(s) were unschedulable, 2 Too many pods. preemption: 0/3 nodes are available: \
+            "0/3 nodes are available: 1 node(s) were unschedulable, 2 Too many pods. no new claims to deallocate, preemption: 0/3 nodes are available: \
              1 Preemption is not helpful for scheduling, 2 No preemption victims found for incoming pod."
         );
         let why = Unschedulable::Nodes { nodes: 0, reasons: BTreeMap::new() };

@@ -86,7 +86,7 @@ async fn a_pod_waits_for_a_node_and_is_told_why() {
         told,
         (
             "Unschedulable".to_owned(),
-            "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: \
          1 No preemption victims found for incoming pod."
                 .to_owned()
         )

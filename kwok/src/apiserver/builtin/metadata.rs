@@ -28,9 +28,9 @@ pub(crate) fn validate_metadata(resource: &ResourceType, object: &Value, old: Op
     errors.extend(validate_owners(object));
     errors.extend(texts(object, &["metadata", "finalizers"]).enumerate().filter_map(|(index, finalizer)| {
         let known = [FOREGROUND, ORPHAN, "kubernetes"].contains(&finalizer);
-        // Leases and budgets are checked by the common rules only.
-        let strict =
-            resource.builtin().is_some() && !["coordination.k8s.io", "policy"].contains(&resource.group.as_str());
+        // Leases, budgets and definitions are checked by the common rules only.
+        let generic = ["coordination.k8s.io", "policy", "apiextensions.k8s.io"];
+        let strict = resource.builtin().is_some() && !generic.contains(&resource.group.as_str());
         let unqualified = strict && !finalizer.contains('/');
         let problem = qualified_name_problem(finalizer).or_else(|| unqualified.then(|| NO_FINALIZER.to_owned()));
         let problem = problem.filter(|_| !known)?;
