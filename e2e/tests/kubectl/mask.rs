@@ -40,10 +40,11 @@ impl Masks {
     }
 }
 
-/// Columns are as wide as what stands in them, masked or not: they are set two spaces apart. What is set in stays set in.
+/// Columns are as wide as what stands in them, masked or not: they are set two spaces apart. What is set in stays set in, but not
+/// deeper than eight spaces: beyond that it is below a column.
 fn columns(line: &str) -> String {
     let body = line.trim_start_matches(' ');
-    let mut written = line[..line.len() - body.len()].to_owned();
+    let mut written = " ".repeat((line.len() - body.len()).min(8));
     let mut spaces = 0;
     for character in body.trim_end().chars() {
         if character == ' ' {
