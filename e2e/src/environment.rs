@@ -26,7 +26,7 @@ use sawhorse_controller::{
         Cluster, Ec2Provider, Ec2ProviderConfig,
         sdk::{Clients, InProcess, sdk_config_over},
     },
-    runtime::{self, ControllerConfig, Decision, DecisionLog, LeaderElection, Servers},
+    runtime::{self, ControllerConfig, Decision, DecisionLog, LeaderElection, LeaseTimes, Servers},
 };
 use sawhorse_core::model::{FeatureGates, Settings};
 use sawhorse_fake_cloud::{
@@ -302,7 +302,11 @@ async fn controller_client(control_plane: &ControlPlane, crds: &[String]) -> any
 
 /// The lease of the controller's manifests.
 fn lease() -> LeaderElection {
-    LeaderElection { name: "karpenter-leader-election".to_owned(), namespace: "sawhorse".to_owned() }
+    LeaderElection {
+        name: "karpenter-leader-election".to_owned(),
+        namespace: "sawhorse".to_owned(),
+        times: LeaseTimes::default(),
+    }
 }
 
 /// The EC2 provider over the cloud's router.

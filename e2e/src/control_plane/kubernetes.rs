@@ -40,6 +40,8 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 const LEAST_NODE_GRACE: u64 = 8;
 /// Seconds after which a node is called silent, and pods leave unready nodes, as Kubernetes has them.
 const NODE_GRACE: u64 = 40;
+/// Seconds between two looks at all nodes.
+const NODE_MONITOR_PERIOD: u64 = 5;
 const TOLERATION: u64 = 300;
 
 /// Where the programs are.
@@ -178,6 +180,11 @@ impl Kubernetes {
     /// The kubeconfig of an administrator.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// Its programs, by name, with their process ids.
+    pub fn processes(&self) -> Vec<(&'static str, u32)> {
+        self.processes.ids()
     }
 
     /// Fails if one of its programs has ended.
@@ -333,7 +340,7 @@ fn manager_arguments(port: u16, times: Times) -> Vec<String> {
         "--root-ca-file=ca.crt",
         "--allocate-node-cidrs=false",
         &format!("--node-monitor-grace-period={grace}s"),
-        "--node-monitor-period=1s",
+        &format!("--node-monitor-period={}s", NODE_MONITOR_PERIOD.div_ceil(times.speed.into())),
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
     ])

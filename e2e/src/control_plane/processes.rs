@@ -53,6 +53,11 @@ impl Processes {
         Ok(())
     }
 
+    /// Those that run, with their ids.
+    pub(super) fn ids(&self) -> Vec<(&'static str, u32)> {
+        self.running.iter().filter_map(|(name, child)| Some((*name, child.id()?))).collect()
+    }
+
     /// Asks all to end, the last started first, and kills those that have not after `grace`.
     pub(super) async fn stop(mut self, grace: Duration) {
         for (_, child) in self.running.iter().rev() {
