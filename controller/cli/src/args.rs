@@ -2,9 +2,14 @@
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sawhorse_controller::args::ControllerArgs;
+use sawhorse_controller::args::{ControllerArgs, LogArgs};
 use sawhorse_e2e::control_plane::Programs;
-use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf};
+use sawhorse_kwok::kubelet::Spread;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    path::PathBuf,
+};
 
 /// A workbench for node autoscalers: a reference controller, a fake cloud and fake nodes.
 #[derive(Debug, Parser)]
@@ -25,6 +30,8 @@ pub(crate) enum Command {
     Controller(Box<ControlArgs>),
     /// Run the fake cloud alone
     Cloud(CloudArgs),
+    /// Run fake nodes alone: kubelets for Nodes that are selected as KWOK does, and for the machines of a fake cloud
+    Nodes(Box<NodesArgs>),
     /// Decide once: one JSON object in on standard input, one out
     Solve(SolveArgs),
     /// Print the custom resource definitions
@@ -172,6 +179,102 @@ pub(crate) struct CloudArgs {
     /// The cloud's configuration as YAML or JSON (what scenario files have under `spec.cloud`)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Options of `nodes`; those that KWOK has too have its names.
+#[derive(Args, Debug)]
+pub(crate) struct NodesArgs {
+    /// Kubeconfig file; the usual places if not given
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: WhichNodesArgs,
+    #[command(flatten)]
+    pub(crate) machines: MachinesArgs,
+    /// Files of KWOK Stages (`kwok.x-k8s.io/v1alpha1`); if not given, nodes and pods are ready at once
+    #[arg(long = "config", value_name = "FILE", value_delimiter = ',')]
+    pub(crate) stages: Vec<PathBuf>,
+    /// How long a node's lease is good for; it is renewed after a quarter of that. 0: nodes have no leases
+    #[arg(long, value_name = "SECONDS", default_value_t = 40)]
+    pub(crate) node_lease_duration_seconds: u32,
+    /// In whose name leases of selected nodes are held; drawn if not given. Several instances share nodes by their leases
+    #[arg(long, value_name = "NAME")]
+    pub(crate) id: Option<String>,
+    /// Range of pods' addresses
+    #[arg(long, value_name = "CIDR", default_value = "10.128.0.0/9", value_parser = first_address)]
+    pub(crate) cidr: Ipv4Addr,
+    /// Address of nodes that have none
+    #[arg(long, value_name = "IP", default_value = "10.0.0.1")]
+    pub(crate) node_ip: Ipv4Addr,
+    /// How many requests are under way at a time
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub(crate) requests: NonZeroUsize,
+    /// Where to serve `/healthz`, `/readyz` and `/metrics`, e.g. `127.0.0.1:10247`; nowhere if not given
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) server_address: Option<SocketAddr>,
+    /// Seed of delays and weights
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+/// Which Nodes of the cluster are looked after though no machine is behind them.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+#[command(next_help_heading = "Which nodes")]
+pub(crate) struct WhichNodesArgs {
+    /// Look after every Node
+    #[arg(long)]
+    pub(crate) manage_all_nodes: bool,
+    /// Look after the Node with this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) manage_single_node: Option<String>,
+    /// Look after Nodes with such annotations, e.g. `kwok.x-k8s.io/node=fake`
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) manage_nodes_with_annotation_selector: Option<String>,
+    /// Look after Nodes with such labels
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) manage_nodes_with_label_selector: Option<String>,
+}
+
+/// Machines of a fake cloud that boot and join.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Machines")]
+pub(crate) struct MachinesArgs {
+    /// Boot the machines of the fake cloud there, e.g. that of `sawhorse cloud`, and delete Nodes whose machine is gone
+    #[arg(long, value_name = "URL")]
+    pub(crate) cloud_url: Option<String>,
+    /// Name of the cluster; machines whose user data names another do not join
+    #[arg(long, env = "CLUSTER_NAME", value_name = "NAME", default_value = "sawhorse")]
+    pub(crate) cluster_name: String,
+    /// URL of the API server as user data has it; the kubeconfig's if not given
+    #[arg(long, env = "CLUSTER_ENDPOINT", value_name = "URL")]
+    pub(crate) cluster_endpoint: Option<String>,
+    /// Seconds from running to registered: least, median, most
+    #[arg(long, value_name = "S,S,S", default_value = "3,5,8", value_parser = spread)]
+    pub(crate) boot: Spread,
+    /// Seconds from registered to Ready: least, median, most
+    #[arg(long, value_name = "S,S,S", default_value = "1,2,3", value_parser = spread)]
+    pub(crate) ready: Spread,
+}
+
+fn spread(text: &str) -> Result<Spread, String> {
+    let seconds: Vec<u64> = text.split(',').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
+    match seconds.as_slice() {
+        [least, typical, most] if least <= typical && typical <= most => Ok(Spread::seconds(*least, *typical, *most)),
+        _ => Err("use three numbers that do not fall, e.g. `3,5,8`".to_owned()),
+    }
+}
+
+/// The first address of a range that a pod can have.
+fn first_address(cidr: &str) -> Result<Ipv4Addr, String> {
+    let unreadable = || format!("`{cidr}` is not a range of addresses such as `10.128.0.0/9`");
+    let (address, bits) = cidr.split_once('/').ok_or_else(unreadable)?;
+    let address: Ipv4Addr = address.parse().map_err(|_| unreadable())?;
+    let bits: u32 = bits.parse().ok().filter(|bits| *bits <= 30).ok_or_else(unreadable)?;
+    let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+    Ok(Ipv4Addr::from((u32::from(address) & mask) + 1))
 }
 
 /// Options of `solve`.

@@ -1,10 +1,11 @@
 //! `sawhorse controller`: the production controller.
 
 use crate::{args::ControlArgs, serve};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use kube::{Client, Config, config::Kubeconfig};
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_controller::{
+    args::LogArgs,
     cloud::ec2::{
         Cluster, Ec2Provider, Ec2ProviderConfig,
         sdk::{Clients, sdk_config},
@@ -17,10 +18,16 @@ use tracing_subscriber::EnvFilter;
 
 /// Runs until SIGTERM or Ctrl-C.
 pub(crate) fn controller(args: ControlArgs) -> anyhow::Result<ExitCode> {
-    let filter = EnvFilter::try_new(&args.controller.logs.log_level)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().init();
+    log_to_stderr(&args.controller.logs)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(args))
+}
+
+/// Logs one JSON object a line.
+pub(crate) fn log_to_stderr(logs: &LogArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&logs.log_level)?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().init();
+    Ok(())
 }
 
 async fn run(args: ControlArgs) -> anyhow::Result<ExitCode> {
@@ -36,6 +43,9 @@ async fn run(args: ControlArgs) -> anyhow::Result<ExitCode> {
         reserved_enis,
         controller,
     } = args;
+    if let Some(problem) = controller.leader_election("").and_then(|election| election.times.problem()) {
+        bail!("leader election: {problem}");
+    }
     let clock = Clock::from_system();
     let config = cluster_config(kubeconfig.as_deref()).await?;
     let endpoint = cluster_endpoint.unwrap_or_else(|| config.cluster_url.to_string().trim_end_matches('/').to_owned());
@@ -75,7 +85,7 @@ async fn run(args: ControlArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn cluster_config(file: Option<&Path>) -> anyhow::Result<Config> {
+pub(crate) async fn cluster_config(file: Option<&Path>) -> anyhow::Result<Config> {
     match file {
         Some(file) => {
             let kubeconfig =
