@@ -5,16 +5,19 @@ export PROPTEST_RNG_SEED ?= 1
 .DEFAULT_GOAL := help
 
 SAWHORSE = $(or $(CARGO_TARGET_DIR),target)/debug/sawhorse
+# What tests need that run on real programs.
+REAL = sawhorse-e2e/real-kubernetes,sawhorse/real-kubernetes
 SCENARIOS = $(sort $(wildcard e2e/scenarios/*.yaml))
 
 # What the scenarios run on: `make e2e CONTROL_PLANE=binaries` for real programs, which are built if none are given.
 CONTROL_PLANE ?= embedded
+CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sawhorse
 ifeq ($(origin KUBEBUILDER_ASSETS), undefined)
-export KUBEBUILDER_ASSETS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sawhorse/kubernetes
+export KUBEBUILDER_ASSETS := $(CACHE)/kubernetes
 BUILT_PROGRAMS = kubernetes
 endif
 
-.PHONY: help build e2e test check lint fmt crds bench kubernetes manifests test-kubernetes test-clients
+.PHONY: help build e2e test check lint fmt crds bench kubernetes manifests test-kubernetes scale test-clients
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +36,7 @@ test: ## Every test
 
 lint: ## Formatting and clippy
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features sawhorse-e2e/real-kubernetes -- -D warnings
+	cargo clippy --workspace --all-targets --features $(REAL) -- -D warnings
 
 check: lint test ## What must hold before a commit
 
@@ -52,7 +55,11 @@ manifests: $(BUILT_PROGRAMS) ## Writes controller/deploy/controller.yaml from th
 	controller/deploy/render $(KUBEBUILDER_ASSETS)/helm > controller/deploy/controller.yaml
 
 test-kubernetes: $(BUILT_PROGRAMS) ## Tests on a real control plane, of the chart and of the manifests
-	cargo test --workspace --features sawhorse-e2e/real-kubernetes --test kubernetes --test differential
+	cargo test --workspace --features $(REAL) --test kubernetes --test differential --test leader_election
+
+scale: $(BUILT_PROGRAMS) ## A thousand pods out and back, 5,000 nodes held beside KWOK: figures (some 20 minutes; PARTS="--part held --seconds 60" for less)
+	e2e/control-plane/build $(CACHE)/kwok kwok
+	cargo test --workspace --features $(REAL) --test scale -- --kwok $(CACHE)/kwok $(PARTS)
 
 test-clients: build ## boto3 against the fake cloud, in a throw-away virtual environment
 	fake-cloud/tests/clients/run.sh $(SAWHORSE)
