@@ -12,7 +12,7 @@ mod pod_defaults;
 mod pod_rules;
 mod quantity;
 
-pub(crate) use metadata::validate_metadata;
+pub(crate) use metadata::{label_value_problem, validate_metadata};
 pub(crate) use quantity::Quantity;
 
 use super::{
@@ -116,7 +116,7 @@ pub(crate) fn validate(kind: &BuiltinKind, object: &Value, old: Option<&Value>) 
         ("Pod", None) => pod_rules::validate_create(object),
         // An update that leaves the spec alone has nothing to answer for.
         ("Pod", Some(old)) if object.get("spec") == old.get("spec") => Vec::new(),
-        ("Pod", Some(old)) => pod_rules::validate_update(object, old, &[]),
+        ("Pod", Some(old)) => pod_rules::validate_update(object, old),
         (kind, Some(old))
             if object.get("spec") == old.get("spec") && object.get("spec").is_some() && kind != "Namespace" =>
         {
@@ -145,15 +145,24 @@ pub(crate) fn prepare_create(resource: &ResourceType, object: &mut Value, state:
     Ok(())
 }
 
-/// Keeps what the server gave an object when an update leaves it out: a service's address.
+/// Keeps what the server gave an object when an update leaves it out: a service's address, a daemon set's count.
 pub(crate) fn prepare_update(resource: &ResourceType, new: &mut Value, old: &Value) {
-    if resource.builtin().is_none_or(|kind| kind.kind != "Service") {
-        return;
-    }
-    for key in ["clusterIP", "clusterIPs"] {
-        if at(new, &["spec", key]).is_none() {
-            carry_over(new, old, &["spec"], key);
+    match resource.builtin().map_or("", |kind| kind.kind) {
+        "Service" => {
+            for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                if at(new, &["spec", key]).is_none() {
+                    carry_over(new, old, &["spec"], key);
+                }
+            }
         }
+        "DaemonSet" => {
+            let path = ["metadata", "annotations", kind_defaults::TEMPLATE_GENERATION];
+            let before: u64 = super::value::text_or_empty(old, &path).parse().unwrap_or_default();
+            let changed = at(new, &["spec", "template"]) != at(old, &["spec", "template"]);
+            let count = before + u64::from(changed);
+            set(new, &path[..2], kind_defaults::TEMPLATE_GENERATION, count.to_string());
+        }
+        _ => {}
     }
 }
 

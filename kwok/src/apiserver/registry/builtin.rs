@@ -121,7 +121,12 @@ impl BuiltinKind {
             scale,
             storage,
             storage_api_version: if is_event { "v1".into() } else { own },
-            generation: if self.generation { Generation::Spec } else { Generation::None },
+            generation: match (self.generation, self.kind) {
+                (false, _) => Generation::None,
+                // What users note on deployments counts too.
+                (true, "Deployment") => Generation::SpecAndAnnotations,
+                (true, _) => Generation::Spec,
+            },
             origin: Origin::BuiltIn(self),
         }
     }
@@ -203,7 +208,7 @@ pub(crate) static BUILTIN: &[BuiltinKind] = &[
     row::<storage::CSIDriver>("csidrivers", CLUSTER),
     row::<storage::VolumeAttachment>("volumeattachments", CLUSTER).with_status(),
     row::<storage::CSIStorageCapacity>("csistoragecapacities", NAMESPACED),
-    row::<scheduling::PriorityClass>("priorityclasses", CLUSTER).short(&["pc"]),
+    row::<scheduling::PriorityClass>("priorityclasses", CLUSTER).short(&["pc"]).with_generation(),
     row::<node::RuntimeClass>("runtimeclasses", CLUSTER),
     row::<events::Event>("events", NAMESPACED).short(&["ev"]),
     row::<discovery::EndpointSlice>("endpointslices", NAMESPACED),

@@ -7,6 +7,7 @@ pub(crate) mod builtin;
 pub(crate) mod custom;
 
 use super::{
+    patch::shapes::{ShapeId, Shapes},
     schema::Schema,
     store::{GroupResource, lifecycle::Generation},
 };
@@ -39,6 +40,8 @@ pub(crate) struct PrinterColumn {
 #[derive(Debug)]
 pub(crate) struct CustomVersion {
     pub(crate) schema: Schema,
+    /// How its objects' fields are owned.
+    pub(crate) shapes: (Shapes, ShapeId),
     pub(crate) columns: Vec<PrinterColumn>,
     /// Fields that field selectors may name besides `metadata.name` and `metadata.namespace`.
     pub(crate) selectable_fields: Vec<String>,

@@ -52,6 +52,9 @@ pub(crate) fn dispatch(
         ("token", "ServiceAccount") if is_builtin => {
             return post(method, || token::request(state, call, read_object(headers, body)?));
         }
+        _ if !is_builtin => {
+            return Err(ApiError::not_found(&resource.group_resource(), &call.object_name().name));
+        }
         _ => return Err(ApiError::no_such_path()),
     };
     change(state, call, part, method, headers, body)
@@ -68,7 +71,7 @@ fn change(
     match method.as_str() {
         "GET" => read::get(state, call),
         "PUT" => update::replace(state, call, part, read_object(headers, body)?),
-        "PATCH" => update::patch(state, call, part, &patch::read(headers, body, &call.resource)?),
+        "PATCH" => update::patch(state, call, part, &patch::read(headers, body, call)?),
         _ => Err(ApiError::method_not_allowed()),
     }
 }

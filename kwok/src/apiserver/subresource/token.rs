@@ -20,6 +20,8 @@ pub(crate) fn request(state: &mut State, call: &Call, mut request: Value) -> Res
     let seconds = integer(&request, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
     let nth = state.store.nth("token", account.uid().to_owned()).to_string();
     let token = state.seed.stream(&["token", account.uid(), &nth]).hex(64);
+    set(&mut request, &["metadata"], "name", account.name());
+    set(&mut request, &["metadata"], "namespace", account.namespace());
     set(&mut request, &["spec"], "expirationSeconds", seconds);
     let expires = time_text(call.now + SignedDuration::from_secs(seconds));
     set(&mut request, &[], "status", json!({"token": token, "expirationTimestamp": expires}));

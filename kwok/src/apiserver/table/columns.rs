@@ -66,13 +66,12 @@ pub(super) fn of(group: &str, kind: &str) -> &'static [Column] {
     }
 }
 
-const CONFIG_MAPS: &[Column] =
-    &[NAME, number("Data", |object, _| cells::count(object, &["/data", "/binaryData"])), AGE];
+const CONFIG_MAPS: &[Column] = &[NAME, text("Data", |object, _| cells::count(object, &["/data", "/binaryData"])), AGE];
 
 const SECRETS: &[Column] = &[
     NAME,
     text("Type", |object, _| cells::at(object, "/type")),
-    number("Data", |object, _| cells::count(object, &["/data"])),
+    text("Data", |object, _| cells::count(object, &["/data"])),
     AGE,
 ];
 
@@ -227,11 +226,6 @@ const STORAGE_CLASSES: &[Column] = &[
     text("Provisioner", |object, _| cells::at(object, "/provisioner")),
     text("ReclaimPolicy", |object, _| cells::at(object, "/reclaimPolicy")),
     text("VolumeBindingMode", |object, _| cells::at(object, "/volumeBindingMode")),
-    Column {
-        kind: "boolean",
-        ..text("AllowVolumeExpansion", |object, _| {
-            object.get("allowVolumeExpansion").cloned().unwrap_or(Value::Bool(false))
-        })
-    },
+    text("AllowVolumeExpansion", |object, _| object.get("allowVolumeExpansion").cloned().unwrap_or(Value::Bool(false))),
     AGE,
 ];
