@@ -153,14 +153,7 @@ pub(super) fn list(stream: &mut Stream, kind: &Kind) -> Step {
         0..4 => one(stream, &VERSIONS),
         4 => one(
             stream,
-            &[
-                "limit=many",
-                "limit=-1",
-                "continue=garbage",
-                "continue=garbage&resourceVersion=5",
-                "timeoutSeconds=x",
-                "watch=maybe",
-            ],
+            &["limit=many", "limit=-1", "continue=garbage", "continue=garbage&resourceVersion=5", "timeoutSeconds=x"],
         ),
         5 => {
             let request = Request::new("list", kind.kind, "GET", list_path(kind, "resourceVersionMatch=Exact"));
