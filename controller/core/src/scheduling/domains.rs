@@ -127,6 +127,10 @@ struct Domain {
     worth: Option<i128>,
     /// Whether the class may go there; a domain that it cannot use may still count for its spread.
     usable: bool,
+    /// Whether a node is there or could be launched within the pools' limits: kube-scheduler counts domains by their nodes.
+    has_nodes: bool,
+    /// Whether it is there only for spread constraints that count nodes whatever node affinity says of them.
+    beyond: bool,
     placed: u32,
     cap: u32,
 }
@@ -236,14 +240,17 @@ impl Pinning<'_> {
             self.prepared.nodes.iter().filter_map(|node| Some(node.labels.get(key)?.single_value()?.to_owned())),
         );
         let level = class.levels.last().cloned().unwrap_or_default();
+        let looks_beyond = class.domain.spread.iter().any(|rule| !rule.honor_affinity);
         let mut found = Vec::new();
         for name in names {
             let here = Requirement::new(key, Operator::In, [&name]);
             let shapes = self.narrowed(&level, &here);
             let worth = self.worth(class, &shapes);
             let (accepted, counted) = self.nodes_in(&shapes);
-            if worth.is_some() || accepted || counted {
-                found.push(Domain { name, worth, usable: worth.is_some() || accepted, placed: 0, cap: u32::MAX });
+            let beyond = worth.is_none() && !accepted && !counted;
+            if !beyond || looks_beyond {
+                let (usable, has_nodes) = (worth.is_some() || accepted, counted || self.is_within_limits(&shapes));
+                found.push(Domain { name, worth, usable, has_nodes, beyond, placed: 0, cap: u32::MAX });
             }
         }
         found
@@ -274,6 +281,16 @@ impl Pinning<'_> {
             }
         }
         least
+    }
+
+    /// Whether some machine for these shapes could be launched within its pool's limits as they are.
+    fn is_within_limits(&mut self, shapes: &[usize]) -> bool {
+        (0..self.prepared.pools.len()).any(|pool| {
+            shapes.iter().any(|shape| {
+                let scope = self.scopes.of_shape(*shape, &self.shapes, pool);
+                scope.is_ok_and(|scope| self.scopes.is_within_limits(scope))
+            })
+        })
     }
 
     /// By group and domain: pods that run, on the nodes that the class's spread constraints count.
@@ -353,7 +370,11 @@ impl Pinning<'_> {
         index: usize,
         running: &BTreeMap<(usize, String), u32>,
     ) -> bool {
-        let counted: Vec<&Domain> = domains.iter().filter(|domain| domain.usable || !rule.honor_taints).collect();
+        // Where node affinity does not count, other pods may bring nodes to any domain: all are counted, so that the plan holds.
+        let counts_here = |domain: &&Domain| {
+            !rule.honor_affinity || (!domain.beyond && domain.has_nodes && (domain.usable || !rule.honor_taints))
+        };
+        let counted: Vec<&Domain> = domains.iter().filter(counts_here).collect();
         let counts = counted.iter().map(|domain| self.count(rule.group, &domain.name, running));
         let too_few = (counted.len() as u64) < u64::from(rule.min_domains);
         let least = if too_few { 0 } else { counts.min().unwrap_or(0) };
