@@ -58,18 +58,16 @@ pub async fn observe(client: Client, clock: Clock, log: EventLog, tally: SharedT
         match event {
             Event::Apply(object) | Event::InitApply(object) if own.has(kind, &object) => {}
             Event::Apply(object) | Event::InitApply(object) => {
-                let value = serde_json::to_value(&object).expect("objects are JSON");
-                let key = (kind, key(&value));
-                let after = state(kind, &value);
+                let key = (kind, key(&object));
+                let after = state(kind, &object);
                 let before = seen.insert(key.clone(), after.clone());
                 if before.as_ref() != Some(&after) {
                     log.add(now, Source::Cluster, format!("{}/{}", kind.to_lowercase(), key.1), &after);
-                    count(kind, before.as_deref(), &after, &value, now, &tally);
+                    count(kind, before.as_deref(), &after, &object, now, &tally);
                 }
             }
             Event::Delete(object) => {
-                let value = serde_json::to_value(&object).expect("objects are JSON");
-                let key = (kind, key(&value));
+                let key = (kind, key(&object));
                 // Events expire or are collected with their namespace; that is no news.
                 if seen.remove(&key).is_some() && kind != "Event" {
                     log.add(now, Source::Cluster, format!("{}/{}", kind.to_lowercase(), key.1), "deleted");
@@ -80,11 +78,11 @@ pub async fn observe(client: Client, clock: Clock, log: EventLog, tally: SharedT
     }
 }
 
-fn key(value: &Value) -> String {
-    let name = text(value, "/metadata/name");
-    match text(value, "/metadata/namespace") {
-        "" => name.to_owned(),
-        namespace => format!("{namespace}/{name}"),
+fn key(object: &DynamicObject) -> String {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    match object.metadata.namespace.as_deref() {
+        None | Some("") => name.to_owned(),
+        Some(namespace) => format!("{namespace}/{name}"),
     }
 }
 
@@ -93,11 +91,12 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 }
 
 /// What of an object is worth a line when it changes.
-fn state(kind: &str, value: &Value) -> String {
+fn state(kind: &str, object: &DynamicObject) -> String {
+    let value = &object.data;
     match kind {
-        "Pod" => pod_state(value),
-        "Node" => node_state(value),
-        "NodeClaim" => claim_state(value),
+        "Pod" => pod_state(object),
+        "Node" => node_state(object),
+        "NodeClaim" => claim_state(object),
         _ => format!(
             "{} {}/{}: {}",
             text(value, "/reason"),
@@ -108,7 +107,8 @@ fn state(kind: &str, value: &Value) -> String {
     }
 }
 
-fn pod_state(value: &Value) -> String {
+fn pod_state(object: &DynamicObject) -> String {
+    let value = &object.data;
     let mut parts = vec![text(value, "/status/phase").to_owned()];
     let node = text(value, "/spec/nodeName");
     if node.is_empty() {
@@ -120,27 +120,30 @@ fn pod_state(value: &Value) -> String {
     if is_true(value, "Ready") {
         parts.push("ready".to_owned());
     }
-    if !value["metadata"]["deletionTimestamp"].is_null() {
+    if object.metadata.deletion_timestamp.is_some() {
         parts.push("terminating".to_owned());
     }
     parts.join(" ")
 }
 
-fn node_state(value: &Value) -> String {
+fn node_state(object: &DynamicObject) -> String {
+    let value = &object.data;
     let mut parts = vec![if is_true(value, "Ready") { "Ready" } else { "NotReady" }.to_owned()];
     let taints = value["spec"]["taints"].as_array();
     let taints: Vec<&str> = taints.into_iter().flatten().map(|taint| text(taint, "/key")).collect();
     if !taints.is_empty() {
         parts.push(format!("taints {}", taints.join(" ")));
     }
-    if !value["metadata"]["deletionTimestamp"].is_null() {
+    if object.metadata.deletion_timestamp.is_some() {
         parts.push("terminating".to_owned());
     }
     parts.join(" ")
 }
 
-fn claim_state(value: &Value) -> String {
-    let label = |key: &str| value["metadata"]["labels"][key].as_str().unwrap_or("?");
+fn claim_state(object: &DynamicObject) -> String {
+    let value = &object.data;
+    let labels = object.metadata.labels.as_ref();
+    let label = |key: &str| labels.and_then(|labels| labels.get(key)).map_or("?", String::as_str);
     let mut parts = Vec::new();
     if is_true(value, "Launched") {
         parts.push(format!(
@@ -151,7 +154,7 @@ fn claim_state(value: &Value) -> String {
         ));
     }
     parts.extend(conditions(value).filter(|(_, status, _)| *status == "True").map(|(kind, _, _)| kind.to_owned()));
-    if !value["metadata"]["deletionTimestamp"].is_null() {
+    if object.metadata.deletion_timestamp.is_some() {
         parts.push("terminating".to_owned());
     }
     if parts.is_empty() { "created".to_owned() } else { parts.join(" ") }
@@ -166,15 +169,15 @@ fn is_true(value: &Value, kind: &str) -> bool {
     conditions(value).any(|(found, status, _)| found == kind && status == "True")
 }
 
-fn count(kind: &str, before: Option<&str>, after: &str, value: &Value, now: Timestamp, tally: &SharedTally) {
+fn count(kind: &str, before: Option<&str>, after: &str, object: &DynamicObject, now: Timestamp, tally: &SharedTally) {
     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
     match kind {
         "Pod" => {
             tally.pods += u64::from(before.is_none());
             let was_bound = before.is_some_and(|before| before.contains(" on "));
             if !was_bound && after.contains(" on ") {
-                let created: Result<Timestamp, _> = text(value, "/metadata/creationTimestamp").parse();
-                tally.time_to_bind.extend(created.ok().map(|created| now.duration_since(created)));
+                let created = object.metadata.creation_timestamp.as_ref();
+                tally.time_to_bind.extend(created.map(|created| now.duration_since(created.0)));
             }
         }
         "Node" => tally.nodes += u64::from(before.is_none()),

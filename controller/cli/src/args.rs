@@ -63,7 +63,7 @@ pub(crate) struct RunArgs {
     pub(crate) jobs: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) plane: PlaneArgs,
-    /// On a real control plane: seconds of the scenario that pass in each real one
+    /// On a real control plane: seconds of the scenario that pass in each real one; fewer where the scenario says `fastest`
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) speed: u32,
 }

@@ -131,7 +131,7 @@ fn stop_when_interrupted(stop: CancellationToken) -> anyhow::Result<()> {
 /// Makes a worker's cluster; the scenarios that it runs follow one another there.
 fn kind_cluster(
     settings: &KindSettings,
-    (args, how, worker): (&RunArgs, &How, usize),
+    (speed, how, worker): (u32, &How, usize),
     bars: &MultiProgress,
 ) -> anyhow::Result<Arc<KindCluster>> {
     // Several runs may share a docker daemon.
@@ -142,7 +142,7 @@ fn kind_cluster(
         tokio::select! {
             biased;
             () = how.stop.cancelled() => bail!("it was interrupted"),
-            made = KindCluster::create(settings, &name, args.speed, &say) => made,
+            made = KindCluster::create(settings, &name, speed, &say) => made,
         }
     });
     made.map(Arc::new)
@@ -177,9 +177,12 @@ fn one(
     bars: &MultiProgress,
 ) -> anyhow::Result<Outcome> {
     let cannot = || format!("`{}` cannot be run", scenario.name);
+    let speed = scenario.speed(args.speed);
     let kind = match &how.plane {
         ChosenPlane::Kind(settings) => {
-            let made = cluster.take().map_or_else(|| kind_cluster(settings, (args, how, worker), bars), Ok);
+            // A cluster's own times follow from the speed that it was made for; one that does not fit is taken down first.
+            let fitting = cluster.take().filter(|cluster| cluster.speed() == speed);
+            let made = fitting.map_or_else(|| kind_cluster(settings, (speed, how, worker), bars), Ok);
             Some(&*cluster.insert(made.with_context(cannot)?))
         }
         ChosenPlane::Embedded | ChosenPlane::Binaries(_) => None,
@@ -187,7 +190,7 @@ fn one(
     let started = Instant::now();
     let bar = bars.add(progress::bar(&scenario.name, scenario.steps.len()));
     let (show, wall) = (|progress: Progress<'_>| progress::show(&bar, progress), || started.elapsed());
-    let real = |on| InFastMotion { on, speed: args.speed, kwok: how.kwok.as_ref(), stop: &how.stop };
+    let real = |on| InFastMotion { on, speed, kwok: how.kwok.as_ref(), stop: &how.stop };
     let outcome = match (&how.plane, kind) {
         (ChosenPlane::Binaries(programs), _) => {
             for_real(scenario, args.seed, real(Real::Programs(programs)), &show, wall)

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use sawhorse_fake_cloud::world::CloudConfig;
 use serde::Deserialize;
 use serde_json::Value;
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// The longest virtual time of a run whose file sets none.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(48 * 3600);
@@ -71,6 +71,7 @@ struct Spec {
     start: Option<Timestamp>,
     limit: Option<Span>,
     virtual_time_only: Option<String>,
+    fastest: Option<NonZeroU32>,
     #[serde(default)]
     cloud: CloudConfig,
     #[serde(default)]
@@ -145,6 +146,7 @@ pub fn load(text: &str) -> Result<Scenario, ScenarioError> {
         start: spec.start.unwrap_or_else(|| DEFAULT_START.parse().expect("the default is a timestamp")),
         limit: spec.limit.map_or(DEFAULT_LIMIT, |span| span.0),
         virtual_time_only: spec.virtual_time_only,
+        fastest: spec.fastest,
         cloud: spec.cloud,
         controller: spec.controller,
         nodes: spec.nodes,

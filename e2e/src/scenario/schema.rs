@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use sawhorse_fake_cloud::world::CloudConfig;
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// A run's description.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Scenario {
     pub limit: Duration,
     /// Why it makes sense in virtual time only; none if it runs on real control planes too.
     pub virtual_time_only: Option<String>,
+    /// On a real control plane: at most so many of its seconds pass in each real one, as much has to be done in few of them.
+    pub fastest: Option<NonZeroU32>,
     /// The cloud as it begins.
     pub cloud: CloudConfig,
     /// The controller's settings.
@@ -31,6 +33,13 @@ pub struct Scenario {
     pub objects: Vec<Value>,
     /// What happens, in order.
     pub steps: Vec<Step>,
+}
+
+impl Scenario {
+    /// How many of its seconds pass in each real one, where `wanted` are asked for.
+    pub fn speed(&self, wanted: u32) -> u32 {
+        self.fastest.map_or(wanted, |fastest| wanted.min(fastest.get()))
+    }
 }
 
 /// One thing that happens.
