@@ -18,6 +18,8 @@ export KUBEBUILDER_ASSETS := $(PROGRAMS)
 BUILT_PROGRAMS = kubernetes
 endif
 RUN = $(SAWHORSE) run --control-plane $(CONTROL_PLANE)
+# Further options of `sawhorse run`: `make e2e OPTIONS="--jobs 1"`.
+OPTIONS ?=
 ifeq ($(CONTROL_PLANE), kind)
 RUN = e2e/control-plane/kind/with-docker e2e/control-plane/kind/suite $(SAWHORSE) $(PROGRAMS)
 endif
@@ -31,7 +33,7 @@ build: ## The binary, with the features that the tests have
 	cargo build --workspace --lib --bins --test scenarios
 
 e2e: build $(if $(filter binaries,$(CONTROL_PLANE)),$(BUILT_PROGRAMS)) ## The whole loop: every scenario, then a table; CONTROL_PLANE=binaries or kind for a real one
-	$(RUN) $(SCENARIOS)
+	$(RUN) $(OPTIONS) $(SCENARIOS)
 
 kubernetes: ## Builds etcd, the control plane's programs, kubectl and helm from their Go modules (some 10 CPU minutes, once)
 	e2e/control-plane/build $(KUBEBUILDER_ASSETS)
