@@ -37,6 +37,20 @@ pub(super) fn sufficient_types(
     types
 }
 
+/// What the bin will cost: the price of the cheapest type that holds its pods and, in a limited pool, no more of the limits than
+/// the bin does.
+pub(super) fn cheapest_price(prepared: &Prepared<'_>, scopes: &Scopes<'_>, classes: &Classes, bin: &Bin) -> Price {
+    let scope = scopes.get(bin.scope);
+    let pool = &prepared.pools[scope.pool];
+    let within = |kind: &usize| {
+        let held = || pool.types[*kind].capacity.iter().zip(&bin.held).all(|(capacity, held)| capacity <= held);
+        !pool.limited || held()
+    };
+    let types = holding_types(prepared, scope, classes, bin);
+    let cheapest_type = types.into_iter().find(within).unwrap_or(bin.kind);
+    cheapest(&pool.types[cheapest_type], scope, bin, None).map_or(Price::ZERO, |offering| offering.price)
+}
+
 /// The types that would hold the bin's pods, cheapest first. What a reserved machine may be is what the reservation gives it:
 /// once the last one is taken the scope offers the type no longer, but those that took it still have it.
 fn holding_types(prepared: &Prepared<'_>, scope: &Scope, classes: &Classes, bin: &Bin) -> Vec<usize> {

@@ -7,7 +7,8 @@
 //! 2. `classes` groups the pods; what is wrong with a pod by itself is its reason at once.
 //! 3. `existing` fills machines that exist or are on their way.
 //! 4. `packing` opens machines for the rest, each time the one that costs least per worth of pods packed.
-//! 5. `claims` widens each machine to every type that would do, within the pools' limits.
+//! 5. `improve` packs the machines that cost most for what they hold anew.
+//! 6. `claims` widens each machine to every type that would do, within the pools' limits.
 //!
 //! Unlike the reference (spec core 2.5), which fills one claim until only huge machines are left and never looks at the price
 //! while it packs, a machine here is chosen for its price per packed pod, across the pools of equal weight.
@@ -21,7 +22,9 @@ mod dimensions;
 mod domains;
 mod existing;
 mod explain;
+mod gangs;
 mod host;
+mod improve;
 mod indexed_catalog;
 mod key_index;
 mod lower_bound;
@@ -34,6 +37,7 @@ mod scopes;
 mod selector;
 mod sold_out;
 mod topology;
+mod volumes;
 
 pub use indexed_catalog::IndexedCatalog;
 pub use lower_bound::lower_bound;
@@ -45,6 +49,7 @@ use crate::model::{PodKey, WhyNot};
 use classes::Classes;
 use domains::{Caps, Pinned};
 use existing::Filling;
+use gangs::Gangs;
 use host::HostState;
 use k8s_openapi::api::core::v1::Pod;
 use packing::Packing;
@@ -66,6 +71,18 @@ pub struct SchedulingInput<'a> {
     pub without: &'a BTreeSet<usize>,
     /// Whether pods may get machines that are not reserved while reserved ones would do but are all taken.
     pub reserved_fallback: bool,
+    /// How hard to look for a cheaper answer.
+    pub effort: Effort,
+}
+
+/// How hard to look for a cheaper answer once there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// The first answer will do: for questions that are asked by the hundred.
+    Quick,
+    /// The machines that cost most for what they hold are packed anew.
+    #[default]
+    Thorough,
 }
 
 /// Decides where each pod of the input goes. The order of the input's lists does not matter.
@@ -76,6 +93,28 @@ pub fn solve(input: &SchedulingInput<'_>) -> Results {
 /// [`solve`] that ends as soon as `go_on` says so: pods that were not looked at by then get [`WhyNot::OutOfTime`]. What has
 /// been decided until then holds.
 pub fn solve_while(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> Results {
+    let mut gangs = Gangs::of(input);
+    if gangs.is_empty() {
+        return solve_pods(input, go_on);
+    }
+    let mut short = gangs.incomplete();
+    loop {
+        let refused: BTreeSet<PodKey> = short.iter().flat_map(|own| &own.pods).map(|pod| PodKey::of(pod)).collect();
+        let pods: Vec<Arc<Pod>> =
+            input.pods.iter().filter(|pod| !refused.contains(&PodKey::of(pod))).cloned().collect();
+        let mut results = solve_pods(&SchedulingInput { pods: &pods, ..*input }, go_on);
+        match gangs.give_up(&results) {
+            Some(another) => short.push(another),
+            None => {
+                gangs::refuse(&mut results, short);
+                return results;
+            }
+        }
+    }
+}
+
+/// Decides where each pod goes by itself.
+fn solve_pods(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> Results {
     let prepared = input.prepared;
     let base = Classes::of(input.pods, prepared);
     let moving: BTreeSet<PodKey> =
@@ -124,6 +163,9 @@ fn place<'a>(
     });
     let mut packing = Packing::new(prepared, classes, input.reserved_fallback);
     packing.run(&mut filling, go_on);
+    if input.effort == Effort::Thorough {
+        packing.improve(go_on);
+    }
     Placed { packing, filling }
 }
 

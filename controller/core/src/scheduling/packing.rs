@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const JUDGED_CLASSES: usize = 256;
 /// Among machines whose price per worth is within so many thousandths of the best, the one that holds most is taken: fewer
 /// nodes for the same money.
-const FEWER_NODES_PERMILLE: i128 = 20;
+pub(super) const FEWER_NODES_PERMILLE: i128 = 20;
 /// A balanced filling adds a quarter of what would fit at a time: few steps, yet room to change its mind.
 const BALANCED_PORTION: u32 = 4;
 
@@ -39,6 +39,8 @@ pub(super) struct Bin {
     pub(super) reservation: Option<String>,
     /// What it holds of its pool's limits, by dimension.
     pub(super) held: Vec<i64>,
+    /// What the cheapest type that holds its pods costs, in nano-dollars; none until that has been looked up.
+    pub(super) price: Option<i64>,
 }
 
 /// What may still be launched from a pool.
@@ -50,17 +52,21 @@ pub(super) struct Limits {
 
 /// One solve under way.
 pub(super) struct Packing<'a> {
-    prepared: &'a Prepared<'a>,
-    classes: &'a Classes,
+    pub(super) prepared: &'a Prepared<'a>,
+    pub(super) classes: &'a Classes,
     pub(super) scopes: Scopes<'a>,
     /// By class: pods without a place.
     pub(super) left: Vec<u32>,
     /// By class: the level of preference that is being tried.
     level: Vec<usize>,
+    /// By class: whether it was relaxed after some of its pods had found their place, which they must keep.
+    relaxed_late: Vec<bool>,
     /// By class: what one pod is worth, in nano-dollars.
     worth: Vec<i128>,
     /// By class and pool: the scopes of its level, alternatives.
-    class_scopes: Vec<Vec<Vec<ScopeId>>>,
+    pub(super) class_scopes: Vec<Vec<Vec<ScopeId>>>,
+    /// Among machines whose price per worth is within so many thousandths of the best, the one that holds most is taken.
+    pub(super) tolerance: i128,
     pub(super) bins: Vec<Bin>,
     /// By pool.
     pub(super) limits: Vec<Limits>,
@@ -75,10 +81,10 @@ pub(super) struct Packing<'a> {
 }
 
 /// A machine that could be opened.
-struct Candidate {
-    price: Price,
+pub(super) struct Candidate {
+    pub(super) price: Price,
     worth: i128,
-    bin: Bin,
+    pub(super) bin: Bin,
 }
 
 impl<'a> Packing<'a> {
@@ -95,7 +101,9 @@ impl<'a> Packing<'a> {
             scopes: Scopes::new(prepared, reserved_fallback),
             left: classes.list.iter().map(Class::count).collect(),
             level: vec![0; count],
+            relaxed_late: vec![false; count],
             worth: vec![0; count],
+            tolerance: FEWER_NODES_PERMILLE,
             class_scopes: vec![Vec::new(); count],
             bins: Vec::new(),
             limits: limits.collect(),
@@ -158,6 +166,7 @@ impl<'a> Packing<'a> {
     fn relax(&mut self, class: usize) -> bool {
         let more = self.level[class] + 1 < self.classes.list[class].levels.len();
         if more {
+            self.relaxed_late[class] |= self.left[class] < self.classes.list[class].count();
             self.level[class] += 1;
             self.enter_level(class);
         }
@@ -214,6 +223,7 @@ impl<'a> Packing<'a> {
                 bin.ports.extend(own.ports.iter().cloned());
                 own.enter(&mut bin.host, times);
                 bin.contents.push((class, times));
+                bin.price = None;
                 self.settle(class, times);
             }
         }
@@ -240,7 +250,7 @@ impl<'a> Packing<'a> {
     }
 
     /// Opens machines for `class`, filling them up from `order`; false if none can be.
-    fn open_for(&mut self, class: usize, order: &[usize]) -> bool {
+    pub(super) fn open_for(&mut self, class: usize, order: &[usize]) -> bool {
         let mut from = 0;
         while from < self.prepared.pools.len() {
             let weight = self.prepared.pools[from].weight;
@@ -268,11 +278,11 @@ impl<'a> Packing<'a> {
                 }
             }
         }
-        pick(candidates)
+        pick(candidates, self.tolerance)
     }
 
     /// The types of `scope` that no other beats in price and room.
-    fn front(&mut self, scope: ScopeId) -> Vec<usize> {
+    pub(super) fn front(&mut self, scope: ScopeId) -> Vec<usize> {
         if let Some(known) = self.fronts.get(&scope) {
             return known.clone();
         }
@@ -305,11 +315,11 @@ impl<'a> Packing<'a> {
         }
         ways.push(ordered);
         ways.extend(self.fill_balanced(scope, kind, class, sample));
-        pick(ways)
+        pick(ways, self.tolerance)
     }
 
     /// Fills one machine of `kind` with pods of `class`, then with others in order; none if not even one pod fits.
-    fn fill(&mut self, scope: ScopeId, kind: usize, class: usize, others: &[usize]) -> Option<Candidate> {
+    pub(super) fn fill(&mut self, scope: ScopeId, kind: usize, class: usize, others: &[usize]) -> Option<Candidate> {
         let mut bin = self.begin(scope, kind, class, u32::MAX)?;
         for other in others.iter().copied().filter(|other| *other != class) {
             self.add(&mut bin, other, u32::MAX);
@@ -380,9 +390,36 @@ impl<'a> Packing<'a> {
         if !self.keep_choice(&mut bin) {
             return None;
         }
-        let worth = bin.contents.iter().map(|(class, times)| self.worth[*class] * i128::from(*times)).sum();
+        let worth = self.worth_of(&bin);
         let price = self.scopes.get(bin.scope).price(bin.kind)?;
         Some(Candidate { price, worth, bin })
+    }
+
+    /// What the pods of a machine are worth, in nano-dollars.
+    pub(super) fn worth_of(&self, bin: &Bin) -> i128 {
+        bin.contents.iter().map(|(class, times)| self.worth[*class] * i128::from(*times)).sum()
+    }
+
+    /// What one pod of the class is worth, in nano-dollars.
+    pub(super) fn worth_of_one(&self, class: usize) -> i128 {
+        self.worth[class]
+    }
+
+    /// Whether pods of the class may leave their machine for another one that would do: none of them follows others, and all
+    /// have been placed at the level of preference at which the class is now.
+    pub(super) fn may_move(&self, class: usize) -> bool {
+        self.classes.list[class].host.affinity.is_empty() && !self.relaxed_late[class]
+    }
+
+    /// Gives back what a machine holds of its pool's limits.
+    pub(super) fn give_back(&mut self, bin: &Bin) {
+        let limits = &mut self.limits[self.scopes.get(bin.scope).pool];
+        for (left, held) in limits.left.iter_mut().zip(&bin.held).filter(|(left, _)| **left != i64::MAX) {
+            *left += held;
+        }
+        if limits.nodes_left != i64::MAX {
+            limits.nodes_left += 1;
+        }
     }
 
     fn empty_bin(&self, scope: ScopeId, kind: usize) -> Bin {
@@ -397,6 +434,7 @@ impl<'a> Packing<'a> {
             contents: Vec::new(),
             reservation: None,
             held: own.capacity.clone(),
+            price: None,
         }
     }
 
@@ -459,7 +497,7 @@ impl<'a> Packing<'a> {
     }
 
     /// Opens the machine that was judged best, fills it up from all classes, and repeats it as often as its contents allow.
-    fn open(&mut self, best: Candidate, order: &[usize]) {
+    pub(super) fn open(&mut self, best: Candidate, order: &[usize]) {
         let mut bin = best.bin;
         let pool = &self.prepared.pools[self.scopes.get(bin.scope).pool];
         if pool.min_values().next().is_none() {
@@ -558,7 +596,7 @@ fn is_reserved(pool: &Pool, scope: &super::scopes::Scope, kind: usize) -> bool {
 }
 
 /// The candidate with the least price per worth; of those that are about as good, the one that holds most.
-fn pick(candidates: Vec<Candidate>) -> Option<Candidate> {
+fn pick(candidates: Vec<Candidate>, tolerance: i128) -> Option<Candidate> {
     let costs = |candidate: &Candidate| i128::from(candidate.price.nanos().max(1));
     let mut best: Option<&Candidate> = None;
     for candidate in &candidates {
@@ -569,7 +607,7 @@ fn pick(candidates: Vec<Candidate>) -> Option<Candidate> {
     }
     let (price, worth) = best.map(|best| (costs(best), best.worth))?;
     let close = |candidate: &Candidate| {
-        costs(candidate) * worth * 1000 <= price * candidate.worth * (1000 + FEWER_NODES_PERMILLE)
+        costs(candidate) * worth * 1000 <= price * candidate.worth * (1000 + tolerance)
     };
     let mut chosen: Option<Candidate> = None;
     for candidate in candidates.into_iter().filter(close) {

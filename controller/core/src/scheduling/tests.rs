@@ -1,5 +1,5 @@
 use super::fixtures::{World, ZONES, instance_type, pod, pool, small_catalog, text};
-use super::{Prepared, Results, SchedulingInput, lower_bound, solve, solve_while};
+use super::{Effort, Prepared, Results, SchedulingInput, lower_bound, solve, solve_while};
 use crate::model::{MinValuesPolicy, NodePoolName, Operator, PodKey, PreferencePolicy, Requirement, Resources};
 use proptest::prelude::*;
 use rstest::rstest;
@@ -257,7 +257,7 @@ fn sell_reserved(world: &mut World) {
 fn solve_with_fallback(world: &World) -> Results {
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::new();
-    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: true };
+    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: true, effort: Effort::Thorough };
     let results = solve(&input);
     assert_eq!(crate::check::violations(&input, &results), []);
     results
@@ -422,7 +422,7 @@ fn out_of_time_says_so_and_keeps_what_is_decided() {
     world.add_pod(pod("other", "7", "1Gi", &zone(ZONES[1])));
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::new();
-    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false };
+    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false, effort: Effort::Thorough };
     let mut looks = 0;
     let results = solve_while(&input, &mut || {
         looks += 1;
@@ -441,7 +441,7 @@ fn nodes_that_are_taken_away_are_not_used() {
     world.add_pod(pod("p", "1", "1Gi", &json!({})));
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::from([0]);
-    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: true };
+    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: true, effort: Effort::Thorough };
     assert_eq!(text(&solve(&input)), "n2 <- p");
 }
 
@@ -573,7 +573,7 @@ proptest! {
         let world = random_world(seed, pods);
         let prepared = Prepared::new(&world.snapshot, &world.catalog);
         let without = BTreeSet::new();
-        let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false };
+        let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false, effort: Effort::Thorough };
         let results = solve(&input);
         prop_assert!(lower_bound(&input, &results) <= results.total_price());
     }
@@ -588,7 +588,7 @@ fn the_lower_bound_is_tight_where_pods_fill_machines() {
     });
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::new();
-    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false };
+    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false, effort: Effort::Thorough };
     let results = solve(&input);
     let (bound, price) = (lower_bound(&input, &results).dollars(), results.total_price().dollars());
     assert!(bound > price * 0.9, "{bound} of {price}");

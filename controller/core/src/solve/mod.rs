@@ -15,7 +15,7 @@ mod world;
 
 use crate::{
     disruption::{DisruptionInput, decide},
-    scheduling::{IndexedCatalog, Prepared, SchedulingInput, lower_bound, pods_of_leaving_nodes, solve_while},
+    scheduling::{Effort, IndexedCatalog, Prepared, SchedulingInput, lower_bound, pods_of_leaving_nodes, solve_while},
 };
 use k8s_openapi::api::core::v1::Pod;
 use std::{collections::BTreeSet, sync::Arc};
@@ -73,7 +73,7 @@ pub fn solve_json(input: &str, disrupt: bool, mut millis: impl FnMut() -> u64) -
     let prepared = Prepared::new(&world.snapshot, &catalog);
     let pods = to_place(&world);
     let without = BTreeSet::new();
-    let scheduling = SchedulingInput { prepared: &prepared, pods: &pods, without: &without, reserved_fallback };
+    let scheduling = SchedulingInput { prepared: &prepared, pods: &pods, without: &without, reserved_fallback, effort: Effort::Thorough };
     let results = solve_while(&scheduling, &mut || millis() < deadline);
     let solve_millis = millis().saturating_sub(started);
     let bound = lower_bound(&scheduling, &results);

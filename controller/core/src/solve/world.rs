@@ -1,11 +1,11 @@
 //! The input as a snapshot and a catalog.
 
-use super::schema::{Input, InstanceTypeInput, NodeInput, OfferingInput, Options};
+use super::schema::{Input, InstanceTypeInput, NodeInput, OfferingInput, Options, PodGroupInput};
 use crate::{
     api::{NodeClaim, NodeClaimSpec, NodeClaimStatus, NodePool, conditions, labels},
     model::{
-        Catalog, ClusterSnapshot, FeatureGates, InstanceType, NodePoolName, Offering, Operator, Overhead, PodKey,
-        Requirement, Requirements, Resources, Settings, StateNode,
+        Catalog, ClusterSnapshot, FeatureGates, GangKey, InstanceType, NodePoolName, Offering, Operator, Overhead, PodKey,
+        Requirement, Requirements, Resources, Settings, StateNode, Storage,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -47,10 +47,22 @@ impl World {
             daemon_sets: input.daemon_sets.into_iter().map(Arc::new).collect(),
             pod_disruption_budgets: input.pod_disruption_budgets.into_iter().map(Arc::new).collect(),
             namespaces: input.namespaces.into_iter().map(Arc::new).collect(),
+            storage: Arc::new(Storage::of(
+                input.persistent_volume_claims.into_iter().map(Arc::new),
+                input.persistent_volumes.into_iter().map(Arc::new),
+                input.storage_classes.into_iter().map(Arc::new),
+                input.csi_nodes.into_iter().map(Arc::new),
+            )),
+            gangs: input.pod_groups.into_iter().map(gang).collect(),
             settings: settings(&input.options, input.well_known_labels),
         };
         Self { snapshot, catalog: Catalog { by_pool } }
     }
+}
+
+fn gang(input: PodGroupInput) -> (GangKey, u32) {
+    let PodGroupInput { name, namespace, min_member } = input;
+    (GangKey { namespace, name, replica: None }, min_member)
 }
 
 fn settings(options: &Options, well_known_labels: std::collections::BTreeSet<String>) -> Settings {

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use sawhorse_core::{
     model::{ClusterSnapshot, NodeClaimName, PodKey, WhyNot},
     scheduling::{
-        IndexedCatalog, Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision, solve_while,
+        Effort, IndexedCatalog, Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision, solve_while,
     },
 };
 use std::{
@@ -52,7 +52,7 @@ fn solve(ctx: &Context, snapshot: &ClusterSnapshot, catalog: &IndexedCatalog) ->
     let prepared = Prepared::new(snapshot, catalog);
     let pods = pods_to_provision(snapshot);
     let input =
-        SchedulingInput { prepared: &prepared, pods: &pods, without: &BTreeSet::new(), reserved_fallback: false };
+        SchedulingInput { prepared: &prepared, pods: &pods, without: &BTreeSet::new(), reserved_fallback: false, effort: Effort::Thorough };
     let started = ctx.clock.elapsed();
     solve_while(&input, &mut || ctx.clock.elapsed() - started < MAX_SOLVE)
 }
