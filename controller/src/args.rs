@@ -2,7 +2,7 @@
 
 use crate::{
     cloud::CloudProvider,
-    runtime::{ControllerConfig, LeaderElection, Servers},
+    runtime::{ControllerConfig, LeaderElection, LeaseTimes, Servers},
 };
 use clap::{ArgAction, Args};
 use sawhorse_ambient::{Clock, Seed};
@@ -93,6 +93,15 @@ pub struct LeadershipArgs {
     /// Namespace of the Lease; the client's own where none is given
     #[arg(long, env = "LEADER_ELECTION_NAMESPACE", value_name = "NAMESPACE", default_value = "")]
     pub leader_election_namespace: String,
+    /// How long the others wait after a leader's last sign of life, in whole seconds
+    #[arg(long, env = "LEADER_ELECTION_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub leader_election_lease_duration: Duration,
+    /// How long a leader keeps trying to renew the Lease before it ends; shorter than the lease's duration
+    #[arg(long, env = "LEADER_ELECTION_RENEW_DEADLINE", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub leader_election_renew_deadline: Duration,
+    /// Between two tries to get or to renew the Lease
+    #[arg(long, env = "LEADER_ELECTION_RETRY_PERIOD", value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub leader_election_retry_period: Duration,
 }
 
 /// What to log.
@@ -161,11 +170,22 @@ impl ControllerArgs {
 
     /// The lease to ask for, if any; `default_namespace` is the client's own.
     pub fn leader_election(&self, default_namespace: &str) -> Option<LeaderElection> {
-        let LeadershipArgs { disable_leader_election, leader_election_name, leader_election_namespace } =
-            self.leadership.clone();
+        let LeadershipArgs {
+            disable_leader_election,
+            leader_election_name,
+            leader_election_namespace,
+            leader_election_lease_duration,
+            leader_election_renew_deadline,
+            leader_election_retry_period,
+        } = self.leadership.clone();
+        let times = LeaseTimes {
+            lease_duration: leader_election_lease_duration,
+            renew_deadline: leader_election_renew_deadline,
+            retry_period: leader_election_retry_period,
+        };
         let namespace =
             if leader_election_namespace.is_empty() { default_namespace.to_owned() } else { leader_election_namespace };
-        (!disable_leader_election).then_some(LeaderElection { name: leader_election_name, namespace })
+        (!disable_leader_election).then_some(LeaderElection { name: leader_election_name, namespace, times })
     }
 }
 
@@ -216,7 +236,7 @@ fn feature_gates(text: &str) -> Result<Gates, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::ControllerArgs;
+    use super::{ControllerArgs, LeaseTimes};
     use clap::Parser;
     use rstest::rstest;
     use sawhorse_core::model::{MinValuesPolicy, Settings};
@@ -240,6 +260,7 @@ mod tests {
         assert_eq!((args.servers().metrics_port, args.servers().health_probe_port), (8080, 8081));
         let lease = args.leader_election("kube-system").unwrap();
         assert_eq!((lease.name.as_str(), lease.namespace.as_str()), ("karpenter-leader-election", "kube-system"));
+        assert_eq!((lease.times, lease.times.problem()), (LeaseTimes::default(), None));
     }
 
     #[test]

@@ -10,22 +10,64 @@ use kube::{Api, Client, api::PostParams};
 use sawhorse_ambient::{Clock, Stream};
 use std::time::Duration;
 
-/// How long others wait after the last sign of life of a leader.
-const LEASE_DURATION: SignedDuration = SignedDuration::from_secs(15);
-/// How long a leader keeps trying to renew before it gives up acting; shorter than the lease, so that two never act.
-const RENEW_DEADLINE: SignedDuration = SignedDuration::from_secs(10);
-/// Between two tries.
-const RETRY_PERIOD: Duration = Duration::from_secs(2);
-/// Those who wait spread their tries by up to this much more, so that they do not come all at once (1.2 × the period).
-const JITTER_MILLIS: u64 = 400;
-
-/// Which lease, and who asks for it.
+/// Which lease, and how it is asked for.
 #[derive(Clone, Debug)]
 pub struct LeaderElection {
     /// Name of the Lease.
     pub name: String,
     /// Its namespace.
     pub namespace: String,
+    /// How long it is waited for, and kept.
+    pub times: LeaseTimes,
+}
+
+/// How long a lease is waited for, and kept; the reference's names and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// How long others wait after the last sign of life of a leader; in whole seconds.
+    pub lease_duration: Duration,
+    /// How long a leader keeps trying to renew before it gives up acting; shorter than the lease, so that two never act.
+    pub renew_deadline: Duration,
+    /// Between two tries. Those who wait spread theirs by up to a fifth more, so that they do not come all at once.
+    pub retry_period: Duration,
+}
+
+impl Default for LeaseTimes {
+    fn default() -> Self {
+        let [lease_duration, renew_deadline, retry_period] = [15, 10, 2].map(Duration::from_secs);
+        Self { lease_duration, renew_deadline, retry_period }
+    }
+}
+
+impl LeaseTimes {
+    /// What is wrong with them, if anything: two might act at a time, or a leader give up that could not try.
+    pub fn problem(&self) -> Option<&'static str> {
+        if self.lease_duration.subsec_nanos() > 0 {
+            return Some("the lease duration must be in whole seconds");
+        }
+        if self.lease_duration <= self.renew_deadline {
+            return Some("the lease duration must be longer than the renew deadline");
+        }
+        if self.renew_deadline <= self.retry_period + self.jitter() || self.retry_period.is_zero() {
+            return Some("the renew deadline must be longer than 1.2 times the retry period, which must not be 0");
+        }
+        None
+    }
+
+    /// The times of a candidate whose seconds are so many to one of the API server's: as slow there as any other.
+    #[must_use]
+    pub fn times(self, speed: u32) -> Self {
+        let Self { lease_duration, renew_deadline, retry_period } = self;
+        Self {
+            lease_duration: lease_duration * speed,
+            renew_deadline: renew_deadline * speed,
+            retry_period: retry_period * speed,
+        }
+    }
+
+    fn jitter(&self) -> Duration {
+        self.retry_period / 5
+    }
 }
 
 /// One candidate for the lease.
@@ -57,22 +99,24 @@ impl Candidate {
     pub(crate) async fn acquire(&mut self) {
         tracing::info!(lease = %self.election.name, identity = %self.identity, "waiting for the lease");
         while !self.try_once().await {
-            let jitter = Duration::from_millis(self.jitter.below(JITTER_MILLIS));
-            tokio::time::sleep(RETRY_PERIOD + jitter).await;
+            let jitter = u64::try_from(self.election.times.jitter().as_millis()).unwrap_or(u64::MAX);
+            let jitter = Duration::from_millis(self.jitter.below(jitter));
+            tokio::time::sleep(self.election.times.retry_period + jitter).await;
         }
         tracing::info!(lease = %self.election.name, identity = %self.identity, "leading");
     }
 
     /// Keeps the lease; returns once it could not be renewed in time.
     pub(crate) async fn keep(&mut self) {
-        let mut renewed = self.clock.now();
-        while self.clock.now().duration_since(renewed) < RENEW_DEADLINE {
-            tokio::time::sleep(RETRY_PERIOD).await;
-            let left = RENEW_DEADLINE - self.clock.now().duration_since(renewed);
-            // A request that hangs must not keep us leading past the deadline.
-            let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
+        let LeaseTimes { renew_deadline, retry_period, .. } = self.election.times;
+        let mut renewed = self.clock.elapsed();
+        while self.clock.elapsed() - renewed < renew_deadline {
+            tokio::time::sleep(retry_period).await;
+            // A request that hangs must not keep us leading past the deadline; and it is from when we asked that others wait.
+            let asked = self.clock.elapsed();
+            let left = renew_deadline.saturating_sub(asked - renewed);
             if tokio::time::timeout(left, self.try_once()).await.unwrap_or(false) {
-                renewed = self.clock.now();
+                renewed = asked;
             }
         }
         tracing::error!(lease = %self.election.name, "the lease could not be renewed in time");
@@ -146,7 +190,9 @@ impl Candidate {
         );
         let spec = LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: Some(LEASE_DURATION.as_secs() as i32),
+            lease_duration_seconds: Some(
+                i32::try_from(self.election.times.lease_duration.as_secs()).unwrap_or(i32::MAX),
+            ),
             acquire_time: before.acquire_time.filter(|_| ours).or(Some(MicroTime(now))),
             renew_time: Some(MicroTime(now)),
             lease_transitions: Some(transitions),
@@ -179,7 +225,7 @@ fn may_take(lease: &Lease, since: Timestamp, identity: &str, now: Timestamp) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::{Candidate, LeaderElection, may_take};
+    use super::{Candidate, LeaderElection, LeaseTimes, may_take};
     use crate::metrics::Metrics;
     use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
     use jiff::{SignedDuration, Timestamp};
@@ -206,6 +252,19 @@ mod tests {
         let lease = Lease { spec: Some(spec), ..Lease::default() };
         let since = Timestamp::UNIX_EPOCH;
         assert_eq!(may_take(&lease, since, "me", since + SignedDuration::from_secs(seconds_since_seen)), may);
+    }
+
+    #[rstest]
+    #[case([15, 10, 2], None)]
+    #[case([10, 10, 2], Some("longer than the renew deadline"))]
+    #[case([15, 2, 2], Some("1.2 times"))]
+    #[case([15, 10, 0], Some("must not be 0"))]
+    fn times_that_let_two_act_are_refused(#[case] seconds: [u64; 3], #[case] problem: Option<&str>) {
+        let [lease_duration, renew_deadline, retry_period] = seconds.map(Duration::from_secs);
+        let found = LeaseTimes { lease_duration, renew_deadline, retry_period }.problem();
+        assert!(
+            found.is_some() == problem.is_some() && found.unwrap_or_default().contains(problem.unwrap_or_default())
+        );
     }
 
     /// One lease, with optimistic locking; it can be made to fail.
@@ -268,7 +327,8 @@ mod tests {
     }
 
     fn candidate(server: &Server, clock: Clock, identity: &str) -> Candidate {
-        let election = LeaderElection { name: "controller".into(), namespace: "system".into() };
+        let times = LeaseTimes::default();
+        let election = LeaderElection { name: "controller".into(), namespace: "system".into(), times };
         let jitter = Seed(1).stream(&[identity]);
         Candidate::new(server.client(), election, identity.into(), clock, jitter, Metrics::new())
     }
@@ -300,6 +360,19 @@ mod tests {
         assert!((15..20).contains(&waited), "{waited}");
         let transitions = server.0.lock().unwrap().0.clone().unwrap().spec.unwrap().lease_transitions;
         assert_eq!(transitions, Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_fast_motion_the_lease_lasts_as_long_as_ever_in_real_time() {
+        let (server, clock) = (Server::default(), Clock::starting_at(Timestamp::UNIX_EPOCH));
+        let mut second = candidate(&server, clock, "second");
+        second.election.times = second.election.times.times(20);
+        let mut first = candidate(&server, clock, "first");
+        first.election.times = second.election.times;
+        first.acquire().await;
+        second.acquire().await;
+        let waited = clock.elapsed().as_secs();
+        assert!((300..400).contains(&waited), "{waited}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,7 +27,10 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::{leader::LeaderElection, serve::Servers};
+pub use crate::{
+    leader::{LeaderElection, LeaseTimes},
+    serve::Servers,
+};
 
 /// How long requests that are under way may take to finish at shutdown. Shorter than the lease (15 s), which is not renewed
 /// any more then.

@@ -2,7 +2,7 @@
 //! process and no socket is opened.
 
 use crate::{
-    control_plane::ControlPlane,
+    control_plane::{ControlPlane, Deployment, Kind, Kwok, KwokPrograms, MANAGED, Times},
     event_log::{EventLog, Source},
     observer::{self, SharedTally},
     run::apply_all,
@@ -26,11 +26,11 @@ use sawhorse_controller::{
         Cluster, Ec2Provider, Ec2ProviderConfig,
         sdk::{Clients, InProcess, sdk_config_over},
     },
-    runtime::{self, ControllerConfig, Decision, DecisionLog, LeaderElection, Servers},
+    runtime::{self, ControllerConfig, Decision, DecisionLog, LeaderElection, LeaseTimes, Servers},
 };
 use sawhorse_core::model::{FeatureGates, Settings};
 use sawhorse_fake_cloud::{
-    app::{SharedWorld, app, drive},
+    app::{SharedWorld, app, doors, drive},
     world::{RunningMachine, World},
 };
 use sawhorse_kwok::{
@@ -41,10 +41,12 @@ use sawhorse_kwok::{
 };
 use serde_json::Value;
 use std::{
+    num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
+    net::TcpListener,
     sync::Notify,
     task::{JoinHandle, JoinSet},
 };
@@ -52,6 +54,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The address that nodes are told in virtual time; nothing listens there.
 pub const IN_PROCESS_ENDPOINT: &str = "https://cluster.sawhorse.internal";
+/// How many requests of the kubelets are under way at a time on a real API server.
+const REQUESTS_ON_REAL_SERVERS: NonZeroUsize = NonZeroUsize::new(16).expect("it is not 0");
 /// The largest request to the cloud that is looked at on its way.
 const MAX_CLOUD_REQUEST: usize = 8 << 20;
 /// The share of memory that the hypervisor keeps, as the provider assumes it (spec aws 8: the default).
@@ -70,6 +74,10 @@ pub struct Options {
     pub servers: Option<Servers>,
     /// Whether our own controller runs; otherwise another autoscaler may be started against the same endpoints.
     pub autoscaler: bool,
+    /// Upstream KWOK in the place of our kubelets, on a real control plane.
+    pub kwok: Option<KwokPrograms>,
+    /// Whether the embedded scheduler records events, for people who look: one more request for each binding.
+    pub scheduler_events: bool,
 }
 
 /// A running world.
@@ -87,13 +95,15 @@ pub struct Environment {
     /// What was counted.
     pub tally: SharedTally,
     controller: ControllerSlot,
+    kwok: Option<Kwok>,
     tasks: JoinSet<()>,
     shutdown: CancellationToken,
 }
 
 /// The controller that runs, if any, and how to make another.
 struct ControllerSlot {
-    config: ControllerConfig,
+    /// None where the controller runs in the cluster.
+    config: Option<ControllerConfig>,
     running: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
     kill: Arc<KillSwitch>,
     instances: u32,
@@ -107,7 +117,7 @@ impl Environment {
     /// # Errors
     /// A cloud configuration that cannot be; a control plane that refuses the custom resources or the controller's manifests.
     pub async fn start(scenario: &Scenario, options: &Options, control_plane: ControlPlane) -> anyhow::Result<Self> {
-        let Options { seed, clock, endpoint, servers, autoscaler } = options.clone();
+        let Options { seed, clock, endpoint, servers, autoscaler, kwok, scheduler_events } = options.clone();
         let log = EventLog::new(clock.now());
         let tally = SharedTally::default();
         let mut cloud_config = scenario.cloud.clone();
@@ -116,33 +126,27 @@ impl Environment {
         let world = SharedWorld::new(world, clock);
         let cloud = app(world.clone());
         let crds = install(&control_plane.client()).await?;
+        control_plane.serves(&crds).await?;
         let shutdown = CancellationToken::new();
         let kill = Arc::new(KillSwitch::default());
-        let cluster = Cluster {
-            name: cloud_config.cluster.clone(),
-            endpoint: endpoint.clone(),
-            ca_bundle: String::new(),
-            service_cidr: "10.100.0.0/16".to_owned(),
-            dns_address: None,
-            kubernetes_version: "1.35".to_owned(),
+        let identity = ClusterIdentity { name: cloud_config.cluster.clone(), endpoint };
+        let watched = |doors: Router| doors.layer(axum::middleware::from_fn_with_state(Arc::clone(&kill), pass));
+        let settings = settings(scenario);
+        let config = match controller_client(&control_plane).await? {
+            None => None,
+            Some(client) => Some(ControllerConfig {
+                client,
+                provider: Arc::new(provider(watched(cloud.clone()), &cloud_config.region, &identity, clock, seed)),
+                clock,
+                seed,
+                settings,
+                identity: "sawhorse".to_owned(),
+                leader_election: scenario.controller.leader_election.then(lease),
+                servers,
+                decision_log: Some(Arc::new(Decisions(log.clone()))),
+            }),
         };
-        let watched = cloud.clone().layer(axum::middleware::from_fn_with_state(Arc::clone(&kill), pass));
-        let provider = provider(watched, &cloud_config.region, cluster, clock, seed);
-        let gates = FeatureGates {
-            spot_to_spot_consolidation: scenario.controller.spot_to_spot_consolidation,
-            ..FeatureGates::default()
-        };
-        let config = ControllerConfig {
-            client: controller_client(&control_plane, &crds).await?,
-            provider: Arc::new(provider),
-            clock,
-            seed,
-            settings: Settings { feature_gates: gates, ..Settings::default() },
-            identity: "sawhorse".to_owned(),
-            leader_election: scenario.controller.leader_election.then(lease),
-            servers,
-            decision_log: Some(Arc::new(Decisions(log.clone()))),
-        };
+        let kwok = kwok.as_ref().map(|programs| start_kwok(programs, &control_plane)).transpose()?;
         let mut environment = Self {
             clock,
             control_plane,
@@ -151,21 +155,78 @@ impl Environment {
             log,
             tally,
             controller: ControllerSlot { config, running: None, kill, instances: 0, failure: Arc::default() },
+            kwok,
             tasks: JoinSet::new(),
             shutdown,
         };
-        environment.start_parts(scenario, ClusterIdentity { name: cloud_config.cluster, endpoint }, seed);
+        let deployment = Deployment {
+            cluster_name: identity.name.clone(),
+            cluster_endpoint: identity.endpoint.clone(),
+            region: cloud_config.region,
+            cloud: String::new(),
+            spot_to_spot_consolidation: scenario.controller.spot_to_spot_consolidation,
+        };
+        environment.start_parts(scenario, identity, seed, scheduler_events);
         if autoscaler {
             environment.start_controller();
+            environment.deploy_controller(deployment).await?;
         }
         Ok(environment)
     }
 
-    fn start_parts(&mut self, scenario: &Scenario, cluster: ClusterIdentity, seed: Seed) {
+    /// Where the controller runs in the cluster: gives it the cloud's doors, without the tester's, at an address that only docker's
+    /// containers and this machine reach; has it deployed; and kills its leader when the switch says so.
+    async fn deploy_controller(&mut self, deployment: Deployment) -> anyhow::Result<()> {
+        let ControlPlane::Kind(run) = &self.control_plane else { return Ok(()) };
+        let gateway = run.cluster().gateway();
+        let listener = TcpListener::bind((gateway, 0)).await;
+        let listener =
+            listener.with_context(|| format!("the cloud cannot be served at {gateway}, where pods reach it"))?;
+        let cloud = format!("http://{}", listener.local_addr()?);
+        let kill = Arc::clone(&self.controller.kill);
+        let doors = doors(self.world.clone()).layer(axum::middleware::from_fn_with_state(Arc::clone(&kill), pass));
+        self.tasks.spawn(async move {
+            if let Err(error) = axum::serve(listener, doors).await {
+                tracing::warn!(%error, "the cloud is not served any more");
+            }
+        });
+        run.deploy(&Deployment { cloud, ..deployment }).await?;
+        self.log.add(self.clock.now(), Source::Controller, "controller", "deployed");
+        let (run, log, clock) = (Kind::clone(run), self.log.clone(), self.clock);
+        let failure = Arc::clone(&self.controller.failure);
+        self.tasks.spawn(async move {
+            loop {
+                kill.pulled.notified().await;
+                match run.kill_leader().await {
+                    Ok(pod) => log.add(clock.now(), Source::Step, "controller", format!("killed in {pod}")),
+                    Err(error) => {
+                        let error = format!("its leader cannot be killed: {error:#}");
+                        *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    }
+                }
+                kill.done();
+            }
+        });
+        Ok(())
+    }
+
+    /// Adds to the log what a controller in the cluster says that it has done; one in this process has told that itself.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub async fn hear_controller(&self) -> anyhow::Result<()> {
+        match &self.control_plane {
+            ControlPlane::Embedded(_) | ControlPlane::Kubernetes(_) => Ok(()),
+            ControlPlane::Kind(run) => run.hear_controller(&self.log).await,
+        }
+    }
+
+    fn start_parts(&mut self, scenario: &Scenario, cluster: ClusterIdentity, seed: Seed, scheduler_events: bool) {
         let (client, clock, shutdown) = (self.client(), self.clock, self.shutdown.clone());
         self.tasks.spawn(drive(self.world.clone()));
-        self.tasks.spawn(observer::observe(client.clone(), clock, self.log.clone(), Arc::clone(&self.tally)));
-        let mut node_controllers = self.start_what_kubernetes_has(seed);
+        let (own, log, tally) = (self.control_plane.own(), self.log.clone(), Arc::clone(&self.tally));
+        self.tasks.spawn(observer::observe(client.clone(), clock, log, tally, own));
+        let mut node_controllers = self.start_what_kubernetes_has(seed, scheduler_events);
         let log = self.log.clone();
         let machines = Arc::new(CloudMachines(self.world.clone()));
         let mut kubelets = KubeletConfig::new(client, machines, clock, seed, cluster);
@@ -178,7 +239,17 @@ impl Environment {
                 options.grace = options.grace.max(duration.0);
             }
         }
+        if self.kwok.is_some() {
+            // Machines boot and register; the rest is KWOK's.
+            kubelets.stages = Vec::new();
+            kubelets.leases = None;
+            kubelets.node.annotations = [MANAGED].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        }
         kubelets.node_controllers = node_controllers;
+        if !matches!(self.control_plane, ControlPlane::Embedded(_)) {
+            // Nothing is in order there anyway, and each answer takes its time.
+            kubelets.at_a_time = REQUESTS_ON_REAL_SERVERS;
+        }
         kubelets.on_event = Arc::new(move |event| {
             log.add(event.at, Source::Machine, event.instance_id, event.kind.to_string());
         });
@@ -191,16 +262,21 @@ impl Environment {
     }
 
     /// Beside the embedded API server, what Kubernetes has around it; a real one brings that, but for the cloud's controller of nodes.
-    fn start_what_kubernetes_has(&mut self, seed: Seed) -> NodeControllers {
+    fn start_what_kubernetes_has(&mut self, seed: Seed, scheduler_events: bool) -> NodeControllers {
         let cluster = match &self.control_plane {
             ControlPlane::Kubernetes(cluster) => {
                 self.tasks.spawn(cluster.follow());
                 return NodeControllers::OfTheCloud;
             }
+            ControlPlane::Kind(run) => {
+                self.tasks.spawn(run.follow());
+                return NodeControllers::OfTheCloud;
+            }
             ControlPlane::Embedded(server) => server.client(),
         };
         let (clock, shutdown) = (self.clock, self.shutdown.clone());
-        let scheduler = SchedulerConfig { events: false, ..SchedulerConfig::new(cluster.clone(), clock, seed) };
+        let scheduler =
+            SchedulerConfig { events: scheduler_events, ..SchedulerConfig::new(cluster.clone(), clock, seed) };
         self.tasks.spawn(scheduler::run(scheduler, shutdown.clone()));
         let controllers = ControllersConfig::new(cluster, clock, seed);
         self.tasks.spawn(async move {
@@ -214,15 +290,17 @@ impl Environment {
         self.control_plane.client()
     }
 
-    /// Starts a controller; nothing happens while one runs.
+    /// Starts a controller; nothing happens while one runs. In the cluster the replicas start again by themselves.
     pub fn start_controller(&mut self) {
         let slot = &mut self.controller;
+        let Some(config) = &slot.config else { return };
         if slot.running.as_ref().is_some_and(|(task, _)| !task.is_finished()) {
             return;
         }
         slot.instances += 1;
         let stop = CancellationToken::new();
-        let config = ControllerConfig { identity: format!("sawhorse-{}", slot.instances), ..slot.config.clone() };
+        let config = ControllerConfig { identity: format!("sawhorse-{}", slot.instances), ..config.clone() };
+        slot.kill.done();
         let (kill, log, clock, token) = (Arc::clone(&slot.kill), self.log.clone(), self.clock, stop.clone());
         let failure = Arc::clone(&slot.failure);
         let task = tokio::spawn(async move {
@@ -264,12 +342,18 @@ impl Environment {
         {
             return Some(format!("{error:#}"));
         }
+        if let Some(Err(error)) = self.kwok.as_mut().map(Kwok::runs) {
+            return Some(format!("{error:#}"));
+        }
         let failed = self.controller.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         failed.map(|error| format!("the controller ended: {error}"))
     }
 
     /// Stops everything in order: the controller finishes what it is writing, then the rest ends.
-    pub async fn stop(mut self) {
+    ///
+    /// # Errors
+    /// A cluster that outlives the run is not left as it was.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         if let Some((task, stop)) = self.controller.running.take() {
             stop.cancel();
             // A controller that broke down has said so in the log.
@@ -277,7 +361,12 @@ impl Environment {
         }
         self.shutdown.cancel();
         self.tasks.shutdown().await;
+        if let (Some(kwok), Some((_, times))) = (self.kwok.take(), self.control_plane.real()) {
+            kwok.stop(times.speed).await;
+        }
+        let cleared = self.control_plane.clear().await;
         self.control_plane.stop().await;
+        cleared
     }
 }
 
@@ -289,24 +378,50 @@ async fn install(client: &Client) -> anyhow::Result<Vec<String>> {
     Ok(crds.into_iter().filter_map(|crd| crd.metadata.name).collect())
 }
 
-/// The controller's client: in a real cluster it may do what its manifests say.
-async fn controller_client(control_plane: &ControlPlane, crds: &[String]) -> anyhow::Result<Client> {
+/// The client of a controller in this process, if that is where it runs: in a real cluster it may do what its manifests say.
+async fn controller_client(control_plane: &ControlPlane) -> anyhow::Result<Option<Client>> {
     match control_plane {
-        ControlPlane::Embedded(server) => Ok(server.client()),
-        ControlPlane::Kubernetes(cluster) => {
-            cluster.serves(crds).await?;
-            cluster.controller().await
-        }
+        ControlPlane::Embedded(server) => Ok(Some(server.client())),
+        ControlPlane::Kubernetes(cluster) => cluster.controller().await.map(Some),
+        ControlPlane::Kind(_) => Ok(None),
     }
+}
+
+/// How the controller decides.
+fn settings(scenario: &Scenario) -> Settings {
+    let gates = FeatureGates {
+        spot_to_spot_consolidation: scenario.controller.spot_to_spot_consolidation,
+        ..FeatureGates::default()
+    };
+    Settings { feature_gates: gates, ..Settings::default() }
+}
+
+/// Upstream KWOK for a real control plane.
+fn start_kwok(programs: &KwokPrograms, control_plane: &ControlPlane) -> anyhow::Result<Kwok> {
+    let (kubeconfig, Times { speed, .. }) =
+        control_plane.real().context("KWOK needs a real control plane: `--control-plane binaries` or `kind`")?;
+    Kwok::start(programs, &kubeconfig, speed)
 }
 
 /// The lease of the controller's manifests.
 fn lease() -> LeaderElection {
-    LeaderElection { name: "karpenter-leader-election".to_owned(), namespace: "sawhorse".to_owned() }
+    LeaderElection {
+        name: "karpenter-leader-election".to_owned(),
+        namespace: "sawhorse".to_owned(),
+        times: LeaseTimes::default(),
+    }
 }
 
 /// The EC2 provider over the cloud's router.
-fn provider(cloud: Router, region: &str, cluster: Cluster, clock: Clock, seed: Seed) -> Ec2Provider {
+fn provider(cloud: Router, region: &str, cluster: &ClusterIdentity, clock: Clock, seed: Seed) -> Ec2Provider {
+    let cluster = Cluster {
+        name: cluster.name.clone(),
+        endpoint: cluster.endpoint.clone(),
+        ca_bundle: String::new(),
+        service_cidr: "10.100.0.0/16".to_owned(),
+        dns_address: None,
+        kubernetes_version: "1.35".to_owned(),
+    };
     let credentials = aws_sdk_ec2::config::Credentials::new("AKIDSAWHORSE", "not-a-secret", None, None, "sawhorse");
     let sdk = sdk_config_over(InProcess(cloud), region, credentials, clock);
     Ec2Provider::new(Ec2ProviderConfig {
@@ -324,30 +439,59 @@ fn provider(cloud: Router, region: &str, cluster: Cluster, clock: Clock, seed: S
 /// Ends the controller at a chosen answer of the cloud.
 #[derive(Debug, Default)]
 struct KillSwitch {
-    armed: Mutex<Option<String>>,
+    state: Mutex<Armed>,
     pulled: Notify,
+}
+
+/// What the switch waits for.
+#[derive(Debug, Default)]
+enum Armed {
+    /// Nothing.
+    #[default]
+    No,
+    /// The success of this operation.
+    For(String),
+    /// The end of the controller: until then it gets no answer.
+    Fired,
 }
 
 impl KillSwitch {
     fn arm(&self, operation: &str) {
-        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(operation.to_owned());
+        self.set(Armed::For(operation.to_owned()));
     }
 
-    /// Whether this is the call that was waited for; it is then disarmed.
-    fn fires(&self, request: &Bytes) -> bool {
-        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = armed.as_ref().is_some_and(|operation| {
-            let wanted = format!("Action={operation}&");
-            request.windows(wanted.len()).any(|window| window == wanted.as_bytes())
-        });
-        if is_it {
-            *armed = None;
+    /// The controller has ended.
+    fn done(&self) {
+        let fired = matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), Armed::Fired);
+        if fired {
+            self.set(Armed::No);
         }
-        is_it
+    }
+
+    fn set(&self, state: Armed) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Whether the call that has just succeeded is to be answered; the controller's end begins with the one that was waited for.
+    fn lets_through(&self, request: &Bytes) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*state {
+            Armed::No => true,
+            Armed::Fired => false,
+            Armed::For(operation) => {
+                let wanted = format!("Action={operation}&");
+                let is_it = request.windows(wanted.len()).any(|window| window == wanted.as_bytes());
+                if is_it {
+                    *state = Armed::Fired;
+                    self.pulled.notify_one();
+                }
+                !is_it
+            }
+        }
     }
 
     fn is_armed(&self) -> bool {
-        self.armed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        !matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), Armed::No)
     }
 }
 
@@ -360,8 +504,7 @@ async fn pass(State(switch): State<Arc<KillSwitch>>, request: Request, next: Nex
     let body = http_body_util::Limited::new(body, MAX_CLOUD_REQUEST).collect().await;
     let body = body.map(|body| body.to_bytes()).unwrap_or_default();
     let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
-    if response.status().is_success() && switch.fires(&body) {
-        switch.pulled.notify_one();
+    if response.status().is_success() && !switch.lets_through(&body) {
         std::future::pending::<()>().await;
     }
     response

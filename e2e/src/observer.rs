@@ -1,6 +1,9 @@
 //! Watches of the cluster: changes of pods, Nodes, NodeClaims and events become entries of the log, and bindings are timed.
 
-use crate::event_log::{EventLog, Source};
+use crate::{
+    control_plane::Own,
+    event_log::{EventLog, Source},
+};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::{
@@ -39,8 +42,8 @@ const KINDS: [(&str, &str, &str, &str); 4] = [
     ("", "v1", "Event", "events"),
 ];
 
-/// Watches until dropped.
-pub async fn observe(client: Client, clock: Clock, log: EventLog, tally: SharedTally) {
+/// Watches until dropped, but for what is the cluster's `own`.
+pub async fn observe(client: Client, clock: Clock, log: EventLog, tally: SharedTally, own: Own) {
     let watches = KINDS.map(|(group, version, kind, plural)| {
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
@@ -53,6 +56,7 @@ pub async fn observe(client: Client, clock: Clock, log: EventLog, tally: SharedT
         let Ok(event) = event else { continue };
         let now = clock.now();
         match event {
+            Event::Apply(object) | Event::InitApply(object) if own.has(kind, &object) => {}
             Event::Apply(object) | Event::InitApply(object) => {
                 let value = serde_json::to_value(&object).expect("objects are JSON");
                 let key = (kind, key(&value));

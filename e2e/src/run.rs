@@ -1,7 +1,9 @@
 //! A scenario from its first step to its summary.
 
 use crate::{
-    control_plane::{ControlPlane, Kubernetes, Programs, Times, access::Access, in_fast_motion},
+    control_plane::{
+        ControlPlane, Kind, KindCluster, Kubernetes, KwokPrograms, Programs, Times, access::Access, in_fast_motion,
+    },
     environment::{Environment, LOOK_EVERY, Options, clock_from},
     event_log::{Entry, Source},
     facts::{self, Expectations, Facts, Wanted},
@@ -23,9 +25,10 @@ use sawhorse_ambient::{Clock, Seed};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// Entries of the audit trail that are read at a time.
@@ -85,8 +88,30 @@ pub fn in_virtual_time(
     runtime.block_on(async {
         let clock = clock_from(scenario.start);
         let seed = Seed(seed.unwrap_or(scenario.seed));
-        from_first_to_last(scenario, seed, clock, ControlPlane::embedded(clock, seed), progress, wall).await
+        from_first_to_last(scenario, (seed, None), clock, ControlPlane::embedded(clock, seed), progress, wall).await
     })
+}
+
+/// A real control plane to run on.
+#[derive(Clone, Copy)]
+pub enum Real<'a> {
+    /// One of its own, of these programs.
+    Programs(&'a Programs),
+    /// A kind cluster that it leaves as it was.
+    Kind(&'a Arc<KindCluster>),
+}
+
+/// How a run on a real control plane is done.
+#[derive(Clone, Copy)]
+pub struct InFastMotion<'a> {
+    /// On what.
+    pub on: Real<'a>,
+    /// So many seconds of the scenario pass in each real one.
+    pub speed: u32,
+    /// Upstream KWOK in the place of our kubelets.
+    pub kwok: Option<&'a KwokPrograms>,
+    /// Ends the run before its end.
+    pub stop: &'a CancellationToken,
 }
 
 /// Runs a scenario on a real control plane of its own, in fast motion: `speed` of its seconds pass in each real one.
@@ -100,26 +125,46 @@ pub fn on_kubernetes(
     progress: OnProgress<'_>,
     wall: impl Fn() -> Duration,
 ) -> anyhow::Result<Outcome> {
+    let stop = CancellationToken::new();
+    let how = InFastMotion { on: Real::Programs(programs), speed, kwok: None, stop: &stop };
+    for_real(scenario, seed, how, progress, wall)
+}
+
+/// Runs a scenario on a real control plane.
+///
+/// # Errors
+/// As of [`on_kubernetes`]; the run was stopped.
+pub fn for_real(
+    scenario: &Scenario,
+    seed: Option<u64>,
+    how: InFastMotion<'_>,
+    progress: OnProgress<'_>,
+    wall: impl Fn() -> Duration,
+) -> anyhow::Result<Outcome> {
+    let InFastMotion { on, speed, kwok, stop } = how;
+    let steps = scenario.steps.len();
+    progress(Progress { done: 0, steps, elapsed: Duration::ZERO, what: "the control plane starts" });
     in_fast_motion(speed, async {
         let clock = Clock::from_system();
         let seed = Seed(seed.unwrap_or(scenario.seed));
-        let starting = Progress {
-            done: 0,
-            steps: scenario.steps.len(),
-            elapsed: Duration::ZERO,
-            what: "the control plane starts",
+        let times = Times { began: clock.now(), speed };
+        let control_plane = match on {
+            Real::Programs(programs) => ControlPlane::Kubernetes(Box::new(Kubernetes::start(programs, times).await?)),
+            Real::Kind(cluster) => ControlPlane::Kind(Box::new(Kind::begin(cluster, times).await?)),
         };
-        progress(starting);
-        let cluster = Kubernetes::start(programs, Times { began: clock.now(), speed }).await?;
-        let control_plane = ControlPlane::Kubernetes(Box::new(cluster));
-        from_first_to_last(scenario, seed, clock, control_plane, progress, wall).await
+        let run = from_first_to_last(scenario, (seed, kwok), clock, control_plane, progress, wall);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => bail!("it was interrupted"),
+            outcome = run => outcome,
+        }
     })
     .context("the runtime cannot be made")?
 }
 
 async fn from_first_to_last(
     scenario: &Scenario,
-    seed: Seed,
+    (seed, kwok): (Seed, Option<&KwokPrograms>),
     clock: Clock,
     control_plane: ControlPlane,
     progress: OnProgress<'_>,
@@ -131,9 +176,11 @@ async fn from_first_to_last(
         endpoint: crate::environment::IN_PROCESS_ENDPOINT.to_owned(),
         servers: None,
         autoscaler: true,
+        kwok: kwok.cloned(),
+        scheduler_events: false,
     };
-    let began = clock.elapsed();
     let environment = Environment::start(scenario, &options, control_plane).await?;
+    let began = clock.elapsed();
     let mut run = Run {
         environment,
         scenario,
@@ -150,15 +197,19 @@ async fn from_first_to_last(
         Ok(Err(error)) => Some(format!("{error:#}")),
         Err(_) => Some(format!("it did not end within its limit of {limit:?}")),
     };
-    let outcome = run.outcome(failure, wall());
-    run.environment.stop().await;
+    let heard = run.environment.hear_controller().await;
+    let mut outcome = run.outcome(failure, wall());
+    let stopped = run.environment.stop().await;
+    // What the run itself failed of comes first.
+    let unsound = heard.and(stopped).err().map(|error| format!("{error:#}"));
+    outcome.summary.failure = outcome.summary.failure.or(unsound);
     Ok(outcome)
 }
 
 struct Run<'a> {
     environment: Environment,
     scenario: &'a Scenario,
-    /// What the clock showed when the control plane was there.
+    /// What the clock showed when everything ran.
     began: Duration,
     marks: BTreeMap<String, Facts>,
     /// Versions of cluster and world that were looked at last.
@@ -171,7 +222,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// What has passed since the control plane was there.
+    /// What has passed since everything ran.
     fn elapsed(&self) -> Duration {
         self.environment.clock.elapsed().saturating_sub(self.began)
     }

@@ -57,7 +57,12 @@ impl SharedWorld {
 
 /// Everything the world serves: the control door under `/control/v1/`, the vendors' doors everywhere else.
 pub fn app(world: SharedWorld) -> Router {
-    control::router(world.clone()).merge(ec2::door::router(world))
+    control::router(world.clone()).merge(doors(world))
+}
+
+/// The vendors' doors alone, for whoever must not script the world.
+pub fn doors(world: SharedWorld) -> Router {
+    ec2::door::router(world)
 }
 
 /// Lets the world's time pass: wakes up whenever something is due. Runs until it is dropped.

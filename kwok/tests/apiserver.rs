@@ -501,7 +501,7 @@ async fn unknown_fields_are_named() {
         from(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "b"}, "spec": {"containers": "web"}}));
     let (code, _, message) = failure(pods.create(&PostParams::default(), &wrong).await.unwrap_err());
     assert_eq!(code, 400);
-    assert!(message.contains("`spec.containers`"), "{message}");
+    assert!(message.contains("PodSpec.spec.containers of type []v1.Container"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -560,7 +560,7 @@ async fn tokens_and_requests_are_counted() {
     accounts.create(&PostParams::default(), &from(json!({"metadata": {"name": "robot"}}))).await.unwrap();
     let request = from(json!({"metadata": {}, "spec": {"audiences": ["x"]}}));
     let token = accounts.create_token_request("robot", &PostParams::default(), &request).await.unwrap();
-    assert_eq!(token.status.unwrap().token.len(), 64);
+    assert_eq!(token.status.unwrap().token.split('.').count(), 3, "it has the form of a signed one");
     let counts = api.request_counts();
     assert_eq!(counts[&("create".to_owned(), "serviceaccounts".to_owned())], 1);
     assert_eq!(counts[&("create".to_owned(), "serviceaccounts/token".to_owned())], 1);

@@ -60,14 +60,14 @@ async fn appliers_own_what_they_apply() {
     let both = deployments.patch("web", &PatchParams::apply("two"), &Patch::Apply(&sidecar)).await.unwrap();
     let names: Vec<String> =
         both.spec.unwrap().template.spec.unwrap().containers.into_iter().map(|container| container.name).collect();
-    assert_eq!(names, ["web", "log"], "containers are merged by name");
+    assert_eq!(names, ["log", "web"], "containers are merged by name, those applied first");
 
     let without = deployment(&json!({}), &json!([{"name": "web", "image": "web:2"}]));
     let after = value(&deployments.patch("web", &one, &Patch::Apply(&without)).await.unwrap());
     assert_eq!(after["spec"]["replicas"], 1, "what is no longer applied falls back to its default");
     let containers = &after["spec"]["template"]["spec"]["containers"];
-    assert_eq!((&containers[0]["image"], containers[0].get("env")), (&json!("web:2"), None));
-    assert_eq!(containers[1]["image"], "log:1", "what others own stays");
+    assert_eq!((&containers[1]["image"], containers[1].get("env")), (&json!("web:2"), None));
+    assert_eq!(containers[0]["image"], "log:1", "what others own stays");
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +83,7 @@ async fn conflicts_name_the_owner_and_can_be_forced() {
     assert_eq!((refused.code, refused.reason.as_str()), (409, "Conflict"));
     assert_eq!(
         refused.message,
-        "Apply failed with 1 conflict: conflict with \"kubectl\" using apps/v1: .spec.replicas"
+        "Apply failed with 1 conflict: conflict with \"kubectl\" using apps/v1 at 2026-01-01T00:00:00Z: .spec.replicas"
     );
     let cause = &refused.details.unwrap().causes[0];
     assert_eq!((cause.reason.as_str(), cause.field.as_str()), ("FieldManagerConflict", ".spec.replicas"));
@@ -95,7 +95,11 @@ async fn conflicts_name_the_owner_and_can_be_forced() {
     let edit = PatchParams { field_manager: Some("editor".into()), ..PatchParams::default() };
     deployments.patch("web", &edit, &Patch::Merge(json!({"spec": {"replicas": 5}}))).await.unwrap();
     let refused = deployments.patch("web", &PatchParams::apply("other"), &Patch::Apply(&applied)).await;
-    assert!(status(refused.unwrap_err()).message.contains("conflict with \"editor\" using apps/v1: .spec.replicas"));
+    let message = status(refused.unwrap_err()).message;
+    assert!(
+        message.contains("conflict with \"editor\" using apps/v1 at 2026-01-01T00:00:00Z: .spec.replicas"),
+        "{message}"
+    );
 }
 
 async fn define_pools(client: &Client) -> Api<DynamicObject> {
@@ -127,7 +131,7 @@ async fn lists_of_custom_resources_merge_by_their_map_keys() {
     let found = pools.get("a").await.unwrap();
     let kinds: Vec<&Value> =
         found.data["status"]["conditions"].as_array().unwrap().iter().map(|one| &one["type"]).collect();
-    assert_eq!(kinds, ["Ready", "Valid"]);
+    assert_eq!(kinds, ["Valid", "Ready"]);
     assert_eq!(found.metadata.managed_fields.unwrap().len(), 3);
 }
 

@@ -248,7 +248,7 @@ fn thing(spec: &Value) -> DynamicObject {
 }
 
 #[rstest]
-#[case(json!({"type": "object", "properties": {"a": {}}}), "spec.versions[0].schema.openAPIV3Schema.properties[a].type: Required value")]
+#[case(json!({"type": "object", "properties": {"a": {}}}), "spec.validation.openAPIV3Schema.properties[a].type: Required value")]
 #[case(json!({"type": "object", "properties": {"a": {"type": "array"}}}), "properties[a].items: Required value: must be specified")]
 #[case(json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}), "properties[a].pattern: Invalid value")]
 #[case(

@@ -1,10 +1,16 @@
 //! What the binary can be told.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sawhorse_controller::args::ControllerArgs;
-use sawhorse_e2e::control_plane::Programs;
-use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf};
+use jiff::Timestamp;
+use sawhorse_controller::args::{ControllerArgs, LogArgs};
+use sawhorse_e2e::control_plane::{KindSettings, KwokPrograms, Programs, Times};
+use sawhorse_kwok::kubelet::Spread;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    path::PathBuf,
+};
 
 /// A workbench for node autoscalers: a reference controller, a fake cloud and fake nodes.
 #[derive(Debug, Parser)]
@@ -25,6 +31,8 @@ pub(crate) enum Command {
     Controller(Box<ControlArgs>),
     /// Run the fake cloud alone
     Cloud(CloudArgs),
+    /// Run fake nodes alone: kubelets for Nodes that are selected as KWOK does, and for the machines of a fake cloud
+    Nodes(Box<NodesArgs>),
     /// Decide once: one JSON object in on standard input, one out
     Solve(SolveArgs),
     /// Print the custom resource definitions
@@ -49,7 +57,8 @@ pub(crate) struct RunArgs {
     /// Print what was asked, decided, bought and lost, one line each
     #[arg(long)]
     pub(crate) timeline: bool,
-    /// How many scenarios run side by side; as many as there are processors if not given, one more on real control planes
+    /// How many scenarios run side by side; as many as there are processors if not given, one more with
+    /// `binaries`; with `kind` at most two, as each has a cluster
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -65,9 +74,22 @@ pub(crate) struct PlaneArgs {
     /// What the objects live in
     #[arg(long, value_enum, default_value_t = Plane::Embedded, value_name = "WHICH")]
     control_plane: Plane,
-    /// Folder of etcd, kube-apiserver, kube-controller-manager and kube-scheduler (`make kubernetes` builds them)
+    /// Folder of etcd, kube-apiserver, kube-controller-manager and kube-scheduler (`make kubernetes` builds them); with kind also of
+    /// kind and helm, where they are not commands
     #[arg(long, env = "KUBEBUILDER_ASSETS", value_name = "FOLDER")]
     kubebuilder_assets: Option<PathBuf>,
+    /// With kind: the nodes' image (`e2e/control-plane/kind/node-image` makes one); kind's own if not given
+    #[arg(long, value_name = "IMAGE")]
+    node_image: Option<String>,
+    /// With kind: the controller's image, which the docker daemon has (`controller/deploy/image` makes one)
+    #[arg(long, value_name = "IMAGE", required_if_eq("control_plane", "kind"))]
+    controller_image: Option<String>,
+    /// With kind: the controller's Helm chart
+    #[arg(long, value_name = "FOLDER", default_value = "controller/deploy/chart")]
+    chart: PathBuf,
+    /// Who does what kubelets do, once machines have registered their nodes
+    #[arg(long, value_enum, default_value_t = Kubelet::Sawhorse, value_name = "WHICH")]
+    kubelet: Kubelet,
 }
 
 /// The control planes there are.
@@ -77,19 +99,60 @@ enum Plane {
     Embedded,
     /// etcd, kube-apiserver, kube-controller-manager and kube-scheduler on loopback ports
     Binaries,
+    /// A cluster that kind makes in docker, with the controller in it
+    Kind,
+}
+
+/// The kubelets there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kubelet {
+    /// Our own
+    Sawhorse,
+    /// Upstream KWOK with its own stages, of the folder of programs; not on the embedded control plane
+    Kwok,
+}
+
+/// A control plane as it was asked for.
+#[derive(Debug)]
+pub(crate) enum ChosenPlane {
+    /// In process.
+    Embedded,
+    /// Of these programs.
+    Binaries(Programs),
+    /// Clusters made so.
+    Kind(KindSettings),
 }
 
 impl PlaneArgs {
-    /// The programs of a real control plane; none for the embedded one.
-    pub(crate) fn programs(&self) -> anyhow::Result<Option<Programs>> {
+    /// The control plane that is asked for.
+    pub(crate) fn chosen(&self) -> anyhow::Result<ChosenPlane> {
+        let folder = || {
+            let folder = self.kubebuilder_assets.as_ref();
+            folder.context("this needs a folder of programs: KUBEBUILDER_ASSETS or `--kubebuilder-assets`")
+        };
         match self.control_plane {
-            Plane::Embedded => Ok(None),
-            Plane::Binaries => {
+            Plane::Embedded => Ok(ChosenPlane::Embedded),
+            Plane::Binaries => Programs::in_folder(folder()?).map(ChosenPlane::Binaries),
+            Plane::Kind => Ok(ChosenPlane::Kind(KindSettings {
+                programs: self.kubebuilder_assets.clone().unwrap_or_default(),
+                node_image: self.node_image.clone(),
+                controller_image: self.controller_image.clone().context("kind needs `--controller-image`")?,
+                chart: self.chart.clone(),
+            })),
+        }
+    }
+
+    /// Upstream KWOK, if it is to do the kubelets' work.
+    pub(crate) fn kwok(&self) -> anyhow::Result<Option<KwokPrograms>> {
+        match (self.kubelet, self.control_plane) {
+            (Kubelet::Sawhorse, _) => Ok(None),
+            (Kubelet::Kwok, Plane::Embedded) => {
+                bail!("`--kubelet kwok` needs a real control plane: `--control-plane binaries` or `kind`")
+            }
+            (Kubelet::Kwok, Plane::Binaries | Plane::Kind) => {
                 let folder = self.kubebuilder_assets.as_ref();
-                let folder = folder.context(
-                    "`--control-plane binaries` needs a folder of programs: KUBEBUILDER_ASSETS or `--kubebuilder-assets`",
-                )?;
-                Programs::in_folder(folder).map(Some)
+                let folder = folder.context("`--kubelet kwok` needs KUBEBUILDER_ASSETS or `--kubebuilder-assets`")?;
+                KwokPrograms::in_folder(folder).map(Some)
             }
         }
     }
@@ -155,6 +218,27 @@ pub(crate) struct ControlArgs {
     pub(crate) reserved_enis: u32,
     #[command(flatten)]
     pub(crate) controller: ControllerArgs,
+    #[command(flatten)]
+    pub(crate) motion: MotionArgs,
+}
+
+/// How fast the controller lives.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Tests")]
+pub(crate) struct MotionArgs {
+    /// Live this many seconds in each real one, beside a run that does (`sawhorse run --control-plane kind`)
+    #[arg(long, env = "SAWHORSE_SPEED", value_name = "N", requires = "began", value_parser = clap::value_parser!(u32).range(1..=100))]
+    speed: Option<u32>,
+    /// When that run and real time showed the same
+    #[arg(long, env = "SAWHORSE_BEGAN", value_name = "TIME", requires = "speed")]
+    began: Option<Timestamp>,
+}
+
+impl MotionArgs {
+    /// How time is told in fast motion; none for real time.
+    pub(crate) fn times(self) -> Option<Times> {
+        self.speed.zip(self.began).map(|(speed, began)| Times { began, speed })
+    }
 }
 
 /// Options of `cloud`.
@@ -172,6 +256,102 @@ pub(crate) struct CloudArgs {
     /// The cloud's configuration as YAML or JSON (what scenario files have under `spec.cloud`)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Options of `nodes`; those that KWOK has too have its names.
+#[derive(Args, Debug)]
+pub(crate) struct NodesArgs {
+    /// Kubeconfig file; the usual places if not given
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: WhichNodesArgs,
+    #[command(flatten)]
+    pub(crate) machines: MachinesArgs,
+    /// Files of KWOK Stages (`kwok.x-k8s.io/v1alpha1`); if not given, nodes and pods are ready at once
+    #[arg(long = "config", value_name = "FILE", value_delimiter = ',')]
+    pub(crate) stages: Vec<PathBuf>,
+    /// How long a node's lease is good for; it is renewed after a quarter of that. 0: nodes have no leases
+    #[arg(long, value_name = "SECONDS", default_value_t = 40)]
+    pub(crate) node_lease_duration_seconds: u32,
+    /// In whose name leases of selected nodes are held; drawn if not given. Several instances share nodes by their leases
+    #[arg(long, value_name = "NAME")]
+    pub(crate) id: Option<String>,
+    /// Range of pods' addresses
+    #[arg(long, value_name = "CIDR", default_value = "10.128.0.0/9", value_parser = first_address)]
+    pub(crate) cidr: Ipv4Addr,
+    /// Address of nodes that have none
+    #[arg(long, value_name = "IP", default_value = "10.0.0.1")]
+    pub(crate) node_ip: Ipv4Addr,
+    /// How many requests are under way at a time
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub(crate) requests: NonZeroUsize,
+    /// Where to serve `/healthz`, `/readyz` and `/metrics`, e.g. `127.0.0.1:10247`; nowhere if not given
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) server_address: Option<SocketAddr>,
+    /// Seed of delays and weights
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+/// Which Nodes of the cluster are looked after though no machine is behind them.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+#[command(next_help_heading = "Which nodes")]
+pub(crate) struct WhichNodesArgs {
+    /// Look after every Node
+    #[arg(long)]
+    pub(crate) manage_all_nodes: bool,
+    /// Look after the Node with this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) manage_single_node: Option<String>,
+    /// Look after Nodes with such annotations, e.g. `kwok.x-k8s.io/node=fake`
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) manage_nodes_with_annotation_selector: Option<String>,
+    /// Look after Nodes with such labels
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) manage_nodes_with_label_selector: Option<String>,
+}
+
+/// Machines of a fake cloud that boot and join.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Machines")]
+pub(crate) struct MachinesArgs {
+    /// Boot the machines of the fake cloud there, e.g. that of `sawhorse cloud`, and delete Nodes whose machine is gone
+    #[arg(long, value_name = "URL")]
+    pub(crate) cloud_url: Option<String>,
+    /// Name of the cluster; machines whose user data names another do not join
+    #[arg(long, env = "CLUSTER_NAME", value_name = "NAME", default_value = "sawhorse")]
+    pub(crate) cluster_name: String,
+    /// URL of the API server as user data has it; the kubeconfig's if not given
+    #[arg(long, env = "CLUSTER_ENDPOINT", value_name = "URL")]
+    pub(crate) cluster_endpoint: Option<String>,
+    /// Seconds from running to registered: least, median, most
+    #[arg(long, value_name = "S,S,S", default_value = "3,5,8", value_parser = spread)]
+    pub(crate) boot: Spread,
+    /// Seconds from registered to Ready: least, median, most
+    #[arg(long, value_name = "S,S,S", default_value = "1,2,3", value_parser = spread)]
+    pub(crate) ready: Spread,
+}
+
+fn spread(text: &str) -> Result<Spread, String> {
+    let seconds: Vec<u64> = text.split(',').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
+    match seconds.as_slice() {
+        [least, typical, most] if least <= typical && typical <= most => Ok(Spread::seconds(*least, *typical, *most)),
+        _ => Err("use three numbers that do not fall, e.g. `3,5,8`".to_owned()),
+    }
+}
+
+/// The first address of a range that a pod can have.
+fn first_address(cidr: &str) -> Result<Ipv4Addr, String> {
+    let unreadable = || format!("`{cidr}` is not a range of addresses such as `10.128.0.0/9`");
+    let (address, bits) = cidr.split_once('/').ok_or_else(unreadable)?;
+    let address: Ipv4Addr = address.parse().map_err(|_| unreadable())?;
+    let bits: u32 = bits.parse().ok().filter(|bits| *bits <= 30).ok_or_else(unreadable)?;
+    let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+    Ok(Ipv4Addr::from((u32::from(address) & mask) + 1))
 }
 
 /// Options of `solve`.

@@ -4,6 +4,8 @@ mod args;
 mod cloud;
 mod control;
 mod crds;
+mod machines;
+mod nodes;
 mod progress;
 mod run;
 mod serve;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::up(&args),
         Command::Controller(args) => control::controller(*args),
         Command::Cloud(args) => cloud::cloud(&args),
+        Command::Nodes(args) => nodes::nodes(*args),
         Command::Solve(args) => return solve::solve(args.disrupt),
         Command::Crds(args) => crds::crds(args.out.as_deref()),
     };

@@ -1,12 +1,15 @@
 //! `sawhorse run`: scenarios in virtual time, or on real control planes in fast motion.
 
-use crate::{args::RunArgs, progress};
+use crate::{
+    args::{ChosenPlane, RunArgs},
+    progress, serve,
+};
 use anyhow::{Context, bail};
 use indicatif::MultiProgress;
 use sawhorse_e2e::{
-    control_plane::Programs,
+    control_plane::{KindCluster, KindSettings, KwokPrograms},
     report,
-    run::{Outcome, Progress, in_virtual_time, on_kubernetes},
+    run::{InFastMotion, Outcome, Progress, Real, for_real, in_virtual_time},
     scenario::{Scenario, load},
     summary::table,
     timeline::timeline,
@@ -18,11 +21,15 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
+
+/// How many scenarios run side by side in kind: each has a cluster of two nodes.
+const KIND_CLUSTERS: usize = 2;
 
 /// Runs the files, a few side by side, and prints in their order; a bad file stops before anything has run.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
@@ -32,11 +39,13 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
     }
     let scenarios = args.files.iter().map(|file| read(file)).collect::<anyhow::Result<Vec<_>>>()?;
-    let programs = args.plane.programs()?;
-    let (scenarios, skipped) = runnable(scenarios, programs.is_some());
+    let how = How { plane: args.plane.chosen()?, kwok: args.plane.kwok()?, stop: CancellationToken::new() };
+    if matches!(how.plane, ChosenPlane::Kind(_)) {
+        stop_when_interrupted(how.stop.clone())?;
+    }
+    let (scenarios, skipped) = runnable(scenarios, !matches!(how.plane, ChosenPlane::Embedded));
     let mut summaries = Vec::new();
-    for (scenario, outcome) in scenarios.iter().zip(run_all(&scenarios, args, programs.as_ref())) {
-        let outcome = outcome?;
+    for (scenario, outcome) in scenarios.iter().zip(run_all(&scenarios, args, &how)?) {
         if let Some(file) = &args.events {
             write(file, &outcome.events)?;
         }
@@ -67,23 +76,86 @@ fn runnable(scenarios: Vec<Scenario>, in_real_time: bool) -> (Vec<Scenario>, Vec
     scenarios.into_iter().partition(|scenario| !in_real_time || scenario.virtual_time_only.is_none())
 }
 
-/// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time.
-fn run_all(scenarios: &[Scenario], args: &RunArgs, programs: Option<&Programs>) -> Vec<anyhow::Result<Outcome>> {
+/// What all runs have in common.
+struct How {
+    plane: ChosenPlane,
+    kwok: Option<KwokPrograms>,
+    /// Ends them early.
+    stop: CancellationToken,
+}
+
+/// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time. If one cannot be run, no other is
+/// begun.
+fn run_all(scenarios: &[Scenario], args: &RunArgs, how: &How) -> anyhow::Result<Vec<Outcome>> {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    // In fast motion a run waits more than it computes.
-    let jobs = args.jobs.map_or(processors + usize::from(programs.is_some()), NonZeroUsize::get);
+    let jobs = match how.plane {
+        ChosenPlane::Embedded => processors,
+        // In fast motion a run waits more than it computes.
+        ChosenPlane::Binaries(_) => processors + 1,
+        ChosenPlane::Kind(_) => KIND_CLUSTERS,
+    };
+    let jobs = args.jobs.map_or(jobs, NonZeroUsize::get);
     let (bars, next) = (MultiProgress::new(), AtomicUsize::new(0));
     let outcomes = Mutex::new(BTreeMap::new());
-    let work = || {
+    let work = |worker: usize| {
+        let mut cluster = None;
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(scenario) = scenarios.get(index) else { return };
-            let outcome = one(scenario, args, programs, &bars);
+            let outcome = one(scenario, args, how, &mut cluster, worker, &bars);
+            if outcome.is_err() {
+                next.store(scenarios.len(), Ordering::Relaxed);
+            }
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(index, outcome);
         }
     };
-    std::thread::scope(|scope| (0..jobs.min(scenarios.len())).for_each(|_| drop(scope.spawn(work))));
+    let work = &work;
+    std::thread::scope(|scope| {
+        (0..jobs.min(scenarios.len())).for_each(|worker| drop(scope.spawn(move || work(worker))));
+    });
     outcomes.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+}
+
+/// Ctrl-C then ends what runs, and what it has started outside of this process.
+fn stop_when_interrupted(stop: CancellationToken) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let interrupted = runtime.block_on(async { serve::interrupted() })?;
+    std::thread::spawn(move || {
+        runtime.block_on(interrupted);
+        eprintln!("sawhorse: interrupted: what was started is taken down");
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Makes a worker's cluster; the scenarios that it runs follow one another there.
+fn kind_cluster(
+    settings: &KindSettings,
+    (args, how, worker): (&RunArgs, &How, usize),
+    bars: &MultiProgress,
+) -> anyhow::Result<Arc<KindCluster>> {
+    // Several runs may share a docker daemon.
+    let name = format!("sawhorse-{}-{worker}", std::process::id());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let say = |what: &str| tell(bars, what);
+    let made = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = how.stop.cancelled() => bail!("it was interrupted"),
+            made = KindCluster::create(settings, &name, args.speed, &say) => made,
+        }
+    });
+    made.map(Arc::new)
+}
+
+/// A line about something that lasts, above the bars, or where there is no terminal on its own.
+fn tell(bars: &MultiProgress, what: &str) {
+    if bars.is_hidden() {
+        eprintln!("{what}");
+    } else {
+        // A terminal that has gone away is no failure of the run.
+        let _ = bars.println(what);
+    }
 }
 
 fn write(file: &Path, text: &str) -> anyhow::Result<()> {
@@ -99,18 +171,36 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Scenario> {
 fn one(
     scenario: &Scenario,
     args: &RunArgs,
-    programs: Option<&Programs>,
+    how: &How,
+    cluster: &mut Option<Arc<KindCluster>>,
+    worker: usize,
     bars: &MultiProgress,
 ) -> anyhow::Result<Outcome> {
+    let cannot = || format!("`{}` cannot be run", scenario.name);
+    let kind = match &how.plane {
+        ChosenPlane::Kind(settings) => {
+            let made = cluster.take().map_or_else(|| kind_cluster(settings, (args, how, worker), bars), Ok);
+            Some(&*cluster.insert(made.with_context(cannot)?))
+        }
+        ChosenPlane::Embedded | ChosenPlane::Binaries(_) => None,
+    };
     let started = Instant::now();
     let bar = bars.add(progress::bar(&scenario.name, scenario.steps.len()));
     let (show, wall) = (|progress: Progress<'_>| progress::show(&bar, progress), || started.elapsed());
-    let outcome = match programs {
-        None => in_virtual_time(scenario, args.seed, &show, wall),
-        Some(programs) => on_kubernetes(scenario, args.seed, (programs, args.speed), &show, wall),
+    let real = |on| InFastMotion { on, speed: args.speed, kwok: how.kwok.as_ref(), stop: &how.stop };
+    let outcome = match (&how.plane, kind) {
+        (ChosenPlane::Binaries(programs), _) => {
+            for_real(scenario, args.seed, real(Real::Programs(programs)), &show, wall)
+        }
+        (_, Some(cluster)) => for_real(scenario, args.seed, real(Real::Kind(cluster)), &show, wall),
+        (_, None) => in_virtual_time(scenario, args.seed, &show, wall),
     };
     bar.finish_and_clear();
-    outcome.with_context(|| format!("`{}` cannot be run", scenario.name))
+    if let (Some(_), Ok(outcome)) = (kind, &outcome) {
+        let result = if outcome.summary.failure.is_none() { "ok" } else { "FAILED" };
+        tell(bars, &format!("{}: {result} after {:.1}s", scenario.name, outcome.summary.wall_time.as_secs_f64()));
+    }
+    outcome.with_context(cannot)
 }
 
 fn print(text: &str) {

@@ -1,17 +1,21 @@
 //! `sawhorse up`: everything in real time on loopback ports.
 
-use crate::{args::UpArgs, run::read, serve};
-use anyhow::Context;
+use crate::{
+    args::{ChosenPlane, UpArgs},
+    run::read,
+    serve,
+};
+use anyhow::{Context, bail};
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_e2e::{
-    control_plane::{ControlPlane, Kubernetes, Programs, Times},
-    environment::{Environment, Options},
+    control_plane::{ControlPlane, Kind, KindCluster, Kubernetes, Times},
+    environment::{Environment, IN_PROCESS_ENDPOINT, Options},
     event_log::Entry,
     run::apply_all,
     scenario::{Scenario, load},
 };
 use sawhorse_kwok::apiserver::{ApiServer, Config};
-use std::{io::Write, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use std::{io::Write, net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -26,39 +30,64 @@ pub(crate) fn up(args: &UpArgs) -> anyhow::Result<ExitCode> {
         Some(file) => read(file)?,
         None => load(DEFAULT_WORLD).context("the default world")?,
     };
-    let programs = args.plane.programs()?;
+    let chosen = args.plane.chosen()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve_until_interrupted(args, &scenario, programs.as_ref()))
+    let cluster = match &chosen {
+        ChosenPlane::Kind(settings) => runtime.block_on(async {
+            let interrupted = serve::interrupted()?;
+            let name = format!("sawhorse-{}", std::process::id());
+            tokio::select! {
+                biased;
+                () = interrupted => bail!("it was interrupted"),
+                made = KindCluster::create(settings, &name, 1, &|what: &str| say(&format!("{what}\n"))) => made.map(Some),
+            }
+        })?,
+        ChosenPlane::Embedded | ChosenPlane::Binaries(_) => None,
+    };
+    runtime.block_on(serve_until_interrupted(args, &scenario, &chosen, cluster.map(Arc::new)))
 }
 
 async fn serve_until_interrupted(
     args: &UpArgs,
     scenario: &Scenario,
-    programs: Option<&Programs>,
+    chosen: &ChosenPlane,
+    cluster: Option<Arc<KindCluster>>,
 ) -> anyhow::Result<ExitCode> {
     let interrupted = serve::interrupted()?;
     let (cloud, cloud_at) = serve::listen(args.bind_address, args.cloud_port, "the cloud").await?;
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
     let (clock, seed) = (Clock::from_system(), Seed(args.seed));
-    let (control_plane, endpoint) = match programs {
-        None => {
+    let times = Times { began: clock.now(), speed: 1 };
+    let control_plane = match (chosen, &cluster) {
+        (ChosenPlane::Binaries(programs), _) => {
+            say("the control plane starts\n");
+            ControlPlane::Kubernetes(Box::new(Kubernetes::start(programs, times).await?))
+        }
+        (_, Some(cluster)) => {
+            say("the controller is deployed\n");
+            ControlPlane::Kind(Box::new(Kind::begin(cluster, times).await?))
+        }
+        (_, None) => ControlPlane::Embedded(ApiServer::new(Config::new(clock, seed))),
+    };
+    let endpoint = match &control_plane {
+        ControlPlane::Embedded(server) => {
             let (api, api_at) = serve::listen(args.bind_address, args.api_port, "the Kubernetes API").await?;
-            let server = ApiServer::new(Config::new(clock, seed));
             serve::serve(&mut tasks, api, server.router(), &stop);
             write_kubeconfig(&args.kubeconfig, api_at)?;
-            (ControlPlane::Embedded(server), format!("http://{api_at}"))
+            format!("http://{api_at}")
         }
-        Some(programs) => {
-            say("the control plane starts\n");
-            let cluster = Kubernetes::start(programs, Times { began: clock.now(), speed: 1 }).await?;
-            let copied = std::fs::copy(cluster.kubeconfig(), &args.kubeconfig);
-            copied.with_context(|| format!("the kubeconfig `{}` cannot be written", args.kubeconfig.display()))?;
-            let endpoint = cluster.url().to_owned();
-            (ControlPlane::Kubernetes(Box::new(cluster)), endpoint)
+        ControlPlane::Kubernetes(cluster) => {
+            copy_kubeconfig(&cluster.kubeconfig(), &args.kubeconfig)?;
+            cluster.url().to_owned()
+        }
+        ControlPlane::Kind(run) => {
+            copy_kubeconfig(&run.cluster().kubeconfig(), &args.kubeconfig)?;
+            IN_PROCESS_ENDPOINT.to_owned()
         }
     };
     let autoscaler = args.autoscaler == "sawhorse";
-    let options = Options { seed, clock, endpoint, servers: None, autoscaler };
+    let options =
+        Options { seed, clock, endpoint, servers: None, autoscaler, kwok: args.plane.kwok()?, scheduler_events: true };
     let environment = Environment::start(scenario, &options, control_plane).await?;
     apply_all(&environment.client(), &scenario.objects).await?;
     serve::serve(&mut tasks, cloud, environment.cloud.clone(), &stop);
@@ -76,8 +105,16 @@ async fn serve_until_interrupted(
     }
     say("stopping\n");
     stop.cancel();
-    environment.stop().await;
+    let stopped = match &cluster {
+        None => environment.stop().await,
+        // It goes as a whole.
+        Some(_) => {
+            drop(environment);
+            Ok(())
+        }
+    };
     tasks.shutdown().await;
+    stopped?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -91,6 +128,11 @@ async fn print_events(environment: &Environment) {
         }
         printed = entries.len();
     }
+}
+
+fn copy_kubeconfig(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::copy(from, to).with_context(|| format!("the kubeconfig `{}` cannot be written", to.display()))?;
+    Ok(())
 }
 
 fn write_kubeconfig(path: &Path, api: SocketAddr) -> anyhow::Result<()> {

@@ -153,6 +153,14 @@ fn one_seed_gives_the_same_bytes_in_two_processes() {
 )]
 #[case::events_of_many(&["run", "a.yaml", "b.yaml", "--events", "e"], "", "`--events` goes with one scenario, not with 2")]
 #[case::cloud_configuration(&["cloud", "--config", "bad.yaml"], "regoin: us-west-2\n", "regoin")]
+#[case::nodes_of_nobody(&["nodes"], "", "give a `--manage-…` option")]
+#[case::nodes_by_selector(&["nodes", "--manage-nodes-with-label-selector=a in b"], "", "`--manage-nodes-with-label-selector`: ")]
+#[case::stages(&["nodes", "--manage-all-nodes", "--config=bad.yaml"], "kind: Pod\n", "expected `Stage`")]
+#[case::lease_times(
+    &["controller", "--cluster-name=c", "--leader-election-lease-duration=5s"],
+    "",
+    "the lease duration must be longer than the renew deadline"
+)]
 #[case::solve(&["solve"], r#"{"nodePoolz": []}"#, "nodePoolz")]
 fn bad_input_is_named_and_nothing_is_printed(#[case] arguments: &[&str], #[case] input: &str, #[case] named: &str) {
     let folder = TempDir::new().unwrap();

@@ -1,7 +1,7 @@
 //! Which kinds are mirrored, and what of them is not worth remembering.
 
 use super::{
-    State, pods,
+    State, pods, snapshot,
     store::{Step, Store},
 };
 use k8s_openapi::api::{
@@ -16,7 +16,11 @@ use sawhorse_core::{
     model::{NodeClaimName, PodKey, is_provisionable},
 };
 use serde::de::DeserializeOwned;
-use std::{fmt::Debug, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::Arc,
+};
 
 /// One object changed in a way that a decision can depend on.
 #[derive(Debug)]
@@ -87,6 +91,7 @@ impl Mirrored for NodeClaim {
         let leaves =
             |claim: &Option<Arc<Self>>| claim.as_ref().is_some_and(|it| it.metadata.deletion_timestamp.is_some());
         state.arrivals += u64::from(!leaves(&step.before) && leaves(&step.after));
+        index_by_id(&mut state.claims_by_id, step, snapshot::provider_id_of_claim);
         if let Step { before: Some(gone), after: None } = step {
             let name = NodeClaimName::from(gone.metadata.name.as_deref().unwrap_or_default());
             state.marked.remove(&name);
@@ -110,6 +115,10 @@ impl Mirrored for Node {
         let Some(status) = &mut self.status else { return };
         status.images = None;
         status.conditions.iter_mut().flatten().for_each(|condition| condition.last_heartbeat_time = None);
+    }
+
+    fn index(state: &mut State, step: &Step<Self>) {
+        index_by_id(&mut state.nodes_by_id, step, snapshot::provider_id_of_node);
     }
 }
 
@@ -149,6 +158,33 @@ impl Mirrored for Pod {
         if let Some((node, key)) = new {
             state.pods_by_node.entry(node).or_default().insert(key);
         }
+    }
+}
+
+/// Keeps the names of the objects by the id of their machine.
+fn index_by_id<K: Mirrored>(
+    names: &mut BTreeMap<String, BTreeSet<String>>,
+    step: &Step<K>,
+    id: fn(&K) -> Option<&str>,
+) {
+    let of = |object: &Option<Arc<K>>| {
+        let object = object.as_deref()?;
+        Some((id(object)?.to_owned(), object.meta().name.clone()?))
+    };
+    let (old, new) = (of(&step.before), of(&step.after));
+    if old == new {
+        return;
+    }
+    if let Some((id, name)) = old
+        && let Some(of_id) = names.get_mut(&id)
+    {
+        of_id.remove(&name);
+        if of_id.is_empty() {
+            names.remove(&id);
+        }
+    }
+    if let Some((id, name)) = new {
+        names.entry(id).or_default().insert(name);
     }
 }
 

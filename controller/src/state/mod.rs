@@ -60,6 +60,9 @@ pub(crate) struct State {
     storage_classes: Store<StorageClass>,
     csi_nodes: Store<CSINode>,
     pods_by_node: BTreeMap<NodeName, BTreeSet<PodKey>>,
+    /// Nodes and NodeClaims by the id of their machine; more than one of a kind only if something is wrong.
+    nodes_by_id: BTreeMap<String, BTreeSet<String>>,
+    claims_by_id: BTreeMap<String, BTreeSet<String>>,
     /// Pods that wait for a machine.
     pending: BTreeSet<PodKey>,
     /// How often something came up that may need a new machine: a pod that waits, a machine that goes away.
@@ -210,15 +213,14 @@ impl State {
 
     /// The nodes with this provider id; more than one only if something is wrong.
     pub(crate) fn nodes_of(&self, id: &ProviderId) -> Vec<Arc<Node>> {
-        let is_it =
-            |node: &&Arc<Node>| snapshot::provider_id_of_node(node).is_some_and(|of_node| of_node == id.as_str());
-        self.nodes.iter().filter(is_it).cloned().collect()
+        let names = self.nodes_by_id.get(id.as_str()).into_iter().flatten();
+        names.filter_map(|name| self.node(name)).collect()
     }
 
     /// The NodeClaims with this provider id; more than one only if something is wrong.
     pub(crate) fn claims_of(&self, id: &ProviderId) -> Vec<Arc<NodeClaim>> {
-        let is_it = |claim: &&Arc<NodeClaim>| snapshot::provider_id_of_claim(claim).is_some_and(|of| of == id.as_str());
-        self.node_claims.iter().filter(is_it).cloned().collect()
+        let names = self.claims_by_id.get(id.as_str()).into_iter().flatten();
+        names.filter_map(|name| self.node_claim(name)).collect()
     }
 
     pub(crate) fn pod(&self, key: &PodKey) -> Option<Arc<Pod>> {

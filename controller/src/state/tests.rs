@@ -159,3 +159,17 @@ fn a_snapshot_is_made_anew_only_when_the_revision_moved() {
     state.apply(claim("default-b", None));
     assert_eq!(state.snapshot(Timestamp::UNIX_EPOCH).nodes.len(), 2);
 }
+
+#[test]
+fn machines_are_found_by_their_id_as_long_as_they_have_it() {
+    let mut state = State::default();
+    let nodes = |state: &State, id: &str| state.nodes_of(&id.into()).len();
+    state.apply(claim("c", None));
+    state.apply(claim("c", Some("i-1")));
+    state.apply(node("n", "i-1", json!({})));
+    assert_eq!((state.claims_of(&"i-1".into()).len(), nodes(&state, "i-1")), (1, 1));
+    state.apply(node("n", "i-2", json!({})));
+    assert_eq!((nodes(&state, "i-1"), nodes(&state, "i-2")), (0, 1));
+    state.delete::<Node>(&node("n", "i-2", json!({})).metadata);
+    assert_eq!(nodes(&state, "i-2"), 0);
+}

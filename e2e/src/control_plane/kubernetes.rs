@@ -40,7 +40,9 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 const LEAST_NODE_GRACE: u64 = 8;
 /// Seconds after which a node is called silent, and pods leave unready nodes, as Kubernetes has them.
 const NODE_GRACE: u64 = 40;
-const TOLERATION: u64 = 300;
+/// Seconds between two looks at all nodes.
+const NODE_MONITOR_PERIOD: u64 = 5;
+pub(super) const TOLERATION: u64 = 300;
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -83,14 +85,23 @@ impl Kubernetes {
     pub async fn start(programs: &Programs, times: Times) -> anyhow::Result<Self> {
         let mut cluster = Self::start_apiserver(programs, times, &[]).await?;
         let program = |name: &str| programs.0.join(name);
-        let [manager, scheduler] = free_ports()?;
+        let [manager] = free_ports()?;
         let arguments = manager_arguments(manager, times);
         cluster.processes.start("kube-controller-manager", &program("kube-controller-manager"), &arguments)?;
-        let configuration = cluster.folder.path().join("scheduler.yaml");
-        fs::write(&configuration, SCHEDULER_CONFIGURATION)?;
-        cluster.processes.start("kube-scheduler", &program("kube-scheduler"), &scheduler_arguments(scheduler))?;
+        cluster.start_scheduler(programs, "")?;
         cluster.has_default_account().await?;
         Ok(cluster)
+    }
+
+    /// Starts kube-scheduler beside the API server; `further` is YAML that its configuration gets on top.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_scheduler(&mut self, programs: &Programs, further: &str) -> anyhow::Result<()> {
+        let [port] = free_ports()?;
+        let configuration = self.folder.path().join("scheduler.yaml");
+        fs::write(&configuration, scheduler_configuration("scheduler.kubeconfig") + further)?;
+        self.processes.start("kube-scheduler", &programs.0.join("kube-scheduler"), &scheduler_arguments(port))
     }
 
     /// Starts etcd and kube-apiserver only, with further arguments: nothing changes objects behind their users' backs.
@@ -114,22 +125,6 @@ impl Kubernetes {
         cluster.processes.start("kube-apiserver", &program("kube-apiserver"), &arguments)?;
         cluster.answers("/readyz").await?;
         Ok(cluster)
-    }
-
-    /// Waits until the API server serves `names`, which have just been applied.
-    ///
-    /// # Errors
-    /// It does not within two minutes.
-    pub async fn serves(&self, names: &[String]) -> anyhow::Result<()> {
-        let api: Api<CustomResourceDefinition> = Api::all(self.admin.clone());
-        for name in names {
-            let established = await_condition(api.clone(), name, is_crd_established());
-            let limit = START_LIMIT * self.times.speed;
-            tokio::time::timeout(limit, established)
-                .await
-                .with_context(|| format!("`{name}` is not established"))??;
-        }
-        Ok(())
     }
 
     /// A client that may do what the controller's manifests allow, and nothing else.
@@ -170,6 +165,11 @@ impl Kubernetes {
         self.mirror.clone().follow(self.admin.clone())
     }
 
+    /// How times are told.
+    pub(super) fn times(&self) -> Times {
+        self.times
+    }
+
     /// The URL of the API server.
     pub fn url(&self) -> &str {
         &self.url
@@ -178,6 +178,11 @@ impl Kubernetes {
     /// The kubeconfig of an administrator.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// Its programs, by name, with their process ids.
+    pub fn processes(&self) -> Vec<(&'static str, u32)> {
+        self.processes.ids()
     }
 
     /// Fails if one of its programs has ended.
@@ -236,7 +241,19 @@ impl Kubernetes {
     }
 }
 
-async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
+/// Waits until an API server serves `names`, which have just been applied; `speed` seconds of the runtime pass in each real one.
+pub(super) async fn serves(client: Client, speed: u32, names: &[String]) -> anyhow::Result<()> {
+    let api: Api<CustomResourceDefinition> = Api::all(client);
+    for name in names {
+        let established = await_condition(api.clone(), name, is_crd_established());
+        let limit = START_LIMIT * speed;
+        tokio::time::timeout(limit, established).await.with_context(|| format!("`{name}` is not established"))??;
+    }
+    Ok(())
+}
+
+/// The way to a cluster that a kubeconfig says.
+pub(super) async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
     Ok(Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &Default::default()).await?)
 }
 
@@ -319,8 +336,13 @@ fn apiserver_arguments(etcd: u16, port: u16, times: Times) -> Vec<String> {
     ])
 }
 
+/// Seconds after which a silent node is unknown, in real time.
+pub(super) fn node_grace(speed: u32) -> u64 {
+    NODE_GRACE.div_ceil(speed.into()).max(LEAST_NODE_GRACE)
+}
+
 fn manager_arguments(port: u16, times: Times) -> Vec<String> {
-    let grace = NODE_GRACE.div_ceil(times.speed.into()).max(LEAST_NODE_GRACE);
+    let grace = node_grace(times.speed);
     arguments([
         "--kubeconfig=manager.kubeconfig",
         "--authentication-kubeconfig=manager.kubeconfig",
@@ -333,7 +355,7 @@ fn manager_arguments(port: u16, times: Times) -> Vec<String> {
         "--root-ca-file=ca.crt",
         "--allocate-node-cidrs=false",
         &format!("--node-monitor-grace-period={grace}s"),
-        "--node-monitor-period=1s",
+        &format!("--node-monitor-period={}s", NODE_MONITOR_PERIOD.div_ceil(times.speed.into())),
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
     ])
@@ -350,11 +372,15 @@ fn scheduler_arguments(port: u16) -> Vec<String> {
 }
 
 /// As kube-scheduler has it by itself, but for a client that is not held back and the shortest backoff.
-const SCHEDULER_CONFIGURATION: &str = "\
+pub(super) fn scheduler_configuration(kubeconfig: &str) -> String {
+    format!(
+        "\
 apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration
-leaderElection: {leaderElect: false}
-clientConnection: {kubeconfig: scheduler.kubeconfig, qps: 500, burst: 1000}
+leaderElection: {{leaderElect: false}}
+clientConnection: {{kubeconfig: {kubeconfig}, qps: 500, burst: 1000}}
 podInitialBackoffSeconds: 1
 podMaxBackoffSeconds: 1
-";
+"
+    )
+}

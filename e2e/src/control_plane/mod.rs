@@ -2,6 +2,8 @@
 //!
 //! - [`ControlPlane`] — what an environment asks of either
 //! - [`Kubernetes`] — etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes on loopback ports
+//! - [`Kind`] — a run in a kind cluster ([`KindCluster`]), in which the controller is deployed by its Helm chart
+//! - [`KwokPrograms`] — upstream KWOK in the place of our kubelets
 //! - [`access`] — what the controller may do there, and what it did
 //! - [`Times`] — how times of a cluster are told in a run that lives faster (pure)
 //! - [`in_fast_motion`] — a runtime that lives faster
@@ -9,21 +11,27 @@
 pub mod access;
 mod certificates;
 mod fast_motion;
+mod kind;
 mod kubernetes;
+mod kwok;
 mod mirror;
 mod processes;
 mod times;
 
+pub(crate) use self::kwok::Kwok;
 pub use self::{
-    fast_motion::in_fast_motion,
+    fast_motion::{client_in_fast_motion, in_fast_motion},
+    kind::{Deployment, Kind, KindCluster, KindSettings},
     kubernetes::{Kubernetes, Programs},
+    kwok::{KwokPrograms, MANAGED},
+    mirror::Own,
     times::Times,
 };
 
 use kube::Client;
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_kwok::apiserver::{ApiServer, Config, GroupResource, Object};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 /// The API server of a run and what comes with it.
 pub enum ControlPlane {
@@ -31,6 +39,8 @@ pub enum ControlPlane {
     Embedded(ApiServer),
     /// Real programs, with their own controllers and scheduler.
     Kubernetes(Box<Kubernetes>),
+    /// A kind cluster, which outlives the run; the controller runs in it.
+    Kind(Box<Kind>),
 }
 
 impl ControlPlane {
@@ -44,6 +54,7 @@ impl ControlPlane {
         match self {
             Self::Embedded(server) => server.client(),
             Self::Kubernetes(cluster) => cluster.client(),
+            Self::Kind(run) => run.client(),
         }
     }
 
@@ -53,6 +64,7 @@ impl ControlPlane {
         match self {
             Self::Embedded(server) => server.list(resource),
             Self::Kubernetes(cluster) => cluster.mirror().list(resource),
+            Self::Kind(run) => run.mirror().list(resource),
         }
     }
 
@@ -61,25 +73,67 @@ impl ControlPlane {
         match self {
             Self::Embedded(server) => server.revision(),
             Self::Kubernetes(cluster) => cluster.mirror().revision(),
+            Self::Kind(run) => run.mirror().revision(),
         }
     }
 
-    /// How many requests the run has sent.
+    /// How many requests the run has sent; a controller in the cluster sends its own.
     pub fn requests(&self) -> u64 {
         match self {
             Self::Embedded(server) => server.request_counts().values().sum(),
             Self::Kubernetes(cluster) => cluster.requests(),
+            Self::Kind(run) => run.requests(),
         }
     }
 
-    /// What the controller asked of a real API server; of the embedded one, which refuses nobody, nothing is known.
+    /// What the controller asked of a real API server; of the embedded one, which refuses nobody, and of kind's
+    /// nothing is known.
     ///
     /// # Errors
     /// The audit log cannot be read.
     pub fn accesses(&self) -> anyhow::Result<BTreeSet<access::Access>> {
         match self {
-            Self::Embedded(_) => Ok(BTreeSet::new()),
+            Self::Embedded(_) | Self::Kind(_) => Ok(BTreeSet::new()),
             Self::Kubernetes(cluster) => cluster.accesses(),
+        }
+    }
+
+    /// What belongs to the cluster itself, and runs do not see.
+    pub fn own(&self) -> Own {
+        match self {
+            Self::Embedded(_) | Self::Kubernetes(_) => Own::default(),
+            Self::Kind(run) => run.mirror().own().clone(),
+        }
+    }
+
+    /// Waits until it serves the custom resources `names`, which have just been applied.
+    ///
+    /// # Errors
+    /// It does not within two minutes.
+    pub async fn serves(&self, names: &[String]) -> anyhow::Result<()> {
+        match self.real() {
+            None => Ok(()),
+            Some((_, times)) => kubernetes::serves(self.client(), times.speed, names).await,
+        }
+    }
+
+    /// Of a real one: the kubeconfig of an administrator, and how times are told.
+    pub fn real(&self) -> Option<(PathBuf, Times)> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Kubernetes(cluster) => Some((cluster.kubeconfig(), cluster.times())),
+            Self::Kind(run) => Some((run.cluster().kubeconfig(), run.times())),
+        }
+    }
+
+    /// Leaves a cluster that outlives the run as it was before.
+    ///
+    /// # Errors
+    /// Something of the run stays in it.
+    pub async fn clear(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Embedded(_) | Self::Kubernetes(_) => Ok(()),
+            Self::Kind(run) => run.clear().await,
         }
     }
 
@@ -88,6 +142,8 @@ impl ControlPlane {
         match self {
             Self::Embedded(server) => server.shutdown(),
             Self::Kubernetes(cluster) => cluster.stop().await,
+            // It belongs to whoever made it.
+            Self::Kind(_) => {}
         }
     }
 }

@@ -53,6 +53,11 @@ impl Processes {
         Ok(())
     }
 
+    /// Those that run, with their ids.
+    pub(super) fn ids(&self) -> Vec<(&'static str, u32)> {
+        self.running.iter().filter_map(|(name, child)| Some((*name, child.id()?))).collect()
+    }
+
     /// Asks all to end, the last started first, and kills those that have not after `grace`.
     pub(super) async fn stop(mut self, grace: Duration) {
         for (_, child) in self.running.iter().rev() {
@@ -80,7 +85,7 @@ impl Processes {
 }
 
 /// On Linux the kernel ends the program with the thread that started it, however that ends.
-fn command(program: &Path) -> Command {
+pub(super) fn command(program: &Path) -> Command {
     let guard = Path::new("/usr/bin/setpriv");
     if cfg!(target_os = "linux") && guard.exists() {
         let mut command = Command::new(guard);

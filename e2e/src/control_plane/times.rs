@@ -32,8 +32,14 @@ impl Times {
     /// ```
     pub fn of_run(&self, value: &mut Value) {
         let speed = i64::from(self.speed);
-        let moment = |at: Timestamp| self.moved(at, |since| since * speed);
-        translate(value, &moment, &|seconds| seconds.saturating_mul(speed));
+        translate(value, &|at| self.moment_of_run(at), &|seconds| seconds.saturating_mul(speed));
+    }
+
+    /// A moment of the cluster as the run tells it.
+    #[must_use]
+    pub fn moment_of_run(&self, at: Timestamp) -> Timestamp {
+        let speed = i64::from(self.speed);
+        self.moved(at, |since| since * speed)
     }
 
     /// An object of the run as the cluster is told it. Spans are rounded up, so that none becomes nothing; the one that the API

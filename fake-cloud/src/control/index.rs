@@ -22,7 +22,7 @@ const fn endpoint(
 }
 
 /// Every endpoint. Patterns may contain `*` and `?`.
-pub(super) const ENDPOINTS: [Endpoint; 18] = [
+pub(super) const ENDPOINTS: [Endpoint; 19] = [
     endpoint("GET", "/", "this list", None),
     endpoint(
         "GET",
@@ -75,6 +75,13 @@ pub(super) const ENDPOINTS: [Endpoint; 18] = [
         None,
     ),
     endpoint("GET", "/instances", "machines with state and cost, by id; ?state=…&after=ID&limit=1…1000", None),
+    endpoint(
+        "GET",
+        "/machines",
+        "running machines with their user data, as whoever boots them needs to know them; with ?seen=VERSION of the last answer \
+         it waits, up to 30 s, until others run",
+        None,
+    ),
     endpoint("POST", "/instances/{id}/interrupt", "announces that the spot market takes the machine back", None),
     endpoint("POST", "/instances/{id}/kill", "ends the machine at once and without warning", None),
     endpoint("GET", "/ledger", "money, calls by operation, machines by state, and what would be left behind", None),

@@ -5,6 +5,7 @@
 
 mod answer;
 mod index;
+mod machines;
 mod read;
 mod script;
 
@@ -40,6 +41,7 @@ fn endpoints(world: SharedWorld) -> Router {
         .route("/faults/{id}", delete(script::remove_fault))
         .route("/audit", get(read::audit))
         .route("/instances", get(read::instances))
+        .route("/machines", get(machines::machines))
         .route("/instances/{id}/interrupt", post(script::interrupt))
         .route("/instances/{id}/kill", post(script::kill))
         .route("/ledger", get(read::ledger))

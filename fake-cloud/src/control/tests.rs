@@ -208,3 +208,18 @@ async fn a_body_that_is_too_large_is_refused() {
     let (status, answer) = call(&shared(), "PUT", "/capacity", &" ".repeat(2 * 1024 * 1024)).await;
     assert_eq!((status, &answer["error"]["code"]), (413, &json!("BadBody")));
 }
+
+#[tokio::test(start_paused = true)]
+async fn machines_are_told_when_others_run() {
+    let world = shared();
+    let (status, nothing) = call(&world, "GET", "/machines", "").await;
+    assert_eq!((status, nothing["machines"].as_array().unwrap().len()), (200, 0));
+    let seen = format!("/machines?seen={}", nothing["version"].as_str().unwrap());
+    let (_, same) = call(&world, "GET", &seen, "").await;
+    assert_eq!((same["version"] == nothing["version"], world.clock().elapsed().as_secs()), (true, 30));
+    let id = launch(&world);
+    tokio::spawn(crate::app::drive(world.clone()));
+    let (_, one) = call(&world, "GET", &seen, "").await;
+    assert_eq!((one["machines"][0]["instanceId"].as_str(), one["version"] == nothing["version"]), (Some(&*id), false));
+    assert_eq!(one["machines"][0]["machineType"], "m5.large");
+}

@@ -2,6 +2,7 @@
 
 use super::{Amount, LaunchSettings, Market, Price, Tags, TypeIndex, Zone};
 use jiff::Timestamp;
+use serde::Serialize;
 use std::net::Ipv4Addr;
 
 /// Where a machine is in its life.
@@ -257,7 +258,8 @@ pub struct StateChange {
 }
 
 /// A running machine, as whoever boots it needs to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RunningMachine {
     /// The instance's id.
     pub instance_id: String,

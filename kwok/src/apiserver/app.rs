@@ -72,7 +72,8 @@ fn document(server: &Arc<Inner>, parts: &Parts) -> Result<Response, ApiError> {
             .ok_or_else(ApiError::no_such_path);
     }
     let accept = Accept::parse(&parts.headers)?;
-    let found = discovery::document(&server.lock().registry, path, accept.form == Form::AggregatedDiscovery);
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let found = discovery::document(&server.lock().registry, path, accept.form == Form::AggregatedDiscovery, host);
     let found = found.ok_or_else(ApiError::no_such_path)?;
     let media_type = if found.is_aggregated { discovery::AGGREGATED_TYPE } else { "application/json" };
     Ok(json_response(StatusCode::OK, media_type, serialized(&found.value)))
@@ -96,7 +97,8 @@ fn resource_request(
     let resource = server.lock().registry.find(&path.group, &path.version, &path.plural).cloned();
     let resource = resource.ok_or_else(ApiError::no_such_path)?;
     check_scope(&resource, &path, &parts.method)?;
-    let call = Call { resource, path, query, now: server.clock.now() };
+    let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let call = Call { resource, path, query, now: server.clock.now(), user_agent: user_agent.to_owned() };
     if parts.method == Method::GET && call.query.watch && call.path.subresource.is_none() {
         return watch(server, call, accept);
     }
@@ -176,10 +178,14 @@ fn dispatch(
     match (method.as_str(), call.path.name.is_some()) {
         ("GET", true) => read::get(state, call),
         ("GET", false) => read::list(state, call),
-        ("POST", false) => create::create(state, call, read_object(headers, body)?),
+        ("POST", false) => {
+            call.query.check_write("CreateOptions", false)?;
+            create::create(state, call, read_object(headers, body)?)
+        }
         ("PUT", true) => update::replace(state, call, Part::Main, read_object(headers, body)?),
-        ("PATCH", true) => update::patch(state, call, Part::Main, &patch::read(headers, body, &call.resource)?),
+        ("PATCH", true) => update::patch(state, call, Part::Main, &patch::read(headers, body, call)?),
         ("DELETE", true) => delete::delete(state, call, &optional_object(headers, body)?),
+        ("DELETE", false) if call.resource.kind == "Namespace" => Err(ApiError::method_not_allowed()),
         ("DELETE", false) => delete::delete_collection(state, call, &optional_object(headers, body)?),
         _ => Err(ApiError::method_not_allowed()),
     }

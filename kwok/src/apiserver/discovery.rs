@@ -1,7 +1,9 @@
 //! Discovery: which groups, versions and resources there are (API concepts: "API discovery").
 
 use super::registry::{Registry, ResourceType, api_version};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// The version that this server behaves as.
 pub(crate) const VERSION: &str = "v1.35.0";
@@ -16,13 +18,15 @@ pub(crate) struct Document {
     pub(crate) is_aggregated: bool,
 }
 
-/// The document under `path` (without a slash at its end), if there is one.
-pub(crate) fn document(registry: &Registry, path: &str, aggregated: bool) -> Option<Document> {
+/// The document under `path` (without a slash at its end), if there is one; `host` is where the client found the server.
+pub(crate) fn document(registry: &Registry, path: &str, aggregated: bool, host: &str) -> Option<Document> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let value = match segments.as_slice() {
         ["api"] if aggregated => aggregate(registry, true),
         ["apis"] if aggregated => aggregate(registry, false),
-        ["api"] => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
+        ["api"] => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [
+            {"clientCIDR": "0.0.0.0/0", "serverAddress": host},
+        ]}),
         ["apis"] => json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups(registry)}),
         ["apis", name] => group(registry, name)?,
         ["api", version] => resource_list(registry, "", version)?,
@@ -61,9 +65,10 @@ fn group(registry: &Registry, name: &str) -> Option<Value> {
     if name.is_empty() || registry.versions(name).is_empty() {
         return None;
     }
-    let mut value = group_value(registry, name);
-    value["kind"] = "APIGroup".into();
-    value["apiVersion"] = "v1".into();
+    let mut value = json!({"kind": "APIGroup", "apiVersion": "v1"});
+    if let (Some(value), Value::Object(members)) = (value.as_object_mut(), group_value(registry, name)) {
+        value.extend(members);
+    }
     Some(value)
 }
 
@@ -88,6 +93,8 @@ struct Subresource {
 
 fn subresources(resource: &ResourceType) -> Vec<Subresource> {
     const CHANGE: &[&str] = &["get", "patch", "update"];
+    const STREAM: &[&str] = &["create", "get"];
+    const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
     let own = |name, verbs| Subresource { name, group: "", version: "", kind: resource.kind.clone(), verbs };
     let other =
         |name, group, version, kind: &str, verbs| Subresource { name, group, version, kind: kind.into(), verbs };
@@ -101,18 +108,25 @@ fn subresources(resource: &ResourceType) -> Vec<Subresource> {
     if resource.builtin().is_some() {
         match resource.kind.as_str() {
             "Pod" => all.extend([
+                other("attach", "", "v1", "PodAttachOptions", STREAM),
                 other("binding", "", "v1", "Binding", &["create"][..]),
                 other("eviction", "policy", "v1", "Eviction", &["create"][..]),
                 own("ephemeralcontainers", CHANGE),
-                own("resize", CHANGE),
+                other("exec", "", "v1", "PodExecOptions", STREAM),
                 own("log", &["get"][..]),
+                other("portforward", "", "v1", "PodPortForwardOptions", STREAM),
+                other("proxy", "", "v1", "PodProxyOptions", PROXY),
+                own("resize", CHANGE),
             ]),
+            "Node" => all.push(other("proxy", "", "v1", "NodeProxyOptions", PROXY)),
+            "Service" => all.push(other("proxy", "", "v1", "ServiceProxyOptions", PROXY)),
             "ServiceAccount" => {
                 all.push(other("token", "authentication.k8s.io", "v1", "TokenRequest", &["create"][..]))
             }
             "Namespace" => all.push(own("finalize", &["update"][..])),
             _ => {}
         }
+        all.sort_by_key(|one| one.name);
     }
     all
 }
@@ -121,7 +135,12 @@ fn verbs(resource: &ResourceType) -> &'static [&'static str] {
     if resource.is_virtual() {
         return &["create"];
     }
-    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+    match resource.builtin() {
+        // The order that definitions' resources have.
+        None => &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"],
+        Some(kind) if kind.kind == "Namespace" => &["create", "delete", "get", "list", "patch", "update", "watch"],
+        Some(_) => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+    }
 }
 
 fn entries(resource: &ResourceType) -> Vec<Value> {
@@ -135,18 +154,30 @@ fn entries(resource: &ResourceType) -> Vec<Value> {
     if !resource.categories.is_empty() {
         main["categories"] = resource.categories.clone().into();
     }
+    if !resource.is_virtual() {
+        main["storageVersionHash"] = storage_version_hash(resource).into();
+    }
     let below = subresources(resource).into_iter().map(|one| {
         let mut entry = json!({
             "name": format!("{}/{}", resource.plural, one.name), "singularName": "", "namespaced": resource.namespaced,
-            "kind": one.kind, "verbs": one.verbs,
         });
-        if !one.version.is_empty() {
+        if !one.group.is_empty() {
             entry["group"] = one.group.into();
             entry["version"] = one.version.into();
         }
+        entry["kind"] = one.kind.into();
+        entry["verbs"] = one.verbs.into();
         entry
     });
     std::iter::once(main).chain(below).collect()
+}
+
+/// By it clients see that objects are stored in another version than before (`discovery.StorageVersionHash`).
+fn storage_version_hash(resource: &ResourceType) -> String {
+    let group_version = &resource.storage_api_version;
+    let separator = if group_version.contains('/') { "" } else { "/" };
+    let digest = Sha256::digest(format!("{separator}{group_version}/{}", resource.kind));
+    STANDARD.encode(&digest[..8])
 }
 
 /// All groups, or the core group alone, with all their resources in one document.
@@ -199,4 +230,21 @@ fn aggregated_resource(resource: &ResourceType) -> Value {
         value["subresources"] = below.into();
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Registry, document};
+
+    #[test]
+    fn resources_are_told_as_kubernetes_tells_them() {
+        let list = document(&Registry::new(), "/apis/apps/v1", false, "").unwrap().value;
+        let entry = list["resources"].as_array().unwrap().iter().find(|one| one["name"] == "controllerrevisions");
+        // As in `api/discovery/apis__apps__v1.json` of Kubernetes.
+        assert_eq!(entry.unwrap()["storageVersionHash"], "85nkx63pcBU=");
+        let list = document(&Registry::new(), "/api/v1", false, "").unwrap().value;
+        let pods = list["resources"].as_array().unwrap().iter().filter(|one| one["kind"] != "Pod");
+        let pods: Vec<&str> = pods.filter_map(|one| one["name"].as_str()?.strip_prefix("pods/")).collect();
+        assert_eq!(pods, ["attach", "binding", "eviction", "exec", "portforward", "proxy"]);
+    }
 }

@@ -99,7 +99,7 @@ fn call_for(resource: Arc<ResourceType>, place: &ObjectRef, now: Timestamp) -> C
         name: Some(place.name.name.clone()),
         subresource: None,
     };
-    Call { resource, path, query: Query::default(), now }
+    Call { resource, path, query: Query::default(), now, user_agent: String::new() }
 }
 
 /// Goes on with the deletion of an object that waits for one of the server's own finalizers.

@@ -33,4 +33,5 @@ mod value;
 mod verbs;
 
 pub use server::{ApiServer, Config, DEFAULT_HISTORY};
+pub(crate) use store::LabelSelector;
 pub use store::{GroupResource, Object, ObjectName, ObjectRef};

@@ -53,7 +53,7 @@ fn accepted(range: &str) -> Option<Accept> {
     };
     let form = match parts.find_map(|part| part.strip_prefix("as=")) {
         None => Form::Plain,
-        Some("Table") if range.contains("v=v1") && !range.contains("v=v1beta1") => Form::Table,
+        Some("Table") if range.split(';').any(|part| part.trim() == "v=v1") => Form::Table,
         Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Form::PartialMetadata,
         Some("APIGroupDiscoveryList") if range.contains("v=v2") && !range.contains("v=v2beta1") => {
             Form::AggregatedDiscovery

@@ -5,13 +5,29 @@
 
 use super::registry::{Origin, Registry, ResourceType, api_version};
 use schemars::generate::SchemaSettings;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 const COMPONENTS: &str = "#/components/schemas/";
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const GROUP_VERSION_KIND: &str = "x-kubernetes-group-version-kind";
+
+/// Fields that take one of a few values, by schema and name; made by `e2e/control-plane/cmd/openapi-enums` from the Go types of
+/// Kubernetes.
+static ENUMS: LazyLock<BTreeMap<String, BTreeMap<String, Enum>>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("openapi-enums.json")).expect("the file is well-formed"));
+
+#[derive(Deserialize)]
+struct Enum {
+    values: Vec<Value>,
+    /// What the description says of the values.
+    text: String,
+}
 
 /// The document under this path, if there is one.
 pub(crate) fn document(registry: &Registry, path: &str) -> Option<Value> {
@@ -116,13 +132,33 @@ fn schemas(resources: &[&ResourceType]) -> Map<String, Value> {
         }
     }
     let mut all = generator.take_definitions(true);
+    all.iter_mut().for_each(|(name, schema)| tell_values(name, schema));
     all.extend(own);
     for (name, resource) in kinds {
         if let Some(schema) = all.get_mut(&name) {
             schema[GROUP_VERSION_KIND] = json!([group_version_kind(resource)]);
+            // The types require it, Kubernetes does not.
+            if let Some(Value::Array(required)) = schema.get_mut("required") {
+                required.retain(|field| field != "metadata");
+            }
         }
     }
     all
+}
+
+/// Adds what values the fields of a built-in schema take.
+fn tell_values(name: &str, schema: &mut Value) {
+    for (field, Enum { values, text }) in ENUMS.get(name).into_iter().flatten() {
+        let Some(property) = schema.get_mut("properties").and_then(|properties| properties.get_mut(field)) else {
+            continue;
+        };
+        if let Some(Value::String(description)) = property.get_mut("description") {
+            description.push_str(text);
+        }
+        let elements = property.get("items").is_some();
+        let place = if elements { &mut property["items"] } else { property };
+        place["enum"] = values.clone().into();
+    }
 }
 
 fn group_version_kind(resource: &ResourceType) -> Value {
@@ -139,12 +175,19 @@ fn custom_name(resource: &ResourceType) -> String {
 fn custom_schema(source: &Value) -> Value {
     let mut schema = source.clone();
     let text = |description: &str| json!({"type": "string", "description": description});
-    schema["properties"]["apiVersion"] =
-        text("APIVersion defines the versioned schema of this representation of an object.");
-    schema["properties"]["kind"] =
-        text("Kind is a string value representing the REST resource this object represents.");
+    schema["properties"]["apiVersion"] = text(
+        "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas \
+         to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/\
+         devel/sig-architecture/api-conventions.md#resources",
+    );
+    schema["properties"]["kind"] = text(
+        "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint \
+         the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/\
+         devel/sig-architecture/api-conventions.md#types-kinds",
+    );
     schema["properties"]["metadata"] = json!({
-        "description": "Standard object's metadata.",
+        "description": "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/\
+                        api-conventions.md#metadata",
         "allOf": [{"$ref": format!("{COMPONENTS}{OBJECT_META}")}],
     });
     schema
@@ -192,4 +235,20 @@ fn operation(resource: &ResourceType, action: &str, parameters: &[&str]) -> Valu
         "x-kubernetes-action": action, GROUP_VERSION_KIND: group_version_kind(resource),
         "parameters": parameters, "responses": {"200": {"description": "OK"}},
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Registry, document};
+
+    #[test]
+    fn documents_tell_which_values_fields_take() {
+        let document = document(&Registry::new(), "/openapi/v3/api/v1").unwrap();
+        let schemas = &document["components"]["schemas"];
+        let policy = &schemas["io.k8s.api.core.v1.Container"]["properties"]["imagePullPolicy"];
+        assert_eq!(policy["enum"], serde_json::json!(["Always", "IfNotPresent", "Never"]));
+        assert!(policy["description"].as_str().unwrap().contains("Possible enum values"));
+        let modes = &schemas["io.k8s.api.core.v1.PersistentVolumeSpec"]["properties"]["accessModes"];
+        assert_eq!(modes["items"]["enum"][0], "ReadOnlyMany");
+    }
 }

@@ -1,6 +1,7 @@
 //! What a request asks for: its path and query as values (API concepts: "Resource URIs").
 
 use super::{
+    field_error::FieldError,
     status::ApiError,
     store::{FieldSelector, Filter, LabelSelector},
     table::IncludeObject,
@@ -101,11 +102,14 @@ pub(crate) struct Query {
     pub(crate) dry_run: bool,
     pub(crate) field_validation: FieldValidation,
     pub(crate) field_manager: Option<String>,
-    pub(crate) force: bool,
+    pub(crate) force: Option<bool>,
     pub(crate) grace_seconds: Option<i64>,
     pub(crate) propagation: Option<String>,
     pub(crate) orphan_dependents: Option<bool>,
+    pub(crate) container: Option<String>,
     pub(crate) include_object: IncludeObject,
+    /// What is wrong with the options of writes.
+    problems: Vec<FieldError>,
 }
 
 impl Query {
@@ -126,7 +130,7 @@ impl Query {
     fn read(&mut self, key: &str, value: String) -> Result<(), ApiError> {
         match key {
             "watch" => self.watch = truth(&value),
-            "limit" => self.limit = number(key, &value)?,
+            "limit" => self.limit = number::<i64>(key, &value)?.try_into().unwrap_or(0),
             "continue" if !value.is_empty() => self.continue_token = Some(value),
             "resourceVersion" if !value.is_empty() => self.resource_version = Some(value),
             "resourceVersionMatch" if !value.is_empty() => self.resource_version_match = Some(value),
@@ -135,18 +139,92 @@ impl Query {
             "timeoutSeconds" => self.timeout_seconds = Some(number(key, &value)?),
             "allowWatchBookmarks" => self.allow_bookmarks = truth(&value),
             "sendInitialEvents" => self.send_initial_events = Some(truth(&value)),
-            "dryRun" => self.dry_run = dry_run(&value)?,
-            "fieldValidation" => self.field_validation = field_validation(&value)?,
+            "dryRun" => self.read_dry_run(&value),
+            "fieldValidation" => self.read_field_validation(&value),
             "fieldManager" => self.field_manager = Some(value),
-            "force" => self.force = truth(&value),
+            "force" => self.force = Some(truth(&value)),
             "gracePeriodSeconds" => self.grace_seconds = Some(number(key, &value)?),
             "propagationPolicy" => self.propagation = Some(value),
             "orphanDependents" => self.orphan_dependents = Some(truth(&value)),
+            "container" if !value.is_empty() => self.container = Some(value),
             "includeObject" => self.include_object = include_object(&value)?,
             // Unknown parameters are ignored, as the API server ignores them.
             _ => {}
         }
         Ok(())
+    }
+
+    fn read_dry_run(&mut self, value: &str) {
+        self.dry_run = value == DRY_RUN;
+        if !self.dry_run {
+            self.problems.push(FieldError::not_supported("dryRun", value, &[DRY_RUN]));
+        }
+    }
+
+    fn read_field_validation(&mut self, value: &str) {
+        self.field_validation = match value {
+            "Ignore" => FieldValidation::Ignore,
+            "Warn" | "" => FieldValidation::Warn,
+            "Strict" => FieldValidation::Strict,
+            other => {
+                let known = ["", "Ignore", "Strict", "Warn"];
+                self.problems.push(FieldError::not_supported("fieldValidation", other, &known));
+                FieldValidation::default()
+            }
+        };
+    }
+
+    /// Checks the options of a write; `kind` is their type, e.g. `CreateOptions`.
+    ///
+    /// # Errors
+    /// 422 with what is wrong.
+    pub(crate) fn check_write(&self, kind: &str, is_apply: bool) -> Result<(), ApiError> {
+        let mut problems = Vec::new();
+        if is_apply && self.field_manager.as_deref().unwrap_or_default().is_empty() {
+            problems.push(FieldError::required("fieldManager", "is required for apply patch"));
+        }
+        if kind == "PatchOptions" && !is_apply && self.force.is_some() {
+            problems.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+        }
+        problems.extend(self.problems.iter().cloned());
+        options(kind, &problems)
+    }
+
+    /// Checks the options of a list or watch.
+    ///
+    /// # Errors
+    /// 422 with what is wrong.
+    pub(crate) fn check_list(&self) -> Result<(), ApiError> {
+        let mut problems = Vec::new();
+        let mut forbid = |field: &str, detail: &str| problems.push(FieldError::forbidden(field, detail));
+        let matching = self.resource_version_match.as_deref();
+        let field = "resourceVersionMatch";
+        if self.watch {
+            if self.send_initial_events.is_some() && matching != Some(NOT_OLDER) {
+                forbid(field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            }
+            if matching.is_some() && self.send_initial_events.is_none() {
+                forbid(field, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            }
+        } else {
+            if matching.is_some() && self.resource_version.is_none() {
+                forbid(field, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            }
+            if matching == Some(EXACT) && self.resource_version.as_deref() == Some("0") {
+                forbid(field, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            }
+            if self.send_initial_events.is_some() {
+                forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+            }
+        }
+        if matching.is_some() && self.continue_token.is_some() {
+            forbid(field, "resourceVersionMatch is forbidden when continue is provided");
+        }
+        let known: &[&str] = if self.watch { &[NOT_OLDER] } else { &[EXACT, NOT_OLDER, ""] };
+        if let Some(unknown) = matching.filter(|matching| !known.contains(matching)) {
+            problems.push(FieldError::not_supported(field, unknown, known));
+        }
+        options("ListOptions", &problems)
     }
 
     /// The objects selected in `namespace`, or in `name` alone.
@@ -155,37 +233,30 @@ impl Query {
     }
 }
 
+/// The one value that `dryRun` can have.
+const DRY_RUN: &str = "All";
+/// Values of `resourceVersionMatch`.
+const EXACT: &str = "Exact";
+const NOT_OLDER: &str = "NotOlderThan";
+
+/// 422 for options, if anything is wrong with them.
+pub(crate) fn options(kind: &str, problems: &[FieldError]) -> Result<(), ApiError> {
+    if problems.is_empty() { Ok(()) } else { Err(ApiError::invalid("meta.k8s.io", kind, "", problems)) }
+}
+
 /// As Go's conversion reads booleans in queries: everything but these is true.
 fn truth(value: &str) -> bool {
-    !["false", "0", "False", "FALSE", "f", "F"].contains(&value)
+    !value.eq_ignore_ascii_case("false") && value != "0"
 }
 
 fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, ApiError>
 where
     T::Err: std::fmt::Display,
 {
-    value
-        .parse()
-        .map_err(|error| ApiError::bad_request(format!("`{key}` must be a whole number, not `{value}`: {error}")))
-}
-
-fn dry_run(value: &str) -> Result<bool, ApiError> {
-    match value {
-        "" => Ok(false),
-        "All" => Ok(true),
-        other => Err(ApiError::bad_request(format!("`dryRun` must be `All`, not `{other}`"))),
-    }
-}
-
-fn field_validation(value: &str) -> Result<FieldValidation, ApiError> {
-    match value {
-        "Ignore" => Ok(FieldValidation::Ignore),
-        "Warn" | "" => Ok(FieldValidation::Warn),
-        "Strict" => Ok(FieldValidation::Strict),
-        other => {
-            Err(ApiError::bad_request(format!("`fieldValidation` must be `Ignore`, `Warn` or `Strict`, not `{other}`")))
-        }
-    }
+    value.parse().map_err(|error| {
+        tracing::debug!(key, %error, "a query has something else where a number is due");
+        ApiError::bad_request(format!("strconv.ParseInt: parsing \"{value}\": invalid syntax"))
+    })
 }
 
 fn include_object(value: &str) -> Result<IncludeObject, ApiError> {
@@ -239,8 +310,11 @@ mod tests {
 
     #[test]
     fn bad_parameters_are_named() {
-        assert!(Query::parse("limit=many").unwrap_err().message.contains("`limit`"));
-        assert!(Query::parse("dryRun=some").unwrap_err().message.contains("`dryRun`"));
+        assert!(Query::parse("limit=many").unwrap_err().message.contains("parsing \"many\""));
+        let asked = Query::parse("dryRun=some&force=true").unwrap();
+        let told = asked.check_write("PatchOptions", false).unwrap_err().message;
+        assert!(told.contains("dryRun: Unsupported value") && told.contains("force: Forbidden"), "{told}");
+        assert!(Query::parse("resourceVersionMatch=Exact").unwrap().check_list().is_err());
         assert!(Query::parse("watch=1&limit=5&unknown=x").unwrap().watch);
     }
 }

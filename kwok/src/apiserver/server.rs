@@ -28,12 +28,14 @@ pub struct Config {
     pub seed: Seed,
     /// How many events are kept per resource for watches and for continued lists.
     pub history: usize,
+    /// Whether the server collects garbage itself. Without, it is as an API server whose controller manager stands still.
+    pub collects_garbage: bool,
 }
 
 impl Config {
     /// The usual configuration with this clock and seed.
     pub fn new(clock: Clock, seed: Seed) -> Self {
-        Self { clock, seed, history: DEFAULT_HISTORY }
+        Self { clock, seed, history: DEFAULT_HISTORY, collects_garbage: true }
     }
 }
 
@@ -112,7 +114,7 @@ impl ApiServer {
     /// A server with the namespaces that every cluster has. Call inside a tokio runtime: garbage collection runs as a task
     /// on it until the last clone is dropped or [`ApiServer::shutdown`] is called.
     pub fn new(config: Config) -> Self {
-        let Config { clock, seed, history } = config;
+        let Config { clock, seed, history, collects_garbage } = config;
         let mut state =
             State { store: Store::new(history), registry: Registry::new(), seed, requests: BTreeMap::new() };
         builtin::bootstrap(&mut state, clock.now());
@@ -124,7 +126,9 @@ impl ApiServer {
             collect: Arc::new(Notify::new()),
             shutdown: CancellationToken::new(),
         });
-        tokio::spawn(gc::run(Arc::downgrade(&inner), Arc::clone(&inner.collect), inner.shutdown.clone()));
+        if collects_garbage {
+            tokio::spawn(gc::run(Arc::downgrade(&inner), Arc::clone(&inner.collect), inner.shutdown.clone()));
+        }
         Self { inner }
     }
 

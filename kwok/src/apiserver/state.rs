@@ -26,9 +26,24 @@ pub(crate) struct Call {
     pub(crate) path: ResourcePath,
     pub(crate) query: Query,
     pub(crate) now: Timestamp,
+    /// The `User-Agent`; empty where none was sent.
+    pub(crate) user_agent: String,
 }
 
+/// The longest name of a field manager.
+const MAX_MANAGER: usize = 128;
+
 impl Call {
+    /// Who owns what the request writes: the field manager it names, else the program it comes from.
+    pub(crate) fn manager(&self) -> &str {
+        let agent = || self.user_agent.split('/').next().unwrap_or_default();
+        let named = self.query.field_manager.as_deref().filter(|name| !name.is_empty());
+        match named.unwrap_or_else(agent) {
+            "" => "unknown",
+            name => &name[..name.floor_char_boundary(MAX_MANAGER)],
+        }
+    }
+
     /// The key of the object that the path names.
     pub(crate) fn object_name(&self) -> ObjectName {
         ObjectName::new(

@@ -2,15 +2,16 @@
 
 use super::{
     eligibility::{add_tolerations, eligibility, pin},
-    known::{Known, NodeFacts, Phase, PodFacts},
+    known::{Key, Known, NodeFacts, Phase, PodFacts},
     plan::{Action, Aim, BURST, Plan, Target, Told, controller_reference, count, some_count},
+    revisions::{self, Present},
     rollout::{Rounding, scaled},
     template::{REVISION_HASH, label, pod_of, template_hash},
 };
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetStatus},
+        apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec, DaemonSetStatus},
         core::v1::PodSpec,
     },
     apimachinery::pkg::util::intstr::IntOrString,
@@ -21,6 +22,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(super) struct Input<'a> {
     pub(super) set: &'a DaemonSet,
     pub(super) owned: Vec<Arc<PodFacts>>,
+    pub(super) revisions: Vec<Arc<ControllerRevision>>,
     pub(super) nodes: Vec<Arc<NodeFacts>>,
     pub(super) now: Timestamp,
 }
@@ -47,8 +49,11 @@ pub(super) fn decide(input: &Input<'_>) -> Plan {
     }
     let revision = template_hash(&spec.template);
     let mut daemons = Daemons { input, pod_spec, revision, by_node, plan: Plan::default(), spec };
-    if input.set.metadata.deletion_timestamp.is_none() && !daemons.place() {
-        daemons.update();
+    if input.set.metadata.deletion_timestamp.is_none() {
+        daemons.keep_history();
+        if !daemons.place() {
+            daemons.update();
+        }
     }
     let seconds = daemons.min_ready_seconds();
     let soon = input.owned.iter().filter_map(|pod| pod.available_at(seconds)).filter(|at| *at > input.now).min();
@@ -58,6 +63,23 @@ pub(super) fn decide(input: &Input<'_>) -> Plan {
 }
 
 impl Daemons<'_> {
+    fn keep_history(&mut self) {
+        let set = self.input.set;
+        let Key { namespace, name } = set.key();
+        let in_use = self.input.owned.iter().filter_map(|pod| pod.labels.get(REVISION_HASH));
+        let present = Present {
+            owner: controller_reference(set),
+            namespace: &namespace,
+            name: format!("{name}-{}", self.revision),
+            template: &self.spec.template,
+            hash: (REVISION_HASH, self.revision.clone()),
+            annotations: set.metadata.annotations.clone(),
+            limit: self.spec.revision_history_limit,
+            in_use: in_use.map(|hash| format!("{name}-{hash}")).collect(),
+        };
+        revisions::keep(&present, &self.input.revisions, &mut self.plan);
+    }
+
     fn min_ready_seconds(&self) -> i32 {
         self.spec.min_ready_seconds.unwrap_or_default()
     }

@@ -26,6 +26,7 @@ pub(super) enum Target {
     DaemonSet,
     Job,
     Budget,
+    Revision,
 }
 
 /// An object and the uid that it must still have.
@@ -66,6 +67,11 @@ pub(super) enum Action {
     CreateClaim {
         claim: Box<PersistentVolumeClaim>,
         told: String,
+    },
+    /// Creates an object that a namespace is to have, if it has not.
+    CreateUnlessThere {
+        url: String,
+        object: Value,
     },
     CreateReplicaSet {
         set: Box<ReplicaSet>,

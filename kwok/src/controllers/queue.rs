@@ -13,6 +13,7 @@ pub(super) enum Kind {
     DaemonSet,
     Job,
     Budget,
+    Namespace,
 }
 
 /// An object to look at.

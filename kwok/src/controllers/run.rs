@@ -1,6 +1,6 @@
 //! The controllers' loop: watches in, requests out.
 
-use super::{budget, daemon_set, deployment, job, replica_set, stateful_set, world};
+use super::{budget, daemon_set, deployment, job, namespace, replica_set, stateful_set, world};
 use super::{
     known::{Key, Known, NodeFacts, PodFacts},
     plan::{Action, Aim, Plan, Target, Told},
@@ -11,9 +11,9 @@ use futures::{StreamExt, stream::BoxStream};
 use http::{Method, Request, header::CONTENT_TYPE};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
-    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet},
     batch::v1::Job,
-    core::v1::Pod,
+    core::v1::{ConfigMap, Namespace, Pod, ServiceAccount},
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
@@ -85,6 +85,10 @@ enum Change {
     DaemonSet(watcher::Event<DaemonSet>),
     Job(watcher::Event<Job>),
     Budget(watcher::Event<PodDisruptionBudget>),
+    Revision(watcher::Event<ControllerRevision>),
+    Namespace(watcher::Event<Namespace>),
+    Account(watcher::Event<ServiceAccount>),
+    Authority(watcher::Event<ConfigMap>),
     Broken(watcher::Error),
 }
 
@@ -99,6 +103,10 @@ fn watches(client: &Client) -> Vec<Watch> {
         watch(client, Change::DaemonSet),
         watch(client, Change::Job),
         watch(client, Change::Budget),
+        watch(client, Change::Revision),
+        watch_named(client, namespace::ACCOUNT, Change::Account),
+        watch_named(client, namespace::AUTHORITY, Change::Authority),
+        watch(client, Change::Namespace),
         watch(client, |event| Change::Pod(facts(event, |pod| PodFacts::of(&pod)))),
     ]
 }
@@ -107,7 +115,22 @@ fn watch<K>(client: &Client, change: fn(watcher::Event<K>) -> Change) -> Watch
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let events = watcher(Api::<K>::all(client.clone()), watcher::Config::default()).backoff(Pause);
+    watch_with(client, watcher::Config::default(), change)
+}
+
+/// The objects of one name, in all namespaces.
+fn watch_named<K>(client: &Client, name: &str, change: fn(watcher::Event<K>) -> Change) -> Watch
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watch_with(client, watcher::Config::default().fields(&format!("metadata.name={name}")), change)
+}
+
+fn watch_with<K>(client: &Client, config: watcher::Config, change: fn(watcher::Event<K>) -> Change) -> Watch
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let events = watcher(Api::<K>::all(client.clone()), config).backoff(Pause);
     events.map(move |event| event.map_or_else(Change::Broken, change)).boxed()
 }
 
@@ -178,6 +201,10 @@ impl Controllers {
             Change::DaemonSet(event) => self.world.event(event),
             Change::Job(event) => self.world.event(event),
             Change::Budget(event) => self.world.event(event),
+            Change::Revision(event) => self.world.event(event),
+            Change::Namespace(event) => self.world.event(event),
+            Change::Account(event) => self.world.event(event),
+            Change::Authority(event) => self.world.event(event),
             Change::Broken(error) => tracing::warn!(%error, "a watch of the controllers broke; it is begun again"),
         }
         self.enqueue_touched();
@@ -251,6 +278,14 @@ impl Controllers {
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => return Err(error),
             },
+            Action::CreateUnlessThere { url, object } => {
+                let created: kube::Result<Value> =
+                    self.request(Method::POST, &url, JSON, object.to_string().into_bytes()).await;
+                match created {
+                    Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    created => drop(created?),
+                }
+            }
             Action::CreateReplicaSet { set, told } => {
                 let created: ReplicaSet = self.create(&*set, &subject.key.namespace).await?;
                 self.world.put(created);
@@ -307,6 +342,7 @@ impl Controllers {
             Target::DaemonSet => self.patched::<DaemonSet>(&url, body).await?,
             Target::Job => self.patched::<Job>(&url, body).await?,
             Target::Budget => self.patched::<PodDisruptionBudget>(&url, body).await?,
+            Target::Revision => self.patched::<ControllerRevision>(&url, body).await?,
         }
         Ok(())
     }
@@ -372,13 +408,15 @@ fn decide(world: &World, work: &Work, now: Timestamp) -> Option<(Subject, Plan)>
         }
         Kind::StatefulSet => {
             let object = world.stateful_sets.get(key)?;
-            let input = stateful_set::Input { set: object, owned: world.pods_of(object.uid()), now };
+            let revisions = world.revisions_of(object.uid(), &key.namespace);
+            let input = stateful_set::Input { set: object, owned: world.pods_of(object.uid()), revisions, now };
             (subject(&**object, "statefulset-controller"), stateful_set::decide(&input))
         }
         Kind::DaemonSet => {
             let object = world.daemon_sets.get(key)?;
             let nodes = world.nodes.iter().map(|(_, node)| Arc::clone(node)).collect();
-            let input = daemon_set::Input { set: object, owned: world.pods_of(object.uid()), nodes, now };
+            let revisions = world.revisions_of(object.uid(), &key.namespace);
+            let input = daemon_set::Input { set: object, owned: world.pods_of(object.uid()), revisions, nodes, now };
             (subject(&**object, "daemonset-controller"), daemon_set::decide(&input))
         }
         Kind::Job => {
@@ -393,6 +431,16 @@ fn decide(world: &World, work: &Work, now: Timestamp) -> Option<(Subject, Plan)>
             let scales = world.scales(&pods);
             let input = budget::Input { budget: object, pods, scales, now };
             (subject(&**object, "controllermanager"), budget::decide(&input))
+        }
+        Kind::Namespace => {
+            let object = world.namespaces.get(key)?;
+            let input = namespace::Input {
+                name: &key.name,
+                terminating: object.metadata.deletion_timestamp.is_some(),
+                has_account: world.accounts.get(&Key::new(&key.name, namespace::ACCOUNT)).is_some(),
+                has_authority: world.authorities.get(&Key::new(&key.name, namespace::AUTHORITY)).is_some(),
+            };
+            (subject(&**object, "serviceaccount-controller"), namespace::decide(&input))
         }
     })
 }
@@ -426,6 +474,7 @@ fn url(target: Target, key: &Key) -> String {
         Target::DaemonSet => DaemonSet::url_path(&(), namespace),
         Target::Job => Job::url_path(&(), namespace),
         Target::Budget => PodDisruptionBudget::url_path(&(), namespace),
+        Target::Revision => ControllerRevision::url_path(&(), namespace),
     };
     format!("{collection}/{}", key.name)
 }

@@ -1,14 +1,15 @@
 //! Stateful sets: pods with names, made and given up in order (`pkg/controller/statefulset/stateful_set_control.go`).
 
 use super::{
-    known::{Known, Phase, PodFacts},
+    known::{Key, Known, Phase, PodFacts},
     plan::{Action, Aim, Plan, Target, Told, controller_reference, count, pod_aim, some_count},
+    revisions::{self, Present},
     template::{REVISION_HASH, label, pod_of, template_hash},
 };
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetStatus},
+        apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpec, StatefulSetStatus},
         core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume},
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
@@ -22,6 +23,7 @@ const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
 pub(super) struct Input<'a> {
     pub(super) set: &'a StatefulSet,
     pub(super) owned: Vec<Arc<PodFacts>>,
+    pub(super) revisions: Vec<Arc<ControllerRevision>>,
     pub(super) now: Timestamp,
 }
 
@@ -42,6 +44,7 @@ pub(super) fn decide(input: &Input<'_>) -> Plan {
     let revision = format!("{name}-{}", template_hash(&spec.template));
     let mut ordered = Ordered { input, pods: pods.collect(), revision, plan: Plan::default(), spec };
     if input.set.metadata.deletion_timestamp.is_none() {
+        ordered.keep_history();
         ordered.act();
     }
     let soon = input.owned.iter().filter_map(|pod| pod.available_at(ordered.min_ready_seconds()));
@@ -57,6 +60,24 @@ fn ordinal(set: &str, pod: &str) -> Option<i32> {
 }
 
 impl Ordered<'_> {
+    fn keep_history(&mut self) {
+        let set = self.input.set;
+        let Key { namespace, name } = set.key();
+        let hash = self.revision.strip_prefix(&format!("{name}-")).unwrap_or_default().to_owned();
+        let in_use = self.input.owned.iter().filter_map(|pod| pod.labels.get(REVISION_HASH)).cloned();
+        let present = Present {
+            owner: controller_reference(set),
+            namespace: &namespace,
+            name: self.revision.clone(),
+            template: &self.spec.template,
+            hash: ("controller.kubernetes.io/hash", hash),
+            annotations: set.metadata.annotations.clone(),
+            limit: self.spec.revision_history_limit,
+            in_use: in_use.collect(),
+        };
+        revisions::keep(&present, &self.input.revisions, &mut self.plan);
+    }
+
     fn min_ready_seconds(&self) -> i32 {
         self.spec.min_ready_seconds.unwrap_or_default()
     }

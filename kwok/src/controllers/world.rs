@@ -8,8 +8,9 @@ use super::{
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+        apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet},
         batch::v1::Job,
+        core::v1::{ConfigMap, Namespace, ServiceAccount},
         policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference},
@@ -39,6 +40,11 @@ pub(super) struct World {
     pub(super) daemon_sets: Objects<DaemonSet>,
     pub(super) jobs: Objects<Job>,
     pub(super) budgets: Objects<PodDisruptionBudget>,
+    pub(super) revisions: Objects<ControllerRevision>,
+    pub(super) namespaces: Objects<Namespace>,
+    /// Of service accounts and configmaps only those that every namespace has.
+    pub(super) accounts: Objects<ServiceAccount>,
+    pub(super) authorities: Objects<ConfigMap>,
     /// Pods by the uid of their controller; the empty one has those without.
     pods_of: BTreeMap<String, BTreeSet<Key>>,
     /// Replica sets likewise.
@@ -122,6 +128,10 @@ impl World {
             && self.daemon_sets.synced
             && self.jobs.synced
             && self.budgets.synced
+            && self.revisions.synced
+            && self.namespaces.synced
+            && self.accounts.synced
+            && self.authorities.synced
     }
 
     /// The pods that the object with this uid controls, by name.
@@ -139,6 +149,12 @@ impl World {
     pub(super) fn sets_of(&self, uid: &str, namespace: &str) -> Vec<Arc<ReplicaSet>> {
         let all = self.sets_of.get(uid).into_iter().flat_map(|keys| keys.range(Key::new(namespace, "")..));
         all.take_while(|key| key.namespace == namespace).filter_map(|key| self.replica_sets.get(key)).cloned().collect()
+    }
+
+    /// The revisions of the object with this uid, by name.
+    pub(super) fn revisions_of(&self, uid: &str, namespace: &str) -> Vec<Arc<ControllerRevision>> {
+        let owned = |one: &&Arc<ControllerRevision>| controller_of(&one.metadata).is_some_and(|owner| owner.uid == uid);
+        self.revisions.within(namespace).filter(owned).cloned().collect()
     }
 
     /// How the pods of a job ended, by their uids.
@@ -260,6 +276,52 @@ impl World {
 pub(super) fn selects(budget: &PodDisruptionBudget, pod: &PodFacts) -> bool {
     let labels = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     labels.and_then(selector).is_some_and(|selector| selector.matches(&pod.labels))
+}
+
+impl Keeps<ControllerRevision> for World {
+    fn objects(&mut self) -> &mut Objects<ControllerRevision> {
+        &mut self.revisions
+    }
+
+    fn changed(&mut self, old: Option<&ControllerRevision>, new: Option<&ControllerRevision>) {
+        let Some(revision) = new.or(old) else { return };
+        if let Some(owner) = controller_of(&revision.metadata) {
+            self.touch_owner(owner, &revision.key().namespace);
+        }
+    }
+}
+
+impl Keeps<Namespace> for World {
+    fn objects(&mut self) -> &mut Objects<Namespace> {
+        &mut self.namespaces
+    }
+
+    fn changed(&mut self, _old: Option<&Namespace>, new: Option<&Namespace>) {
+        let key = new.map(Known::key);
+        key.into_iter().for_each(|key| self.touch(Kind::Namespace, key));
+    }
+}
+
+impl Keeps<ServiceAccount> for World {
+    fn objects(&mut self) -> &mut Objects<ServiceAccount> {
+        &mut self.accounts
+    }
+
+    fn changed(&mut self, old: Option<&ServiceAccount>, new: Option<&ServiceAccount>) {
+        let gone = old.filter(|_| new.is_none()).map(Known::key);
+        gone.into_iter().for_each(|key| self.touch(Kind::Namespace, Key::new("", &key.namespace)));
+    }
+}
+
+impl Keeps<ConfigMap> for World {
+    fn objects(&mut self) -> &mut Objects<ConfigMap> {
+        &mut self.authorities
+    }
+
+    fn changed(&mut self, old: Option<&ConfigMap>, new: Option<&ConfigMap>) {
+        let gone = old.filter(|_| new.is_none()).map(Known::key);
+        gone.into_iter().for_each(|key| self.touch(Kind::Namespace, Key::new("", &key.namespace)));
+    }
 }
 
 impl Keeps<PodFacts> for World {

@@ -7,12 +7,28 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Where pods' addresses begin: half of 10.0.0.0/8, away from where fake clouds put their machines.
-const FIRST: u32 = u32::from_be_bytes([10, 128, 0, 1]);
+/// Where addresses come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressOptions {
+    /// The first pod's; each further pod has the next that is free.
+    pub first_pod: Ipv4Addr,
+    /// Of Nodes that have none of their own.
+    pub node: Ipv4Addr,
+}
+
+impl Default for AddressOptions {
+    /// Half of 10.0.0.0/8, away from where fake clouds put their machines.
+    fn default() -> Self {
+        Self { first_pod: Ipv4Addr::new(10, 128, 0, 1), node: Ipv4Addr::new(10, 0, 0, 1) }
+    }
+}
 
 /// Which node and which pod has which address.
 #[derive(Debug, Default)]
-pub(super) struct AddressBook(Mutex<Entries>);
+pub(super) struct AddressBook {
+    options: AddressOptions,
+    entries: Mutex<Entries>,
+}
 
 #[derive(Debug, Default)]
 struct Entries {
@@ -23,13 +39,18 @@ struct Entries {
 }
 
 impl AddressBook {
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new(options: AddressOptions) -> Self {
+        Self { options, entries: Mutex::default() }
     }
 
-    /// Notes a node's address.
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a node's address; an empty one is that of all Nodes that have none of their own.
     pub(super) fn set_node(&self, node: &str, address: &str) {
-        self.lock().nodes.insert(node.to_owned(), address.to_owned());
+        let address = if address.is_empty() { self.options.node.to_string() } else { address.to_owned() };
+        self.lock().nodes.insert(node.to_owned(), address);
     }
 
     /// Gives back the address of a pod that is gone.
@@ -52,7 +73,7 @@ impl Addresses for AddressBook {
         }
         let mut entries = self.lock();
         let offset = entries.pods.get(uid).copied().unwrap_or_else(|| entries.allocate(uid));
-        Ipv4Addr::from(FIRST.wrapping_add(offset)).to_string()
+        Ipv4Addr::from(u32::from(self.options.first_pod).wrapping_add(offset)).to_string()
     }
 }
 

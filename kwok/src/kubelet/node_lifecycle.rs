@@ -23,6 +23,9 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// How the provider ids of kind's nodes begin: they have no instance in any cloud, and are nobody's to delete.
+const OF_KIND: &str = "kind://";
+
 /// How long the controllers wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeLifecycleOptions {
@@ -172,7 +175,8 @@ impl Controllers<'_> {
         let has_instance = self.instances.contains(provider_id(node));
         let url = format!("/api/v1/nodes/{name}");
         let deleting = !node["metadata"]["deletionTimestamp"].is_null();
-        if is_unwell(node) && !has_instance && !provider_id(node).is_empty() && !deleting {
+        let in_a_cloud = !provider_id(node).is_empty() && !provider_id(node).starts_with(OF_KIND);
+        if is_unwell(node) && !has_instance && in_a_cloud && !deleting {
             let options = json!({"preconditions": {"uid": node["metadata"]["uid"]}});
             log(name, self.sender.request(Method::DELETE, &url, JSON, None, &options).await);
         } else if let Some(taints) = wanted_taints(node, has_instance, self.options.map(|_| self.config.clock.now())) {

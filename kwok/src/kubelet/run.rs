@@ -1,20 +1,28 @@
 //! The kubelets' loop: machines, watches and the agenda in, requests out.
 
 use super::{
+    addresses::AddressOptions,
     delays::Spread,
     events::OnMachineEvent,
-    lease::{LeaseOptions, NAMESPACE},
+    lease::{COLLECTION, Held, LeaseOptions, Renewal},
     node_lifecycle::{self, NodeControllers, NodeLifecycleOptions},
     object::{RawObject, text},
-    send::{Failure, JSON, Sender, is_conflict, is_not_found, object_url},
+    selection::NodeSelection,
+    send::{Failure, JSON, Sender, is_conflict, object_url},
+    tally::Tally,
     world::{Job, Key, NODE, ObjectKey, POD, World, after},
 };
 use crate::{
     machine::{ClusterIdentity, MachineSource, NodeOptions, node},
     stage::{CompiledStage, Effect, Lifecycle, ResourceKind, Stage, StageError},
 };
-use futures::{StreamExt, stream::BoxStream};
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{BoxStream, FuturesUnordered},
+};
 use http::Method;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, Client,
@@ -23,8 +31,14 @@ use kube::{
     runtime::{WatchStreamExt, utils::Backoff, watcher},
 };
 use sawhorse_ambient::{Clock, Seed};
-use serde_json::{Value, json};
-use std::{collections::BTreeSet, sync::Arc, task::Poll, time::Duration};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 /// What the kubelets of a cluster are made of.
@@ -34,6 +48,10 @@ pub struct KubeletConfig {
     pub client: Client,
     /// The machines that run.
     pub machines: Arc<dyn MachineSource>,
+    /// Nodes that kubelets are played for though they are no machine's.
+    pub selection: NodeSelection,
+    /// In whose name the leases of such nodes are held; unique among those that share nodes.
+    pub identity: String,
     /// The time.
     pub clock: Clock,
     /// What delays, weights and addresses are drawn from.
@@ -50,6 +68,12 @@ pub struct KubeletConfig {
     pub leases: Option<LeaseOptions>,
     /// What all nodes have in common.
     pub node: NodeOptions,
+    /// Where addresses come from.
+    pub addresses: AddressOptions,
+    /// How many requests are under way at a time. With one, requests are in a total order, as a run in virtual time needs it.
+    pub at_a_time: NonZeroUsize,
+    /// Is counted in.
+    pub tally: Arc<Tally>,
     /// Which controllers around nodes run here.
     pub node_controllers: NodeControllers,
     /// Is told what becomes of machines.
@@ -68,6 +92,8 @@ impl KubeletConfig {
         Self {
             client,
             machines,
+            selection: NodeSelection::none(),
+            identity: "sawhorse".to_owned(),
             clock,
             seed,
             cluster,
@@ -76,6 +102,9 @@ impl KubeletConfig {
             ready: Spread::seconds(3, 6, 15),
             leases: Some(LeaseOptions::default()),
             node: NodeOptions::default(),
+            addresses: AddressOptions::default(),
+            at_a_time: NonZeroUsize::MIN,
+            tally: Arc::default(),
             node_controllers: NodeControllers::All(NodeLifecycleOptions::default()),
             on_event: Arc::new(|_| {}),
         }
@@ -116,6 +145,9 @@ pub async fn run(config: KubeletConfig, shutdown: CancellationToken) -> Result<(
     let lifecycle = Lifecycle::compile(&config.stages)?;
     let (kinds, resources) = resources(&config.client, &lifecycle).await?;
     let mut kubelets = Kubelets::new(&config, lifecycle, kinds, resources);
+    if config.leases.is_some() && !config.selection.is_none() {
+        kubelets.find_leases().await;
+    }
     tokio::join!(kubelets.run(&shutdown), node_lifecycle::run(&config, &shutdown));
     Ok(())
 }
@@ -183,6 +215,19 @@ pub(super) async fn next_event(watches: &mut [Watch]) -> (usize, watcher::Result
     .await
 }
 
+/// Something that was asked of the API server, and what came of it.
+enum Done {
+    /// A machine's Node: whether it is registered, or the name is another's.
+    Registered { id: String, node: String, outcome: Result<bool, Failure> },
+    /// A lease, of which `began` is the renewal's time.
+    Renewed { node: String, renewal: Renewal, began: Timestamp },
+    /// Effects of a stage: the object afterwards where it is to be looked at again at once, and what is to be tried again.
+    Sent { key: ObjectKey, latest: Option<Value>, rest: Option<(Vec<Effect>, u32)> },
+}
+
+/// Requests with what they are about: no other request is sent about that meanwhile.
+type UnderWay = BoxFuture<'static, (Option<Key>, Done)>;
+
 struct Kubelets<'a> {
     config: &'a KubeletConfig,
     sender: Sender,
@@ -190,6 +235,9 @@ struct Kubelets<'a> {
     world: World,
     /// The objects seen so far by a list that is under way, by kind.
     listing: Vec<BTreeSet<ObjectKey>>,
+    under_way: FuturesUnordered<UnderWay>,
+    /// What requests under way are about, and what became due of that meanwhile.
+    busy: BTreeMap<Key, Option<Job>>,
 }
 
 impl<'a> Kubelets<'a> {
@@ -201,7 +249,9 @@ impl<'a> Kubelets<'a> {
     ) -> Self {
         let listing = vec![BTreeSet::new(); resources.len()];
         let world = World::new(config, lifecycle, kinds, config.clock.now());
-        Self { config, sender: Sender { client: config.client.clone() }, resources, world, listing }
+        let sender = Sender { client: config.client.clone() };
+        let (under_way, busy) = (FuturesUnordered::new(), BTreeMap::new());
+        Self { config, sender, resources, world, listing, under_way, busy }
     }
 
     async fn run(&mut self, shutdown: &CancellationToken) {
@@ -212,37 +262,145 @@ impl<'a> Kubelets<'a> {
         let clock = self.config.clock;
         let mut seen = 0;
         loop {
-            let due = self.world.agenda.next();
+            let may_send = self.under_way.len() < self.config.at_a_time.get();
+            let due = self.next_due().filter(|_| may_send);
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return self.finish().await,
                 version = self.config.machines.changed(seen) => {
                     seen = version;
                     self.world.machines(self.config.machines.machines(), clock.now());
                 }
+                Some(done) = self.under_way.next() => self.done(done),
                 (kind, event) = next_event(&mut watches) => self.event(kind, event),
                 () = async { match due { Some(at) => clock.sleep_until(at).await, None => std::future::pending().await } } => {
-                    if let Some((key, job)) = self.world.agenda.pop(clock.now()) {
-                        self.work(key, job).await;
-                    }
+                    self.work().await;
                 }
             }
             for event in std::mem::take(&mut self.world.events) {
                 (self.config.on_event)(event);
+            }
+            self.config.tally.looks_after(self.world.looked_after());
+        }
+    }
+
+    /// Learns which leases there are, so that each need not be asked for. Without that answer each is.
+    async fn find_leases(&mut self) {
+        match self.sender.request(Method::GET, COLLECTION, JSON, None, &Value::Null).await {
+            Ok(list) => {
+                for lease in list["items"].as_array().into_iter().flatten() {
+                    self.world.found_lease(text(lease, &["metadata", "name"]), Held::of(lease));
+                }
+            }
+            Err(Failure::Drop(error) | Failure::Retry(error)) => tracing::warn!(%error, "leases cannot be listed"),
+        }
+    }
+
+    /// What has been sent is waited for.
+    async fn finish(&mut self) {
+        while let Some(done) = self.under_way.next().await {
+            self.done(done);
+        }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        [self.world.agenda.next(), self.world.renewals.next()].into_iter().flatten().min()
+    }
+
+    /// Sends what is due first. Where several requests are under way at a time, there may be more due than can be sent: then
+    /// leases go first, since nodes without are soon taken for dead.
+    async fn work(&mut self) {
+        let now = self.config.clock.now();
+        let (other, lease) = (self.world.agenda.next(), self.world.renewals.next());
+        let in_order = self.config.at_a_time == NonZeroUsize::MIN;
+        let lease_first = lease.is_some_and(|lease| lease <= now)
+            && !(in_order && other.is_some_and(|other| lease.is_some_and(|lease| other <= lease)));
+        let request = if lease_first { self.renewal(now) } else { self.next_job(now) };
+        let Some(request) = request else { return };
+        if in_order {
+            let done = request.await;
+            self.done(done);
+        } else {
+            self.under_way.push(request);
+        }
+    }
+
+    fn renewal(&mut self, now: Timestamp) -> Option<UnderWay> {
+        let due = self.world.renewals.next()?;
+        let (node, ()) = self.world.renewals.pop(now)?;
+        let claim = self.world.claim(&node, now)?;
+        self.config.tally.renews(after_millis(due, now));
+        let sender = self.sender.clone();
+        Some(
+            async move { (None, Done::Renewed { renewal: claim.renew(&sender, now).await, node, began: now }) }.boxed(),
+        )
+    }
+
+    fn next_job(&mut self, now: Timestamp) -> Option<UnderWay> {
+        let (key, job) = self.world.agenda.pop(now)?;
+        if let Some(postponed) = self.busy.get_mut(&key) {
+            *postponed = Some(job);
+            return None;
+        }
+        let request = match (&key, job) {
+            (Key::Machine(id), Job::Register) => self.register(id),
+            (Key::Machine(id), _) => {
+                self.world.begun(id, now);
+                None
+            }
+            (Key::Object(object), Job::Stage { stage, .. }) => self.stage(object, &stage),
+            (Key::Object(object), Job::Resume { effects, attempt }) => {
+                let value = self.world.object(object)?;
+                Some(self.send(object, value, effects, attempt, false))
+            }
+            (Key::Object(_), Job::Register | Job::Begin) => None,
+        }?;
+        self.busy.insert(key.clone(), None);
+        Some(request.map(|done| (Some(key), done)).boxed())
+    }
+
+    fn done(&mut self, (key, done): (Option<Key>, Done)) {
+        let now = self.config.clock.now();
+        let postponed = key.and_then(|key| self.busy.remove(&key).flatten().map(|job| (key, job)));
+        if let Some((key, job)) = postponed.filter(|(key, _)| self.world.agenda.get(key).is_none()) {
+            self.world.agenda.schedule(key, now, job);
+        }
+        match done {
+            Done::Registered { id, node, outcome } => self.registered(&id, &node, outcome),
+            Done::Renewed { node, renewal, began } => {
+                if !matches!(renewal, Renewal::Ours(_)) {
+                    self.config.tally.not_renewed();
+                }
+                self.world.renewed(&node, renewal, began, now);
+            }
+            Done::Sent { key, latest, rest } => {
+                if let Some(object) = latest {
+                    self.world.applied(key.kind, &object, now);
+                }
+                if let Some((effects, attempt)) = rest {
+                    let wait = Duration::from_secs(1 << attempt.min(11)).min(MAX_BACKOFF);
+                    let rest = Job::Resume { effects, attempt: attempt + 1 };
+                    self.world.agenda.schedule(Key::Object(key), after(now, wait), rest);
+                }
             }
         }
     }
 
     fn event(&mut self, kind: usize, event: watcher::Result<watcher::Event<RawObject>>) {
         let now = self.config.clock.now();
-        let value = |object: RawObject| object.into_value(&self.resources[kind]);
+        let value = |object: RawObject| {
+            let mut value = object.into_value(&self.resources[kind]);
+            // Half of an object, and nobody's business here.
+            value["metadata"].as_object_mut().map(|metadata| metadata.shift_remove("managedFields"));
+            value
+        };
         match event {
-            Ok(watcher::Event::Apply(object)) => self.world.applied(kind, value(object), now),
+            Ok(watcher::Event::Apply(object)) => self.world.applied(kind, &value(object), now),
             Ok(watcher::Event::Delete(object)) => self.world.deleted(&ObjectKey::of(kind, &object.value)),
             Ok(watcher::Event::Init) => self.listing[kind].clear(),
             Ok(watcher::Event::InitApply(object)) => {
                 self.listing[kind].insert(ObjectKey::of(kind, &object.value));
-                self.world.applied(kind, value(object), now);
+                self.world.applied(kind, &value(object), now);
             }
             Ok(watcher::Event::InitDone) => {
                 let keys = self.world.keys_of(kind);
@@ -253,113 +411,89 @@ impl<'a> Kubelets<'a> {
         }
     }
 
-    async fn work(&mut self, key: Key, job: Job) {
-        let now = self.config.clock.now();
-        match (key, job) {
-            (Key::Machine(id), Job::Register) => self.register(&id).await,
-            (Key::Machine(id), _) => self.world.begun(&id, now),
-            (Key::Lease(node), _) => self.renew(&node).await,
-            (Key::Object(key), Job::Stage { stage, .. }) => self.stage(&key, &stage).await,
-            (Key::Object(key), Job::Resume { effects, attempt }) => drop(self.send(&key, effects, attempt).await),
-            (Key::Object(_), Job::Register | Job::Begin | Job::Renew) => {}
-        }
-    }
-
     /// Registers the machine's Node; one that exists already is this machine's if it has its provider id.
-    async fn register(&mut self, id: &str) {
+    fn register(&mut self, id: &str) -> Option<BoxFuture<'static, Done>> {
         let now = self.config.clock.now();
-        let Some((machine, plan)) = self.world.booted(id, now) else { return };
+        let (machine, plan) = self.world.booted(id, now)?;
         let object = json_of(&node(&machine, &plan, &self.config.node, now));
         let url = object_url(&self.resources[NODE], &object);
-        let created = self.sender.request(Method::POST, "/api/v1/nodes", JSON, None, &object).await;
-        let outcome = match created {
-            Err(Failure::Drop(error)) if is_conflict(&error) => {
-                let existing = self.sender.request(Method::GET, &url, JSON, None, &Value::Null).await;
-                existing.map(|existing| text(&existing, &["spec", "providerID"]) == machine.provider_id)
-            }
-            created => created.map(|_| true),
+        let (sender, id, node) = (self.sender.clone(), id.to_owned(), machine.private_dns_name);
+        let request = async move {
+            let created = sender.request(Method::POST, "/api/v1/nodes", JSON, None, &object).await;
+            let outcome = match created {
+                Err(Failure::Drop(error)) if is_conflict(&error) => {
+                    let existing = sender.request(Method::GET, &url, JSON, None, &Value::Null).await;
+                    existing.map(|existing| text(&existing, &["spec", "providerID"]) == machine.provider_id)
+                }
+                created => created.map(|_| true),
+            };
+            Done::Registered { id, node, outcome }
         };
+        Some(request.boxed())
+    }
+
+    fn registered(&mut self, id: &str, node: &str, outcome: Result<bool, Failure>) {
         let now = self.config.clock.now();
-        let again = |wait| (Key::Machine(id.to_owned()), after(now, wait), Job::Register);
-        match outcome {
-            Ok(true) => self.world.registered(id, &machine.private_dns_name, now),
-            Ok(false) => {
-                let (key, at, job) = again(NAME_TAKEN);
-                self.world.agenda.schedule(key, at, job);
-            }
-            Err(Failure::Retry(_)) => {
-                let (key, at, job) = again(WATCH_BACKOFF);
-                self.world.agenda.schedule(key, at, job);
-            }
+        let wait = match outcome {
+            Ok(true) => return self.world.registered(id, node, now),
             Err(Failure::Drop(error)) => {
-                self.world.refused(id, format!("the API server does not take its Node: {error}"), now);
+                let reason = format!("the API server does not take its Node: {error}");
+                return self.world.refused(id, reason, now);
             }
-        }
-    }
-
-    /// Renews a lease, creating it if there is none.
-    async fn renew(&mut self, node: &str) {
-        let now = self.config.clock.now();
-        let key = ObjectKey { kind: NODE, namespace: String::new(), name: node.to_owned() };
-        let Some(options) = self.config.leases else { return };
-        let url = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases");
-        let spec = json!({"holderIdentity": node, "renewTime": format!("{now:.6}")});
-        let patch = "application/merge-patch+json";
-        let body = json!({"spec": spec});
-        let mut renewed = self.sender.request(Method::PATCH, &format!("{url}/{node}"), patch, None, &body).await;
-        if matches!(&renewed, Err(Failure::Drop(error)) if is_not_found(error)) {
-            // Until the Node has been seen there is no uid that the lease could go with; then it is tried again.
-            let uid = self.world.object(&key).map_or("", |object| text(object, &["metadata", "uid"]));
-            if !uid.is_empty() {
-                let lease = json_of(&options.lease(node, uid, now));
-                renewed = self.sender.request(Method::POST, &url, JSON, None, &lease).await;
-            }
-        }
-        let next = match renewed {
-            Ok(_) => self.world.next_renewal(node, now),
-            Err(_) => self.world.next_renewal(node, now).map(|_| after(self.config.clock.now(), WATCH_BACKOFF)),
+            Ok(false) => NAME_TAKEN,
+            Err(Failure::Retry(_)) => WATCH_BACKOFF,
         };
-        if let Some(at) = next {
-            self.world.agenda.schedule(Key::Lease(node.to_owned()), at, Job::Renew);
+        self.world.agenda.schedule(Key::Machine(id.to_owned()), after(now, wait), Job::Register);
+    }
+
+    fn stage(&mut self, key: &ObjectKey, stage: &CompiledStage) -> Option<BoxFuture<'static, Done>> {
+        let object = self.world.object(key)?;
+        match self.world.effects(key, &object, stage, self.config.clock.now()) {
+            Ok(effects) => Some(self.send(key, object, effects, 0, stage.immediate_next_stage())),
+            Err(error) => {
+                tracing::warn!(object = %key.name, %error, "a stage cannot be carried out");
+                None
+            }
         }
     }
 
-    async fn stage(&mut self, key: &ObjectKey, stage: &CompiledStage) {
-        match self.world.effects(key, stage, self.config.clock.now()) {
-            Ok(effects) => {
-                let after = self.send(key, effects, 0).await;
-                if let Some(object) = after.filter(|_| stage.immediate_next_stage()) {
-                    self.world.applied(key.kind, object, self.config.clock.now());
+    /// Sends effects in order; what is left after a failure worth another try is given back. The object afterwards is told if
+    /// `look_again`.
+    fn send(
+        &mut self,
+        key: &ObjectKey,
+        object: Value,
+        effects: Vec<Effect>,
+        attempt: u32,
+        look_again: bool,
+    ) -> BoxFuture<'static, Done> {
+        let (sender, clock) = (self.sender.clone(), self.config.clock);
+        let (key, resource) = (key.clone(), self.resources[key.kind].clone());
+        let names: Vec<String> = effects.iter().map(|_| self.world.event_name(&key)).collect();
+        async move {
+            let mut latest = None;
+            for (index, (effect, name)) in effects.iter().zip(names).enumerate() {
+                match sender.send(&resource, &object, effect, &name, clock.now()).await {
+                    Ok(after) => latest = after.or(latest),
+                    Err(Failure::Drop(error)) => {
+                        tracing::debug!(object = %key.name, %error, "a stage's request was refused");
+                        break;
+                    }
+                    Err(Failure::Retry(error)) => {
+                        tracing::debug!(object = %key.name, %error, "a stage's request failed and is tried again");
+                        let rest = Some((effects[index..].to_vec(), attempt));
+                        return Done::Sent { key, latest: latest.filter(|_| look_again), rest };
+                    }
                 }
             }
-            Err(error) => tracing::warn!(object = %key.name, %error, "a stage cannot be carried out"),
+            Done::Sent { key, latest: latest.filter(|_| look_again), rest: None }
         }
+        .boxed()
     }
+}
 
-    /// Sends effects in order; what is left after a failure worth another try is put back on the agenda.
-    async fn send(&mut self, key: &ObjectKey, effects: Vec<Effect>, attempt: u32) -> Option<Value> {
-        let object = self.world.object(key)?.clone();
-        let mut latest = None;
-        for (index, effect) in effects.iter().enumerate() {
-            let event_name = self.world.event_name(key);
-            let now = self.config.clock.now();
-            match self.sender.send(&self.resources[key.kind], &object, effect, &event_name, now).await {
-                Ok(after) => latest = after.or(latest),
-                Err(Failure::Drop(error)) => {
-                    tracing::debug!(object = %key.name, %error, "a stage's request was refused");
-                    return latest;
-                }
-                Err(Failure::Retry(error)) => {
-                    tracing::debug!(object = %key.name, %error, "a stage's request failed and is tried again");
-                    let wait = Duration::from_secs(1 << attempt.min(11)).min(MAX_BACKOFF);
-                    let rest = Job::Resume { effects: effects[index..].to_vec(), attempt: attempt + 1 };
-                    self.world.agenda.schedule(Key::Object(key.clone()), after(self.config.clock.now(), wait), rest);
-                    return latest;
-                }
-            }
-        }
-        latest
-    }
+fn after_millis(due: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(now.duration_since(due).as_millis()).unwrap_or(0)
 }
 
 pub(super) fn json_of(object: &impl serde::Serialize) -> Value {

@@ -9,6 +9,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind, TypeMeta},
     discovery::{Scope, pinned_kind},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// What went wrong with a request.
@@ -40,6 +41,7 @@ pub(super) fn is_conflict(error: &kube::Error) -> bool {
 }
 
 /// Sends what stages ask for.
+#[derive(Clone)]
 pub(super) struct Sender {
     pub(super) client: Client,
 }
@@ -127,6 +129,27 @@ impl Sender {
         let request = request.body(body.to_string().into_bytes()).map_err(kube::Error::HttpError)?;
         Ok(self.client.request(request).await?)
     }
+
+    /// Creates or replaces an object; its version afterwards. Nothing else of the answer is read.
+    pub(super) async fn write(&self, method: Method, url: &str, object: &impl Serialize) -> Result<String, Failure> {
+        let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+        let request = Request::builder().method(method).uri(url).header(CONTENT_TYPE, JSON);
+        let request = request.body(body).map_err(kube::Error::HttpError)?;
+        let answer: Written = self.client.request(request).await?;
+        Ok(answer.metadata.resource_version)
+    }
+}
+
+/// What is read of the answer to a write.
+#[derive(Deserialize)]
+struct Written {
+    metadata: WrittenMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenMetadata {
+    resource_version: String,
 }
 
 pub(super) const JSON: &str = "application/json";

@@ -1,6 +1,6 @@
 //! Kubelets over the embedded API server, in virtual time.
 
-use super::{KubeletConfig, LeaseOptions, MachineEvent, NodeControllers, Spread, run};
+use super::{KubeletConfig, LeaseOptions, MachineEvent, NoMachines, NodeControllers, NodeSelection, Spread, run};
 use crate::{
     apiserver::{ApiServer, Config},
     machine::{ClusterIdentity, Machine, MachineSource},
@@ -15,6 +15,7 @@ use kube::{
     Api,
     api::{DeleteParams, ListParams, PostParams},
 };
+use rstest::rstest;
 use sawhorse_ambient::{Clock, Seed};
 use serde_json::{Value, json};
 use std::{
@@ -255,6 +256,17 @@ async fn a_name_that_another_node_still_has_is_waited_for() {
     cluster.when(10, async || cluster.told().len() == 2).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_node_that_no_cloud_has_is_left_alone() {
+    let cluster = Cluster::start(1, |_| {});
+    for (name, provider_id) in [("gone", "aws:///z/i-9"), ("of-kind", "kind://docker/demo/of-kind")] {
+        let node = json!({"metadata": {"name": name}, "spec": {"providerID": provider_id}});
+        cluster.nodes().create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+    }
+    cluster.when(120, async || cluster.nodes().get_opt("gone").await.unwrap().is_none()).await;
+    assert!(cluster.nodes().get_opt("of-kind").await.unwrap().is_some());
+}
+
 /// The events of machines and every object at the end, as text.
 async fn history(seed: u64) -> String {
     let cluster = Cluster::start(seed, |config| {
@@ -296,4 +308,79 @@ async fn a_day_of_a_hundred_nodes_is_cheap_with_long_leases() {
     let pods = cluster.pods().list(&ListParams::default()).await.unwrap().items;
     let running = pods.iter().filter(|pod| pod.status.as_ref().unwrap().phase.as_deref() == Some("Running")).count();
     assert_eq!(running, 1_000);
+}
+
+/// Two Nodes that nobody's machine is behind, one of them to be looked after, with a pod on each.
+async fn with_a_fake_and_a_real_node(adjust: impl FnOnce(&mut KubeletConfig)) -> Cluster {
+    let cluster = Cluster::start(1, |config| {
+        config.selection = NodeSelection::by_annotations("kwok.x-k8s.io/node=fake").unwrap();
+        config.stages = fast();
+        config.node_controllers = NodeControllers::None;
+        adjust(config);
+    });
+    for name in ["fake", "real"] {
+        let node = json!({"metadata": {"name": name, "annotations": {"kwok.x-k8s.io/node": name}}});
+        cluster.nodes().create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+        cluster.bind(&format!("on-{name}"), name, json!({})).await;
+    }
+    cluster
+}
+
+impl Cluster {
+    async fn lease(&self, node: &str) -> Option<Lease> {
+        Api::<Lease>::namespaced(self.server.client(), "kube-node-lease").get_opt(node).await.unwrap()
+    }
+
+    async fn holder(&self, node: &str) -> String {
+        self.lease(node).await.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default()
+    }
+}
+
+#[rstest]
+#[case::one_request_at_a_time(1)]
+#[case::several(16)]
+#[tokio::test(start_paused = true)]
+async fn selected_nodes_are_looked_after_and_others_are_not(#[case] at_a_time: usize) {
+    let at_a_time = at_a_time.try_into().unwrap();
+    let cluster = with_a_fake_and_a_real_node(|config| config.at_a_time = at_a_time).await;
+    cluster.when(5, async || cluster.is_running("on-fake").await).await;
+    let status = cluster.pods().get("on-fake").await.unwrap().status.unwrap();
+    assert_eq!(status.host_ip.as_deref(), Some("10.0.0.1"));
+    assert_eq!(cluster.holder("fake").await, "sawhorse");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let renewed = cluster.lease("fake").await.unwrap().spec.unwrap().renew_time.unwrap().0;
+    assert!(cluster.clock.now().duration_since(renewed).as_secs() <= 11, "renewed at {renewed}");
+    assert_eq!((cluster.pod_phase("on-real").await.as_deref(), cluster.lease("real").await), (Some("Pending"), None));
+    cluster.nodes().delete("fake", &DeleteParams::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let last = cluster.lease("fake").await.and_then(|lease| lease.spec?.renew_time);
+    assert!(last.is_none_or(|last| cluster.clock.now().duration_since(last.0).as_secs() > 40), "it is renewed no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_goes_to_another_instance_when_its_lease_has_run_out() {
+    let cluster = with_a_fake_and_a_real_node(|config| config.identity = "first".to_owned()).await;
+    cluster.when(5, async || cluster.is_running("on-fake").await).await;
+    let identity = ClusterIdentity { name: "demo".to_owned(), endpoint: "https://api".to_owned() };
+    let second = KubeletConfig {
+        selection: NodeSelection::all(),
+        identity: "second".to_owned(),
+        stages: fast(),
+        node_controllers: NodeControllers::None,
+        ..KubeletConfig::new(cluster.server.client(), Arc::new(NoMachines), cluster.clock, Seed(2), identity)
+    };
+    let stop = CancellationToken::new();
+    tokio::spawn(run(second, stop.clone()));
+    cluster.when(5, async || cluster.is_running("on-real").await).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!([cluster.holder("fake").await, cluster.holder("real").await], ["first", "second"]);
+    cluster.shutdown.cancel();
+    let stopped = cluster.clock.elapsed().as_secs_f64();
+    let taken = cluster.when(60, async || cluster.holder("fake").await == "second").await - stopped;
+    assert!((28.0..=42.0).contains(&taken), "taken after {taken} s");
+    let transitions = cluster.lease("fake").await.unwrap().spec.unwrap().lease_transitions;
+    assert_eq!(transitions, Some(1));
+    cluster.bind("later", "fake", json!({})).await;
+    cluster.when(5, async || cluster.is_running("later").await).await;
+    stop.cancel();
 }

@@ -4,8 +4,11 @@ use super::{
     addresses::AddressBook,
     agenda::Agenda,
     events::{MachineEvent, MachineEventKind},
+    lease::{Claim, Held, Renewal},
     object::{condition_status, text},
     run::KubeletConfig,
+    selection::NodeSelection,
+    tracked::Tracked,
 };
 use crate::{
     machine::{BootPlan, CannotJoin, Machine, boot_plan},
@@ -50,8 +53,6 @@ pub(super) enum Key {
     Machine(String),
     /// An object with stages.
     Object(ObjectKey),
-    /// The lease of a node, by the node's name.
-    Lease(String),
 }
 
 /// What is to be done.
@@ -65,8 +66,6 @@ pub(super) enum Job {
     Stage { stage: Arc<CompiledStage>, window: Window },
     /// Send the rest of what a stage said, after a failure.
     Resume { effects: Vec<Effect>, attempt: u32 },
-    /// Renew a lease, or create it.
-    Renew,
 }
 
 /// A machine and how far it has come.
@@ -79,12 +78,6 @@ struct Host {
     begun: bool,
     /// Whether its Node has been Ready.
     was_ready: bool,
-}
-
-struct Tracked {
-    value: Value,
-    /// How many times something was drawn for this object: names its next stream.
-    draws: u64,
 }
 
 /// Everything that the kubelets know.
@@ -100,10 +93,22 @@ pub(super) struct World {
     hosts: BTreeMap<String, Host>,
     /// Which machine is which node.
     nodes: BTreeMap<String, String>,
+    /// Which other nodes are looked after.
+    selection: NodeSelection,
+    selected: BTreeSet<String>,
+    /// Those of them that are ours to look after: where there are leases, while theirs is ours.
+    adopted: BTreeSet<String>,
+    identity: String,
+    /// Nodes whose lease is being asked for.
+    asking: BTreeSet<String>,
+    /// Leases as last seen, by node.
+    held: BTreeMap<String, Held>,
     objects: BTreeMap<ObjectKey, Tracked>,
     pods_by_node: BTreeMap<String, BTreeSet<ObjectKey>>,
     pub(super) addresses: Arc<AddressBook>,
     pub(super) agenda: Agenda<Key, Job>,
+    /// When each lease is to be renewed, by node. Apart from the rest, so that renewals need not stand in line behind it.
+    pub(super) renewals: Agenda<String, ()>,
     /// What happened to machines and has not been told yet.
     pub(super) events: Vec<MachineEvent>,
 }
@@ -121,10 +126,17 @@ impl World {
             started: now,
             hosts: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            selection: config.selection.clone(),
+            selected: BTreeSet::new(),
+            adopted: BTreeSet::new(),
+            identity: config.identity.clone(),
+            asking: BTreeSet::new(),
+            held: BTreeMap::new(),
             objects: BTreeMap::new(),
             pods_by_node: BTreeMap::new(),
-            addresses: Arc::default(),
+            addresses: Arc::new(AddressBook::new(config.addresses)),
             agenda: Agenda::default(),
+            renewals: Agenda::default(),
             events: Vec::new(),
         }
     }
@@ -160,7 +172,8 @@ impl World {
         self.agenda.cancel(&Key::Machine(id.to_owned()));
         if let Some(node) = &host.node {
             self.nodes.remove(node);
-            self.agenda.cancel(&Key::Lease(node.clone()));
+            self.renewals.cancel(node);
+            self.held.remove(node);
             self.agenda.cancel(&Key::Object(ObjectKey::node(node)));
             for pod in self.pods_by_node.get(node).into_iter().flatten() {
                 self.agenda.cancel(&Key::Object(pod.clone()));
@@ -197,7 +210,7 @@ impl World {
         let delay = self.begin.draw(&mut self.seed.stream(&["machine", id, "ready"]));
         self.agenda.schedule(Key::Machine(id.to_owned()), after(now, delay), Job::Begin);
         if self.leases.is_some() {
-            self.agenda.schedule(Key::Lease(node.to_owned()), now, Job::Renew);
+            self.renewals.schedule(node.to_owned(), now, ());
         }
     }
 
@@ -210,16 +223,113 @@ impl World {
         }
     }
 
-    /// When the lease of `node` is renewed next; none if its kubelet is gone.
-    pub(super) fn next_renewal(&self, node: &str, now: Timestamp) -> Option<Timestamp> {
-        let options = self.leases.filter(|_| self.nodes.contains_key(node))?;
-        let mut draws = self.seed.stream(&["lease", node, &now.to_string()]);
-        Some(after(now, options.renewal().draw(&mut draws)))
+    /// The lease of `node` that is to be renewed; none if no kubelet is there any more, or if its Node has not been seen yet: it
+    /// has no uid then that the lease could go with, so it is looked for again.
+    pub(super) fn claim(&mut self, node: &str, now: Timestamp) -> Option<Claim> {
+        let options = self.leases?;
+        let is_machine = self.nodes.contains_key(node);
+        let Some(object) = self.objects.get(&ObjectKey::node(node)) else {
+            if is_machine {
+                self.renewals.schedule(node.to_owned(), after(now, LEASE_RETRY), ());
+            }
+            return None;
+        };
+        let holder = if is_machine { node.to_owned() } else { self.identity.clone() };
+        let (node_uid, seen) = (object.uid.to_string(), self.held.get(node).cloned());
+        self.asking.insert(node.to_owned());
+        Some(Claim { node: node.to_owned(), node_uid, holder, duration: options.duration, seen })
+    }
+
+    /// What came of renewing the lease of `node`, which began at `began`.
+    pub(super) fn renewed(&mut self, node: &str, renewal: Renewal, began: Timestamp, now: Timestamp) {
+        let Some(options) = self.leases else { return };
+        let is_machine = self.nodes.contains_key(node);
+        self.asking.remove(node);
+        if !is_machine && !self.selected.contains(node) {
+            return;
+        }
+        let mut draws = self.seed.stream(&["lease", node, &began.to_string()]);
+        let next = match renewal {
+            Renewal::Ours(held) => {
+                let first = self.held.insert(node.to_owned(), held).is_none();
+                let spread = if first && !is_machine { options.first_renewal() } else { options.renewal() };
+                after(began, spread.draw(&mut draws)).max(now)
+            }
+            Renewal::Others(held) => {
+                let until = held.until;
+                self.held.insert(node.to_owned(), held);
+                after(until, LEASE_RETRY).max(after(now, LEASE_RETRY))
+            }
+            Renewal::Unknown => after(now, LEASE_RETRY),
+        };
+        self.renewals.schedule(node.to_owned(), next, ());
+        if !is_machine {
+            let ours = self.held.get(node).is_some_and(|held| held.holder == self.identity && held.until > now);
+            if ours { self.adopt(node, now) } else { self.abandon(node) }
+        }
+    }
+
+    /// A lease that is there already.
+    pub(super) fn found_lease(&mut self, node: &str, held: Held) {
+        self.held.insert(node.to_owned(), held);
+    }
+
+    /// A Node was seen that no machine of ours is behind: is it to be looked after?
+    fn consider(&mut self, name: &str, node: &Value, now: Timestamp) {
+        if self.selection.is_none() || self.nodes.contains_key(name) {
+            return;
+        }
+        if !self.selection.takes(node) {
+            self.selected.remove(name);
+            self.renewals.cancel(&name.to_owned());
+            return self.abandon(name);
+        }
+        self.selected.insert(name.to_owned());
+        let is_asked_for = self.asking.contains(name) || self.renewals.get(&name.to_owned()).is_some();
+        match self.leases {
+            None => self.adopt(name, now),
+            Some(_) if !is_asked_for => {
+                let free_at =
+                    self.held.get(name).filter(|held| held.holder != self.identity && !held.holder.is_empty());
+                let at = free_at.map_or(now, |held| after(held.until, LEASE_RETRY).max(now));
+                self.renewals.schedule(name.to_owned(), at, ());
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// From now on a kubelet is there.
+    fn adopt(&mut self, node: &str, now: Timestamp) {
+        if !self.adopted.insert(node.to_owned()) {
+            return;
+        }
+        if let Some(object) = self.object(&ObjectKey::node(node)) {
+            let addresses = object["status"]["addresses"].as_array();
+            let internal = addresses.into_iter().flatten().find(|address| address["type"] == "InternalIP");
+            self.addresses.set_node(node, internal.map_or("", |address| text(address, &["address"])));
+            self.evaluate_value(&ObjectKey::node(node), &object, now);
+        }
+        self.evaluate_pods(node, now);
+    }
+
+    /// From now on none is.
+    fn abandon(&mut self, node: &str) {
+        if self.adopted.remove(node) {
+            self.agenda.cancel(&Key::Object(ObjectKey::node(node)));
+            for pod in self.pods_by_node.get(node).into_iter().flatten() {
+                self.agenda.cancel(&Key::Object(pod.clone()));
+            }
+        }
+    }
+
+    /// How many nodes are looked after.
+    pub(super) fn looked_after(&self) -> usize {
+        self.adopted.len() + self.nodes.len()
     }
 
     /// The object called so.
-    pub(super) fn object(&self, key: &ObjectKey) -> Option<&Value> {
-        self.objects.get(key).map(|tracked| &tracked.value)
+    pub(super) fn object(&self, key: &ObjectKey) -> Option<Value> {
+        self.objects.get(key).map(Tracked::value)
     }
 
     /// The keys of all objects of a kind.
@@ -228,32 +338,37 @@ impl World {
     }
 
     /// An object was created or has changed.
-    pub(super) fn applied(&mut self, kind: usize, value: Value, now: Timestamp) {
-        let key = ObjectKey::of(kind, &value);
-        if self.object(&key).is_some_and(|old| text(old, &["metadata", "uid"]) != text(&value, &["metadata", "uid"])) {
+    pub(super) fn applied(&mut self, kind: usize, value: &Value, now: Timestamp) {
+        let key = ObjectKey::of(kind, value);
+        let known = self.objects.get(&key);
+        if known.is_some_and(|known| *known.uid != *text(value, &["metadata", "uid"])) {
             self.deleted(&key);
         }
         if kind == POD {
-            self.pods_by_node.entry(text(&value, &["spec", "nodeName"]).to_owned()).or_default().insert(key.clone());
+            self.pods_by_node.entry(text(value, &["spec", "nodeName"]).to_owned()).or_default().insert(key.clone());
         }
         match self.objects.get_mut(&key) {
-            Some(tracked) => tracked.value = value,
-            None => drop(self.objects.insert(key.clone(), Tracked { value, draws: 0 })),
+            Some(tracked) => tracked.set(value),
+            None => drop(self.objects.insert(key.clone(), Tracked::new(value))),
         }
         if kind == NODE {
-            self.notice_ready(&key.name, now);
+            self.notice_ready(&key.name, value, now);
+            self.consider(&key.name, value, now);
         }
-        self.evaluate(&key, now);
+        self.evaluate_value(&key, value, now);
     }
 
     /// The first time a node is Ready, its pods begin.
-    fn notice_ready(&mut self, node: &str, now: Timestamp) {
-        let ready =
-            self.object(&ObjectKey::node(node)).and_then(|object| condition_status(object, "Ready")) == Some("True");
+    fn notice_ready(&mut self, node: &str, object: &Value, now: Timestamp) {
+        let ready = condition_status(object, "Ready") == Some("True");
         let Some(id) = self.nodes.get(node).filter(|_| ready).cloned() else { return };
         let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.was_ready) else { return };
         host.was_ready = true;
         self.tell(now, &id, MachineEventKind::Ready { node: node.to_owned() });
+        self.evaluate_pods(node, now);
+    }
+
+    fn evaluate_pods(&mut self, node: &str, now: Timestamp) {
         let pods: Vec<ObjectKey> = self.pods_by_node.get(node).into_iter().flatten().cloned().collect();
         pods.iter().for_each(|pod| self.evaluate(pod, now));
     }
@@ -263,15 +378,17 @@ impl World {
         let Some(tracked) = self.objects.remove(key) else { return };
         self.agenda.cancel(&Key::Object(key.clone()));
         if key.kind == NODE {
-            self.agenda.cancel(&Key::Lease(key.name.clone()));
+            self.renewals.cancel(&key.name);
+            self.held.remove(&key.name);
+            self.selected.remove(&key.name);
+            self.abandon(&key.name);
         }
         if key.kind == POD {
-            self.addresses.release_pod(text(&tracked.value, &["metadata", "uid"]));
-            let node = text(&tracked.value, &["spec", "nodeName"]);
-            if let Some(pods) = self.pods_by_node.get_mut(node) {
+            self.addresses.release_pod(&tracked.uid);
+            if let Some(pods) = self.pods_by_node.get_mut(&*tracked.of) {
                 pods.remove(key);
                 if pods.is_empty() {
-                    self.pods_by_node.remove(node);
+                    self.pods_by_node.remove(&*tracked.of);
                 }
             }
         }
@@ -281,24 +398,35 @@ impl World {
     fn is_looked_after(&self, key: &ObjectKey, object: &Value) -> bool {
         let host = |node: &str| self.nodes.get(node).and_then(|id| self.hosts.get(id));
         match key.kind {
-            NODE => host(&key.name)
-                .is_some_and(|host| host.begun && text(object, &["spec", "providerID"]) == host.machine.provider_id),
-            POD => host(text(object, &["spec", "nodeName"])).is_some_and(|host| host.was_ready),
+            NODE => {
+                self.adopted.contains(&key.name)
+                    || host(&key.name).is_some_and(|host| {
+                        host.begun && text(object, &["spec", "providerID"]) == host.machine.provider_id
+                    })
+            }
+            POD => {
+                let node = text(object, &["spec", "nodeName"]);
+                self.adopted.contains(node) || host(node).is_some_and(|host| host.was_ready)
+            }
             _ => true,
         }
     }
 
-    /// Chooses the stage that comes next. A job for the same stage within the same window stays as it is: a change of
-    /// something else does not begin the wait again.
     fn evaluate(&mut self, key: &ObjectKey, now: Timestamp) {
-        let Some(tracked) = self.objects.get(key) else { return };
+        if let Some(value) = self.object(key) {
+            self.evaluate_value(key, &value, now);
+        }
+    }
+
+    /// Chooses the stage that comes next for the object, which is `value`. A job for the same stage within the same window stays
+    /// as it is: a change of something else does not begin the wait again.
+    fn evaluate_value(&mut self, key: &ObjectKey, value: &Value, now: Timestamp) {
         let queued = Key::Object(key.clone());
-        if !self.is_looked_after(key, &tracked.value) {
+        if !self.is_looked_after(key, value) {
             return self.agenda.cancel(&queued);
         }
         let mut draws = self.draws(key, "choice");
-        let Some(tracked) = self.objects.get(key) else { return };
-        let chosen = self.lifecycle.choose(&self.kinds[key.kind], &tracked.value, now, &mut draws);
+        let chosen = self.lifecycle.choose(&self.kinds[key.kind], value, now, &mut draws);
         match chosen {
             Ok(Some(chosen)) => {
                 let stays = matches!(self.agenda.get(&queued), Some(Job::Stage { stage, window })
@@ -320,19 +448,18 @@ impl World {
     fn draws(&mut self, key: &ObjectKey, purpose: &str) -> Stream {
         let Some(tracked) = self.objects.get_mut(key) else { return self.seed.stream(&[purpose]) };
         tracked.draws += 1;
-        let uid = text(&tracked.value, &["metadata", "uid"]);
-        self.seed.stream(&["stage", purpose, uid, &key.name, &tracked.draws.to_string()])
+        self.seed.stream(&["stage", purpose, &tracked.uid, &key.name, &tracked.draws.to_string()])
     }
 
-    /// What a stage does to the object.
+    /// What a stage does to `object`, which is called `key`.
     pub(super) fn effects(
         &mut self,
         key: &ObjectKey,
+        object: &Value,
         stage: &CompiledStage,
         now: Timestamp,
     ) -> Result<Vec<Effect>, StepError> {
         let draws = self.draws(key, "effects");
-        let Some(object) = self.object(key) else { return Ok(Vec::new()) };
         let node = if key.kind == NODE { key.name.as_str() } else { text(object, &["spec", "nodeName"]) };
         let facts = Facts {
             now,
@@ -350,6 +477,9 @@ impl World {
         format!("{}.{}", key.name, self.draws(key, "event").hex(16))
     }
 }
+
+/// Wait before a lease is asked for again.
+const LEASE_RETRY: Duration = Duration::from_secs(1);
 
 /// `duration` after `at`.
 pub(super) fn after(at: Timestamp, duration: Duration) -> Timestamp {

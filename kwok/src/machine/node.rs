@@ -30,11 +30,13 @@ pub struct NodeOptions {
     pub kubelet_version: String,
     /// Whether nodes carry `node.cloudprovider.kubernetes.io/uninitialized` until a cloud controller has seen them.
     pub external_cloud_provider: bool,
+    /// Annotations beside a kubelet's own, e.g. those by which another program knows the nodes that it is to manage.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { kubelet_version: "v1.35.0".to_owned(), external_cloud_provider: true }
+        Self { kubelet_version: "v1.35.0".to_owned(), external_cloud_provider: true, annotations: BTreeMap::new() }
     }
 }
 
@@ -42,13 +44,13 @@ impl Default for NodeOptions {
 pub fn node(machine: &Machine, plan: &BootPlan, options: &NodeOptions, now: Timestamp) -> Node {
     let capacity = capacity(machine, plan);
     let allocatable = allocatable(machine, plan, &capacity);
-    let annotations = [("volumes.kubernetes.io/controller-managed-attach-detach", "true")];
-    let text = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let mut annotations = options.annotations.clone();
+    annotations.insert("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned());
     Node {
         metadata: ObjectMeta {
             name: Some(machine.private_dns_name.clone()),
             labels: Some(labels(machine, plan)),
-            annotations: Some(annotations.map(text).into()),
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {

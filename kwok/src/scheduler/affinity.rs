@@ -4,7 +4,7 @@ use k8s_openapi::{
     api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Taint, Toleration},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) type Labels = BTreeMap<String, String>;
 
@@ -87,6 +87,11 @@ impl Selector {
         self
     }
 
+    /// Whether it selects everything because nothing is asked for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_some_and(Vec::is_empty)
+    }
+
     pub(super) fn matches(&self, labels: &Labels) -> bool {
         self.0.as_ref().is_some_and(|all| all.iter().all(|requirement| requirement.matches(labels)))
     }
@@ -109,6 +114,18 @@ impl NodeTerm {
             labels: term.match_expressions.iter().flatten().map(requirement).collect(),
             fields: term.match_fields.iter().flatten().map(requirement).collect(),
         }
+    }
+
+    /// The only nodes that the term's fields may allow; none if they name no nodes.
+    pub(super) fn named(&self) -> Option<BTreeSet<&str>> {
+        let mut all: Option<BTreeSet<&str>> = None;
+        for field in &self.fields {
+            if let Operator::In(values) = &field.operator {
+                let named: BTreeSet<&str> = values.iter().map(String::as_str).collect();
+                all = Some(all.map_or_else(|| named.clone(), |all| all.intersection(&named).copied().collect()));
+            }
+        }
+        all
     }
 
     /// A term without requirements matches nothing.

@@ -19,8 +19,9 @@ pub(super) fn reasons_against(
 ) -> Vec<Reason> {
     let first = check_node(pod, node).err().map(|reason| vec![reason]);
     let then = || Some(insufficient(pod, node)).filter(|reasons| !reasons.is_empty());
-    let last = || volumes.check(node).and_then(|()| topology.check(node)).err().map(|reason| vec![reason]);
-    first.or_else(then).or_else(last).unwrap_or_default()
+    let storage = || volumes.check(node).err();
+    let last = || topology.check(node).err().map(|reason| vec![reason]);
+    first.or_else(then).or_else(storage).or_else(last).unwrap_or_default()
 }
 
 fn check_node(pod: &PodInfo, node: &NodeInfo) -> Result<(), Reason> {
@@ -35,9 +36,8 @@ fn check_node(pod: &PodInfo, node: &NodeInfo) -> Result<(), Reason> {
     if pod.node.as_ref().is_some_and(|name| *name != node.name.0) {
         return Err(Reason::NodeNameMismatch);
     }
-    if let Some(taint) = untolerated(pod, node) {
-        let value = taint.value.clone().unwrap_or_default();
-        return Err(Reason::UntoleratedTaint { key: taint.key.clone(), value });
+    if !tolerates(pod, node) {
+        return Err(Reason::UntoleratedTaint);
     }
     if !matches_node_affinity(pod, node) {
         return Err(Reason::NodeAffinity);
@@ -48,15 +48,10 @@ fn check_node(pod: &PodInfo, node: &NodeInfo) -> Result<(), Reason> {
     Ok(())
 }
 
-/// The first taint that keeps the pod off.
-fn untolerated<'a>(pod: &PodInfo, node: &'a NodeInfo) -> Option<&'a Taint> {
-    let hard = node.facts.taints.iter().filter(|taint| taint.effect != "PreferNoSchedule");
-    hard.into_iter().find(|taint| !is_tolerated(taint, &pod.tolerations))
-}
-
 /// Whether the pod tolerates the node's taints.
 pub(super) fn tolerates(pod: &PodInfo, node: &NodeInfo) -> bool {
-    untolerated(pod, node).is_none()
+    let mut hard = node.facts.taints.iter().filter(|taint| taint.effect != "PreferNoSchedule");
+    hard.all(|taint| is_tolerated(taint, &pod.tolerations))
 }
 
 /// Whether `nodeSelector` and required node affinity allow the node.
@@ -84,4 +79,28 @@ fn insufficient(pod: &PodInfo, node: &NodeInfo) -> Vec<Reason> {
         }
     }
     reasons
+}
+
+/// Whether fewer pods on the node might let the pod in, as kube-scheduler judges by the reasons.
+pub(super) fn is_crowded(pod: &PodInfo, node: &NodeInfo, reasons: &[Reason]) -> bool {
+    reasons.iter().all(|reason| match reason {
+        Reason::HostPort
+        | Reason::TooManyPods
+        | Reason::VolumeInUse
+        | Reason::TooManyVolumes
+        | Reason::Spread
+        | Reason::PodAntiAffinity
+        | Reason::OthersAntiAffinity => true,
+        Reason::Insufficient(name) => pod.requests.get(name) <= node.facts.allocatable.get(name),
+        Reason::Cordoned
+        | Reason::UntoleratedTaint
+        | Reason::NodeAffinity
+        | Reason::NotNamed
+        | Reason::NodeNameMismatch
+        | Reason::VolumeAffinity
+        | Reason::NoVolume
+        | Reason::VolumeZone
+        | Reason::SpreadLabelMissing
+        | Reason::PodAffinity => false,
+    })
 }

@@ -5,8 +5,15 @@ use super::{
     resources::{Resources, requests},
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec, Toleration, TopologySpreadConstraint};
-use std::{fmt, sync::Arc};
+use k8s_openapi::{
+    api::core::v1::{Container, Pod, PodAffinityTerm, PodSpec, Toleration, TopologySpreadConstraint},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 /// A pod's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,14 +42,31 @@ pub(super) struct PodRule {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Namespaces {
     names: Vec<String>,
-    /// A selector over namespaces' labels is taken to select all if it is there: namespaces are not watched.
-    all: bool,
+    /// Over the labels of namespaces, besides.
+    selector: Selector,
 }
 
+/// The labels of each namespace.
+pub(super) type NamespaceLabels = BTreeMap<String, Labels>;
+
 impl PodRule {
-    pub(super) fn matches(&self, pod: &PodInfo) -> bool {
-        (self.namespaces.all || self.namespaces.names.contains(&pod.name.namespace))
-            && self.selector.matches(&pod.labels)
+    /// The rule as kube-scheduler takes it from the pod that it places: a selector that would select a namespace without labels
+    /// selects every namespace there, whatever its labels.
+    pub(super) fn widened(&self) -> Self {
+        let mut own = self.clone();
+        if own.namespaces.selector.matches(&Labels::new()) {
+            own.namespaces.selector = Selector::of(Some(&LabelSelector::default()));
+        }
+        own
+    }
+
+    pub(super) fn matches(&self, pod: &PodInfo, namespaces: &NamespaceLabels) -> bool {
+        let own = &pod.name.namespace;
+        let selected = || match namespaces.get(own) {
+            Some(labels) => self.namespaces.selector.matches(labels),
+            None => self.namespaces.selector.is_empty(),
+        };
+        self.selector.matches(&pod.labels) && (self.namespaces.names.contains(own) || selected())
     }
 }
 
@@ -59,6 +83,14 @@ pub(super) struct Spread {
 
 /// A host port: protocol, address, port.
 pub(super) type HostPort = (String, String, i32);
+
+/// A claim that a pod uses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ClaimUse {
+    pub(super) name: String,
+    /// Whether the claim is made for this pod alone.
+    pub(super) ephemeral: bool,
+}
 
 /// What scheduling needs to know of a pod.
 #[derive(Clone, Debug)]
@@ -79,16 +111,29 @@ pub struct PodInfo {
     pub(super) preferred_nodes: Vec<(i64, NodeTerm)>,
     pub(super) tolerations: Vec<Toleration>,
     pub(super) affinity: Vec<PodRule>,
+    /// What it keeps away once it is on a node, and what it keeps away from: the same, but for [`PodRule::widened`].
     pub(super) anti_affinity: Vec<PodRule>,
+    pub(super) avoided: Vec<PodRule>,
     pub(super) preferred_pods: Vec<(i64, PodRule)>,
     pub(super) spreads: Vec<Spread>,
     pub(super) host_ports: Vec<HostPort>,
-    pub(super) claims: Vec<String>,
+    pub(super) claims: Vec<ClaimUse>,
+    /// Whether it may displace others: part of the message only, nothing here displaces anything.
+    pub(super) preempts: bool,
     /// Pods with the same signature fare the same: everything above but names, priority and age.
     pub(super) signature: Arc<str>,
 }
 
 impl PodInfo {
+    /// The only nodes that required node affinity may allow; none if it does not name nodes in every term.
+    pub(super) fn named_nodes(&self) -> Option<BTreeSet<&str>> {
+        let mut all = BTreeSet::new();
+        for term in self.node_terms.as_ref()? {
+            all.extend(term.named()?);
+        }
+        Some(all)
+    }
+
     /// Reads a pod.
     pub fn of(pod: &Pod) -> Self {
         let spec = pod.spec.clone().unwrap_or_default();
@@ -99,7 +144,8 @@ impl PodInfo {
         };
         let labels = metadata.labels.clone().unwrap_or_default();
         let (requests, counted) = requests(&spec);
-        let signature = signature(&name.namespace, &labels, &spec);
+        let claims = claims(&spec, &name.name);
+        let signature = signature(&name.namespace, &labels, &claims, &spec);
         let rules = Rules { namespace: &name.namespace, labels: &labels };
         let node_affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
         let required =
@@ -124,12 +170,14 @@ impl PodInfo {
                 .flatten()
                 .map(|term| (i64::from(term.weight), NodeTerm::of(&term.preference)))
                 .collect(),
-            affinity: rules.required_affinity(&spec),
+            affinity: rules.required_affinity(&spec).iter().map(PodRule::widened).collect(),
+            avoided: rules.required_anti_affinity(&spec).iter().map(PodRule::widened).collect(),
             anti_affinity: rules.required_anti_affinity(&spec),
             preferred_pods: rules.preferred(&spec),
             spreads: spec.topology_spread_constraints.iter().flatten().map(|given| rules.spread(given)).collect(),
             host_ports: host_ports(&spec),
-            claims: claims(&spec, &name.name),
+            claims,
+            preempts: spec.preemption_policy.as_deref() != Some("Never"),
             signature,
             tolerations: spec.tolerations.unwrap_or_default(),
             labels,
@@ -139,7 +187,7 @@ impl PodInfo {
 }
 
 /// Everything about a pod that its fate may depend on, as text. Claims of its own make a pod unlike any other.
-fn signature(namespace: &str, labels: &Labels, spec: &PodSpec) -> Arc<str> {
+fn signature(namespace: &str, labels: &Labels, claims: &[ClaimUse], spec: &PodSpec) -> Arc<str> {
     let containers: Vec<_> = spec
         .init_containers
         .iter()
@@ -157,13 +205,10 @@ fn signature(namespace: &str, labels: &Labels, spec: &PodSpec) -> Arc<str> {
         containers,
         spec.overhead,
         spec.resources,
-        spec.volumes
-            .iter()
-            .flatten()
-            .filter(|volume| { volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() })
-            .collect::<Vec<_>>(),
+        claims.iter().map(|claim| &claim.name).collect::<Vec<_>>(),
         spec.host_network,
         spec.node_name,
+        spec.preemption_policy,
     ]);
     parts.to_string().into()
 }
@@ -187,7 +232,7 @@ impl Rules<'_> {
         if names.is_empty() && term.namespace_selector.is_none() {
             names.push(self.namespace.to_owned());
         }
-        let namespaces = Namespaces { names, all: term.namespace_selector.is_some() };
+        let namespaces = Namespaces { names, selector: Selector::of(term.namespace_selector.as_ref()) };
         PodRule { selector, namespaces, topology_key: term.topology_key.clone() }
     }
 
@@ -222,7 +267,7 @@ impl Rules<'_> {
                 selector = selector.and_in(key, value, true);
             }
         }
-        let namespaces = Namespaces { names: vec![self.namespace.to_owned()], all: false };
+        let namespaces = Namespaces { names: vec![self.namespace.to_owned()], selector: Selector::of(None) };
         Spread {
             rule: PodRule { selector, namespaces, topology_key: given.topology_key.clone() },
             max_skew: i64::from(given.max_skew),
@@ -235,7 +280,7 @@ impl Rules<'_> {
 }
 
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    let sidecars = spec.init_containers.iter().flatten().filter(|container| container.restart_policy.is_some());
+    let sidecars = spec.init_containers.iter().flatten().filter(is_sidecar);
     let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
     let used = ports.filter_map(|port| {
         let host_port =
@@ -247,11 +292,15 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     used.collect()
 }
 
-fn claims(spec: &PodSpec, pod: &str) -> Vec<String> {
+fn is_sidecar(container: &&Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+fn claims(spec: &PodSpec, pod: &str) -> Vec<ClaimUse> {
     let volumes = spec.volumes.iter().flatten();
     let claim = volumes.filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-        (Some(claim), _) => Some(claim.claim_name.clone()),
-        (None, Some(_)) => Some(format!("{pod}-{}", volume.name)),
+        (Some(claim), _) => Some(ClaimUse { name: claim.claim_name.clone(), ephemeral: false }),
+        (None, Some(_)) => Some(ClaimUse { name: format!("{pod}-{}", volume.name), ephemeral: true }),
         (None, None) => None,
     });
     claim.collect()

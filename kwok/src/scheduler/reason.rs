@@ -8,14 +8,11 @@ pub enum Reason {
     /// The node is cordoned.
     Cordoned,
     /// A taint is not tolerated.
-    UntoleratedTaint {
-        /// The taint's key.
-        key: String,
-        /// The taint's value; empty if it has none.
-        value: String,
-    },
+    UntoleratedTaint,
     /// `nodeSelector` or required node affinity.
     NodeAffinity,
+    /// All terms of required node affinity name nodes, and this is none of them.
+    NotNamed,
     /// The pod names another node.
     NodeNameMismatch,
     /// A host port is taken.
@@ -24,10 +21,16 @@ pub enum Reason {
     TooManyPods,
     /// Too little of a resource is left.
     Insufficient(String),
+    /// Another pod uses a claim that only one pod at a time may use.
+    VolumeInUse,
+    /// As many volumes as the driver attaches are there.
+    TooManyVolumes,
     /// A bound volume cannot be used from there.
     VolumeAffinity,
-    /// The storage class provisions no volume there.
-    StorageTopology,
+    /// No volume is there for a claim, and none is made there.
+    NoVolume,
+    /// The labels of a bound volume name another zone or region.
+    VolumeZone,
     /// A spread constraint would be violated.
     Spread,
     /// The node lacks the label of a spread constraint.
@@ -43,17 +46,21 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::UntoleratedTaint { key, value } => {
-                return write!(f, "node(s) had untolerated taint {{{key}: {value}}}");
-            }
             Self::Insufficient(resource) => return write!(f, "Insufficient {resource}"),
+            Self::UntoleratedTaint => "node(s) had untolerated taint(s)",
             Self::Cordoned => "node(s) were unschedulable",
             Self::NodeAffinity => "node(s) didn't match Pod's node affinity/selector",
+            Self::NotNamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
             Self::NodeNameMismatch => "node(s) didn't match the requested node name",
             Self::HostPort => "node(s) didn't have free ports for the requested pod ports",
             Self::TooManyPods => "Too many pods",
             Self::VolumeAffinity => "node(s) didn't match PersistentVolume's node affinity",
-            Self::StorageTopology => "node(s) didn't match the StorageClass's allowed topologies",
+            Self::VolumeInUse => {
+                "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"
+            }
+            Self::TooManyVolumes => "node(s) exceed max volume count",
+            Self::NoVolume => "node(s) didn't find available persistent volumes to bind",
+            Self::VolumeZone => "node(s) had no available volume zone",
             Self::Spread => "node(s) didn't match pod topology spread constraints",
             Self::SpreadLabelMissing => "node(s) didn't match pod topology spread constraints (missing required label)",
             Self::PodAffinity => "node(s) didn't match pod affinity rules",
@@ -79,6 +86,10 @@ pub enum Unschedulable {
         nodes: usize,
         /// How many of them are out for each reason.
         reasons: BTreeMap<Reason, usize>,
+        /// On how many of them fewer pods might help.
+        crowded: usize,
+        /// Whether the pod may displace others.
+        preempts: bool,
     },
 }
 
@@ -99,13 +110,32 @@ impl fmt::Display for Unschedulable {
             Self::Pod { nodes: 0, .. } | Self::Nodes { nodes: 0, .. } => {
                 f.write_str("no nodes available to schedule pods")
             }
-            Self::Pod { nodes, problem } => write!(f, "0/{nodes} nodes are available: {problem}."),
-            Self::Nodes { nodes, reasons } => {
-                let mut parts: Vec<String> =
-                    reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-                parts.sort();
-                write!(f, "0/{nodes} nodes are available: {}.", parts.join(", "))
+            // kube-scheduler has not looked at the nodes then, and misses what it would go on with.
+            Self::Pod { nodes, problem } => write!(f, "0/{nodes} nodes are available: {problem}. not found"),
+            Self::Nodes { nodes, reasons, crowded, preempts } => {
+                let first = none_of(*nodes, reasons.iter().map(|(reason, count)| (reason, *count)));
+                let second = if *preempts { no_preemption(*nodes, *crowded) } else { NO_PREEMPTION.to_owned() };
+                write!(f, "{first} no new claims to deallocate, preemption: {second}")
             }
         }
     }
+}
+
+/// What kube-scheduler says of pods that displace nobody.
+const NO_PREEMPTION: &str = "not eligible due to preemptionPolicy=Never.";
+
+/// What it says once it has found nobody whose place the pod could take: here nobody ever is.
+fn no_preemption(nodes: usize, crowded: usize) -> String {
+    let counts = [
+        ("No preemption victims found for incoming pod", crowded),
+        ("Preemption is not helpful for scheduling", nodes - crowded),
+    ];
+    none_of(nodes, counts.into_iter().filter(|(_, count)| *count > 0))
+}
+
+/// The counts in the order of their texts, as kube-scheduler sorts them.
+fn none_of<R: fmt::Display>(nodes: usize, counts: impl Iterator<Item = (R, usize)>) -> String {
+    let mut parts: Vec<String> = counts.map(|(reason, count)| format!("{count} {reason}")).collect();
+    parts.sort();
+    format!("0/{nodes} nodes are available: {}.", parts.join(", "))
 }

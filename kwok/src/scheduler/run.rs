@@ -11,8 +11,8 @@ use futures::{StreamExt, stream::BoxStream};
 use http::{Method, Request, header::CONTENT_TYPE};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
-    storage::v1::StorageClass,
+    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    storage::v1::{CSINode, StorageClass},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -86,6 +86,8 @@ enum Change {
     Claim(watcher::Event<PersistentVolumeClaim>),
     Volume(watcher::Event<PersistentVolume>),
     Class(watcher::Event<StorageClass>),
+    Attachable(watcher::Event<CSINode>),
+    Namespace(watcher::Event<Namespace>),
     Broken(watcher::Error),
 }
 
@@ -93,7 +95,9 @@ type Watch = BoxStream<'static, Change>;
 
 fn watches(client: &Client) -> Vec<Watch> {
     vec![
+        watch(client, Change::Namespace),
         watch(client, Change::Node),
+        watch(client, Change::Attachable),
         watch(client, Change::Class),
         watch(client, Change::Volume),
         watch(client, Change::Claim),
@@ -229,6 +233,11 @@ impl Scheduler {
                 true => snapshot.volumes.apply_class(&class),
                 false => snapshot.volumes.remove_class(&class.name_any()),
             }),
+            Change::Attachable(event) => self.storage("csi node", event, |snapshot, node, applied| match applied {
+                true => snapshot.volumes.apply_csi_node(&node),
+                false => snapshot.volumes.remove_csi_node(&node.name_any()),
+            }),
+            Change::Namespace(event) => self.namespaces(event),
             Change::Broken(error) => tracing::warn!(%error, "a watch of the scheduler broke; it is begun again"),
         }
     }
@@ -243,6 +252,24 @@ impl Scheduler {
             watcher::Event::InitDone => {}
         }
         self.improve();
+    }
+
+    /// What was deleted while the watch was broken stays known: no pod of it is left that could be asked about.
+    fn namespaces(&mut self, event: watcher::Event<Namespace>) {
+        let changed = match event {
+            watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace) => {
+                self.snapshot.apply_namespace(&namespace)
+            }
+            watcher::Event::Delete(namespace) => {
+                self.snapshot.remove_namespace(&namespace.name_any());
+                true
+            }
+            watcher::Event::Init | watcher::Event::InitDone => false,
+        };
+        if changed {
+            // Anti-affinity of pods on nodes may now be about others, so that any pod may fit.
+            self.improve();
+        }
     }
 
     fn nodes(&mut self, event: watcher::Event<Node>) {
@@ -303,8 +330,7 @@ impl Scheduler {
     async fn pod(&mut self, pod: &Pod) {
         let info = PodInfo::of(pod);
         let spec = pod.spec.clone().unwrap_or_default();
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
-        if ["Succeeded", "Failed"].contains(&phase) {
+        if has_finished(pod) {
             self.pod_gone(&info.name);
         } else if let Some(node) = info.node.clone() {
             self.assumed.remove(&info.name);
@@ -316,7 +342,7 @@ impl Scheduler {
             // Older than the binding that has been sent.
         } else if info.terminating || spec.scheduler_name.as_deref().is_some_and(|name| name != self.config.name) {
             self.queue.remove(&info.name);
-        } else if spec.scheduling_gates.is_some_and(|gates| !gates.is_empty()) {
+        } else if is_gated(pod) {
             self.queue.remove(&info.name);
             self.report_gated(pod, &info).await;
         } else {
@@ -417,7 +443,7 @@ impl Scheduler {
             condition.type_ == "PodScheduled" && condition.reason.as_deref() == Some("SchedulingGated")
         });
         if !told {
-            self.condition(info, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates").await;
+            self.condition(info, "SchedulingGated", GATED).await;
         }
     }
 
@@ -446,9 +472,11 @@ impl Scheduler {
             "involvedObject": {
                 "apiVersion": "v1", "kind": "Pod", "name": pod.name.name, "namespace": pod.name.namespace, "uid": pod.uid,
             },
-            "type": kind, "reason": reason, "message": message, "count": 1, "action": "Binding",
-            "source": {"component": self.config.name}, "reportingComponent": self.config.name,
-            "firstTimestamp": format!("{now:.0}"), "lastTimestamp": format!("{now:.0}"),
+            "type": kind, "reason": reason, "message": message,
+            "action": if reason == "Scheduled" { "Binding" } else { "Scheduling" },
+            // Events of the newer form say only when, and who by these two.
+            "eventTime": format!("{now:.6}"),
+            "reportingComponent": self.config.name, "reportingInstance": format!("{}-sawhorse", self.config.name),
         });
         let url = format!("/api/v1/namespaces/{}/events", pod.name.namespace);
         if let Err(error) = self.request(Method::POST, &url, JSON, &event).await {
@@ -466,6 +494,21 @@ impl Scheduler {
 const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+/// What a pod is told that waits for its gates.
+pub const GATED: &str = "Scheduling is blocked due to non-empty scheduling gates";
+
+/// Whether the pod has run to its end, and so takes nothing from its node.
+pub fn has_finished(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+    ["Succeeded", "Failed"].contains(&phase)
+}
+
+/// Whether the pod must not be scheduled yet.
+pub fn is_gated(pod: &Pod) -> bool {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref());
+    gates.is_some_and(|gates| !gates.is_empty())
+}
 
 /// Whether other pods on nodes matter to this one.
 fn minds_others(pod: &PodInfo) -> bool {

@@ -82,7 +82,9 @@ async fn a_pod_waits_for_a_node_and_is_told_why() {
     cluster.pod("web", "2", json!({})).await;
     settle().await;
     let told = cluster.scheduled("web").await;
-    assert_eq!(told, ("Unschedulable".to_owned(), "0/1 nodes are available: 1 Insufficient cpu.".to_owned()));
+    assert_eq!(told, ("Unschedulable".to_owned(), "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: \
+         1 Preemption is not helpful for scheduling."
+            .to_owned()));
     assert_eq!((cluster.node_of("web").await, cluster.events("FailedScheduling").await), (None, 1));
     cluster.node("big", "4").await;
     settle().await;

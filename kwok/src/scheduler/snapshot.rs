@@ -2,11 +2,11 @@
 
 use super::{
     affinity::Labels,
-    pod::{HostPort, PodInfo, PodName, PodRule},
+    pod::{HostPort, NamespaceLabels, PodInfo, PodName, PodRule},
     resources::Resources,
     volumes::Volumes,
 };
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::{Namespace, Node, Taint};
 use std::{
     borrow::{Borrow, Cow},
     collections::BTreeMap,
@@ -69,8 +69,9 @@ pub(super) struct Count {
 }
 
 impl Count {
-    fn counts(&self, pod: &PodInfo) -> bool {
-        !(self.live_only && pod.terminating) && self.rule.matches(pod)
+    /// Spreading counts nobody where its selector asks for nothing, though the pod that is placed counts then.
+    fn counts(&self, pod: &PodInfo, namespaces: &NamespaceLabels) -> bool {
+        !(self.live_only && (pod.terminating || self.rule.selector.is_empty())) && self.rule.matches(pod, namespaces)
     }
 }
 
@@ -85,6 +86,7 @@ pub struct Snapshot {
     counts: BTreeMap<Count, PerNode>,
     /// Required anti-affinity of pods on nodes: how many pods with this rule are on each node.
     held: BTreeMap<PodRule, PerNode>,
+    namespaces: NamespaceLabels,
     pub(super) volumes: Volumes,
 }
 
@@ -129,6 +131,43 @@ impl Snapshot {
         // Pods may have been seen before their node.
         self.pods.values().filter(|pod| pod.node.as_deref() == Some(name.0.as_str())).for_each(|pod| info.add(pod));
         self.nodes.insert(name, info);
+    }
+
+    /// A claim, a volume, a storage class, what a node attaches or a namespace, as JSON; other kinds are passed over.
+    ///
+    /// # Errors
+    /// The object is not what its kind says.
+    pub fn apply(&mut self, object: serde_json::Value) -> serde_json::Result<()> {
+        match object["kind"].as_str().unwrap_or_default() {
+            "PersistentVolumeClaim" => self.volumes.apply_claim(&serde_json::from_value(object)?),
+            "PersistentVolume" => self.volumes.apply_volume(&serde_json::from_value(object)?),
+            "StorageClass" => self.volumes.apply_class(&serde_json::from_value(object)?),
+            "CSINode" => self.volumes.apply_csi_node(&serde_json::from_value(object)?),
+            "Namespace" => {
+                self.apply_namespace(&serde_json::from_value(object)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A namespace was added or has changed; says whether its labels did.
+    pub fn apply_namespace(&mut self, namespace: &Namespace) -> bool {
+        let Some(name) = namespace.metadata.name.clone() else { return false };
+        let labels = namespace.metadata.labels.clone().unwrap_or_default();
+        let changed = self.namespaces.get(&name) != Some(&labels);
+        if changed {
+            self.namespaces.insert(name, labels);
+            // Selectors over namespaces may now count others.
+            self.counts.clear();
+        }
+        changed
+    }
+
+    /// A namespace is gone.
+    pub fn remove_namespace(&mut self, name: &str) {
+        self.namespaces.remove(name);
+        self.counts.clear();
     }
 
     /// A node is gone; its pods stay until they are gone themselves.
@@ -176,7 +215,7 @@ impl Snapshot {
     }
 
     fn tally(&mut self, pod: &PodInfo, node: &str, change: i64) {
-        for (_, per_node) in self.counts.iter_mut().filter(|(count, _)| count.counts(pod)) {
+        for (_, per_node) in self.counts.iter_mut().filter(|(count, _)| count.counts(pod, &self.namespaces)) {
             bump(per_node, node, change);
         }
         for rule in &pod.anti_affinity {
@@ -202,7 +241,7 @@ impl Snapshot {
 
     fn count(&self, count: &Count) -> PerNode {
         let mut per_node = PerNode::new();
-        for pod in self.pods.values().filter(|pod| count.counts(pod)) {
+        for pod in self.pods.values().filter(|pod| count.counts(pod, &self.namespaces)) {
             bump(&mut per_node, pod.node.as_deref().unwrap_or_default(), 1);
         }
         per_node
@@ -216,10 +255,22 @@ impl Snapshot {
     /// How many pods that all `rules` are about are on each node.
     pub(super) fn per_node_of_all(&self, rules: &[PodRule]) -> PerNode {
         let mut per_node = PerNode::new();
-        for pod in self.pods.values().filter(|pod| rules.iter().all(|rule| rule.matches(pod))) {
+        let is_meant = |pod: &&Arc<PodInfo>| rules.iter().all(|rule| self.matches(rule, pod));
+        for pod in self.pods.values().filter(is_meant) {
             bump(&mut per_node, pod.node.as_deref().unwrap_or_default(), 1);
         }
         per_node
+    }
+
+    /// Whether `rule` is about `pod`.
+    pub(super) fn matches(&self, rule: &PodRule, pod: &PodInfo) -> bool {
+        rule.matches(pod, &self.namespaces)
+    }
+
+    /// The pods that are on nodes that are there.
+    pub(super) fn pods(&self) -> impl Iterator<Item = &PodInfo> {
+        let is_there = |pod: &&PodInfo| pod.node.as_ref().is_some_and(|node| self.nodes.contains_key(node.as_str()));
+        self.pods.values().map(AsRef::as_ref).filter(is_there)
     }
 
     /// The anti-affinity that pods on nodes hold, and on which nodes they are.
@@ -253,7 +304,7 @@ impl Snapshot {
 
 /// The counts that placing `pod` asks for.
 fn counts_of(pod: &PodInfo) -> impl Iterator<Item = Count> {
-    let affinity = pod.affinity.iter().chain(&pod.anti_affinity).chain(pod.preferred_pods.iter().map(|(_, rule)| rule));
+    let affinity = pod.affinity.iter().chain(&pod.avoided).chain(pod.preferred_pods.iter().map(|(_, rule)| rule));
     let affinity = affinity.map(|rule| Count { rule: rule.clone(), live_only: false });
     affinity.chain(pod.spreads.iter().map(|spread| Count { rule: spread.rule.clone(), live_only: true }))
 }

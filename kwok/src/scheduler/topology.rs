@@ -34,11 +34,11 @@ impl<'a> TopologyRules<'a> {
     pub(super) fn of(snapshot: &'a Snapshot, pod: &'a PodInfo) -> Self {
         let near = near(snapshot, pod);
         let nobody = near.iter().all(|(_, domains)| domains.is_empty());
-        let others = snapshot.held().filter(|(rule, _)| rule.matches(pod));
+        let others = snapshot.held().filter(|(rule, _)| snapshot.matches(rule, pod));
         Self {
-            may_be_first: nobody && pod.affinity.iter().all(|rule| rule.matches(pod)),
+            may_be_first: nobody && pod.affinity.iter().all(|rule| snapshot.matches(rule, pod)),
             near,
-            far: pod.anti_affinity.iter().map(|rule| (rule.topology_key.as_str(), occupied(snapshot, rule))).collect(),
+            far: pod.avoided.iter().map(|rule| (rule.topology_key.as_str(), occupied(snapshot, rule))).collect(),
             others_far: others
                 .map(|(rule, per_node)| (rule.topology_key.as_str(), domains(snapshot, &rule.topology_key, per_node)))
                 .collect(),
@@ -59,14 +59,14 @@ impl<'a> TopologyRules<'a> {
             }
         }
         let is_in = |(key, domains): &(&str, Domains)| node.domain(key).is_some_and(|domain| domains.contains(domain));
-        if self.others_far.iter().any(is_in) {
-            return Err(Reason::OthersAntiAffinity);
+        let has_keys = || self.near.iter().all(|(key, _)| node.domain(key).is_some());
+        if !(self.near.iter().all(is_in) || (self.may_be_first && has_keys())) {
+            return Err(Reason::PodAffinity);
         }
         if self.far.iter().any(is_in) {
             return Err(Reason::PodAntiAffinity);
         }
-        let has_keys = || self.near.iter().all(|(key, _)| node.domain(key).is_some());
-        if self.near.iter().all(is_in) || (self.may_be_first && has_keys()) { Ok(()) } else { Err(Reason::PodAffinity) }
+        if self.others_far.iter().any(is_in) { Err(Reason::OthersAntiAffinity) } else { Ok(()) }
     }
 }
 
@@ -112,5 +112,5 @@ fn hard<'a>(snapshot: &'a Snapshot, pod: &'a PodInfo, spread: &'a Spread) -> Har
     }
     let too_few = i64::try_from(pods.len()).unwrap_or(i64::MAX) < spread.min_domains;
     let least = if too_few { 0 } else { pods.values().copied().min().unwrap_or(0) };
-    HardSpread { key, pods, most: least + spread.max_skew - i64::from(spread.rule.matches(pod)) }
+    HardSpread { key, pods, most: least + spread.max_skew - i64::from(snapshot.matches(&spread.rule, pod)) }
 }

@@ -94,7 +94,9 @@ impl Look<'_> {
             found.is_some_and(|own| selected(Some(selector), &labelled(&own.metadata.labels)))
         });
         let own = term.namespaces.as_ref().is_none_or(Vec::is_empty) && term.namespace_selector.is_none();
-        (listed || by_selector || (own && namespace(pod) == theirs)) && selected(term.label_selector.as_ref(), other)
+        (listed || by_selector || (own && namespace(pod) == theirs))
+            && selected(term.label_selector.as_ref(), other)
+            && same_labels(pod, other, term)
     }
 
     fn spread(&self, index: usize, pod: &Pod, spread: &TopologySpreadConstraint, found: &mut Vec<Violation>) {
@@ -199,6 +201,15 @@ impl Look<'_> {
         let pods = machines.flat_map(|machine| machine.running.iter().chain(&machine.coming));
         pods.filter(|pod| !is_terminating(pod)).collect()
     }
+}
+
+/// Whether the labels that the term names are those of `pod`, or not those where it asks for others. A label that the pod does
+/// not have asks nothing.
+fn same_labels(pod: &Pod, other: &Pod, term: &PodAffinityTerm) -> bool {
+    let label = |of: &Pod, key: &String| of.metadata.labels.as_ref().and_then(|labels| labels.get(key)).cloned();
+    let compares = |key: &String| label(pod, key).map(|own| label(other, key).as_ref() == Some(&own));
+    term.match_label_keys.iter().flatten().all(|key| compares(key) != Some(false))
+        && term.mismatch_label_keys.iter().flatten().all(|key| compares(key) != Some(true))
 }
 
 fn namespace(pod: &Pod) -> &str {

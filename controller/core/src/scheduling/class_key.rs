@@ -1,5 +1,6 @@
 //! What makes two pods equal for scheduling, as bytes.
 
+use super::topology::{required_affinity, required_anti};
 use crate::model::pod_spec;
 use k8s_openapi::{
     api::core::v1::{Container, Pod, ResourceRequirements},
@@ -23,6 +24,7 @@ pub(super) fn class_key(pod: &Pod, key: &mut Vec<u8>) {
     put_json(key, b't', spec.tolerations.as_ref().filter(|tolerations| !tolerations.is_empty()));
     put_json(key, b'a', spec.affinity.as_ref());
     put_spread(pod, key);
+    put_term_labels(pod, key);
     put_resizes(pod, key);
     let speaks_of_pods =
         spec.affinity.as_ref().is_some_and(|own| own.pod_affinity.is_some() || own.pod_anti_affinity.is_some())
@@ -73,6 +75,16 @@ fn put_spread(pod: &Pod, key: &mut Vec<u8>) {
     for spread in pod_spec(pod).topology_spread_constraints.iter().flatten() {
         put_json(key, b'd', Some(spread));
         for label in spread.match_label_keys.iter().flatten() {
+            let value = pod.metadata.labels.as_ref().and_then(|labels| labels.get(label));
+            put_json(key, b'v', Some(&value));
+        }
+    }
+}
+
+/// The values of the labels that affinity terms compare with.
+fn put_term_labels(pod: &Pod, key: &mut Vec<u8>) {
+    for term in required_affinity(pod).chain(required_anti(pod)) {
+        for label in term.match_label_keys.iter().chain(&term.mismatch_label_keys).flatten() {
             let value = pod.metadata.labels.as_ref().and_then(|labels| labels.get(label));
             put_json(key, b'v', Some(&value));
         }

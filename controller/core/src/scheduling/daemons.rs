@@ -67,10 +67,10 @@ impl Daemon {
         types
     }
 
-    /// What the daemon takes of a node with these labels and taints; none if it does not run there.
-    pub(super) fn on_node(&self, labels: &Requirements, taints: &[Taint]) -> Option<&Resources> {
+    /// Whether the daemon runs on a node with these labels and taints.
+    pub(super) fn runs_on(&self, labels: &Requirements, taints: &[Taint]) -> bool {
         let holds = |asked: &Requirements| super::existing::satisfied(labels, asked);
-        (tolerates_all(&self.tolerations, taints) && self.alternatives.iter().any(holds)).then_some(&self.requests)
+        tolerates_all(&self.tolerations, taints) && self.alternatives.iter().any(holds)
     }
 }
 

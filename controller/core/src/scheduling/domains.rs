@@ -148,6 +148,10 @@ struct Domain {
     worth: Option<i128>,
     /// Whether the class may go there; a domain that it cannot use may still count for its spread.
     usable: bool,
+    /// Whether a node is there or could be launched within the pools' limits: kube-scheduler counts domains by their nodes.
+    has_nodes: bool,
+    /// Whether it is there only for spread constraints that count nodes whatever node affinity says of them.
+    beyond: bool,
     placed: u32,
     cap: u32,
 }
@@ -254,14 +258,17 @@ impl Pinning<'_> {
     /// there are too many to look at.
     fn domains(&mut self, class: &Class, keys: &[String]) -> Option<Vec<Domain>> {
         let level = class.levels.last().cloned().unwrap_or_default();
+        let looks_beyond = class.domain.spread.iter().any(|rule| !rule.honor_affinity);
         let mut found = Vec::new();
         for values in self.combinations(keys)? {
             let here = here(keys, &values);
             let shapes = self.narrowed(&level, &here);
             let worth = self.worth(class, &shapes);
-            let usable = worth.is_some() || self.is_accepted(&shapes);
-            if usable || self.is_counted(&level, &here) {
-                found.push(Domain { values, worth, usable, placed: 0, cap: u32::MAX });
+            let (accepted, counted) = (self.is_accepted(&shapes), self.is_counted(&level, &here));
+            let beyond = worth.is_none() && !accepted && !counted;
+            if !beyond || looks_beyond {
+                let (usable, has_nodes) = (worth.is_some() || accepted, counted || self.is_within_limits(&shapes));
+                found.push(Domain { values, worth, usable, has_nodes, beyond, placed: 0, cap: u32::MAX });
             }
         }
         Some(found)
@@ -318,6 +325,16 @@ impl Pinning<'_> {
             }
         }
         least
+    }
+
+    /// Whether some machine for these shapes could be launched within its pool's limits as they are.
+    fn is_within_limits(&mut self, shapes: &[usize]) -> bool {
+        (0..self.prepared.pools.len()).any(|pool| {
+            shapes.iter().any(|shape| {
+                let scope = self.scopes.of_shape(*shape, &self.shapes, pool);
+                scope.is_ok_and(|scope| self.scopes.is_within_limits(scope))
+            })
+        })
     }
 
     /// By group and domain: pods that run, on the nodes that the class's spread constraints count.
@@ -411,9 +428,12 @@ impl Pinning<'_> {
     }
 
     fn within_skew(&self, split: &Split<'_>, rule: &SpreadRule, domains: &[Domain], index: usize) -> bool {
-        let counted = domains.iter().filter(|domain| domain.usable || !rule.honor_taints);
+        // Where node affinity does not count, other pods may bring nodes to any domain: all are counted, so that the plan holds.
+        let counts_here = |domain: &&Domain| {
+            !rule.honor_affinity || (!domain.beyond && domain.has_nodes && (domain.usable || !rule.honor_taints))
+        };
         // Domains that differ in other labels only are one for this constraint.
-        let counts: BTreeMap<Option<&str>, u32> = counted
+        let counts: BTreeMap<Option<&str>, u32> = (domains.iter().filter(counts_here))
             .map(|domain| (self.value(split, rule.group, domain), self.count(split, rule.group, domain)))
             .collect();
         let too_few = (counts.len() as u64) < u64::from(rule.min_domains);

@@ -3,7 +3,7 @@
 use super::{
     bits::Bits,
     classes::{Class, Shape},
-    daemons::Daemon,
+    daemons::{Daemon, DaemonGroup},
     dimensions::{Dimensions, take, times_that_fit},
     host::HostState,
     prepared::Prepared,
@@ -40,17 +40,13 @@ impl ExistingNode {
         let labels = node.known_labels();
         let mut taints = node.taints();
         taints.extend(cordon(node));
-        let mut expected = Resources::new();
-        daemons
-            .iter()
-            .filter_map(|daemon| daemon.on_node(&labels, &taints))
-            .for_each(|requests| expected.add(requests));
+        let expected = DaemonGroup::of(daemons.iter().filter(|daemon| daemon.runs_on(&labels, &taints)));
         let mut bound = Resources::new();
         for pod in node.pods.iter().filter(|pod| is_daemon_pod(pod) && !is_terminal(pod)) {
             bound.add(&pod_requests(pod).unwrap_or_default());
         }
         let still_to_come: Resources =
-            expected.iter().map(|(name, amount)| (name, (amount - bound.get(name)).max(0))).collect();
+            expected.requests.iter().map(|(name, amount)| (name, (amount - bound.get(name)).max(0))).collect();
         let mut free = dimensions.room(&node.available());
         take(&dimensions.array(&still_to_come), &mut free, 1);
         let pods = node.pods.iter().filter(|pod| !is_terminal(pod)).map(AsRef::as_ref);
@@ -67,7 +63,8 @@ impl ExistingNode {
             labels,
             taints,
             free,
-            ports: running.flat_map(|pod| host_ports(pod)).collect(),
+            // What a daemon will listen on is taken, whether it is there already or not.
+            ports: running.flat_map(|pod| host_ports(pod)).chain(expected.ports).collect(),
         }
     }
 }
@@ -111,6 +108,15 @@ struct Room {
     contents: Vec<(usize, u32)>,
 }
 
+impl Room {
+    fn put(&mut self, position: usize, class: &Class, request: &[i64], times: u32) {
+        take(request, &mut self.free, times);
+        self.ports.extend(class.ports.iter().cloned());
+        class.enter(&mut self.host, times);
+        self.contents.push((position, times));
+    }
+}
+
 impl<'a> Filling<'a> {
     pub(super) fn new(
         prepared: &'a Prepared<'_>,
@@ -147,14 +153,37 @@ impl<'a> Filling<'a> {
             let most = class.at_most_on(&room.host, &room.ports, left);
             let times = times_that_fit(request, &room.free, most);
             if times > 0 {
-                take(request, &mut room.free, times);
-                room.ports.extend(class.ports.iter().cloned());
-                class.enter(&mut room.host, times);
-                room.contents.push((position, times));
+                room.put(position, class, request, times);
                 left -= times;
             }
         }
         count - left
+    }
+
+    /// Lets pods of `class`, which want each other's company and have none yet, begin on the node that takes most of them; returns
+    /// how many it took, none if fewer than `least` would fit anywhere.
+    pub(super) fn begin(
+        &mut self,
+        position: usize,
+        class: &Class,
+        level: &[usize],
+        shapes: &[Shape],
+        (least, count): (u32, u32),
+    ) -> u32 {
+        let Some(request) = &class.request else { return 0 };
+        let mut best: Option<(u32, usize)> = None;
+        for node in self.accepting(level, shapes).iter() {
+            let Some(room) = &self.rooms[node] else { continue };
+            let times = times_that_fit(request, &room.free, class.at_most_on_new(&room.host, &room.ports, count, true));
+            if times >= least && best.is_none_or(|(most, _)| times > most) {
+                best = Some((times, node));
+            }
+        }
+        let Some((times, node)) = best else { return 0 };
+        if let Some(room) = &mut self.rooms[node] {
+            room.put(position, class, request, times);
+        }
+        times
     }
 
     fn accepting(&mut self, level: &[usize], shapes: &[Shape]) -> Bits {

@@ -76,6 +76,8 @@ pub(super) struct Packing<'a> {
     asked: Vec<usize>,
     /// By group: whether some pod of it is on some node.
     present: Vec<bool>,
+    /// How many of the pods that want to be together must be on the machine that is opened for them; none: all.
+    least_together: Option<u32>,
     /// Classes that were not looked at in time.
     pub(super) unseen: BTreeSet<usize>,
 }
@@ -110,6 +112,7 @@ impl<'a> Packing<'a> {
             fronts: BTreeMap::new(),
             asked: (0..prepared.dimensions.len()).filter(asked).collect(),
             present: vec![false; classes.groups.len()],
+            least_together: None,
             unseen: BTreeSet::new(),
         }
     }
@@ -137,11 +140,12 @@ impl<'a> Packing<'a> {
                 if self.open_for(class, &order[position..]) || self.join_open(class) {
                     continue;
                 }
-                if !self.relax(class) {
+                if self.relax(class) {
+                    self.place_on_existing(class, existing);
+                    self.join_open(class);
+                } else if !self.begin_in_part(class, existing, &order[position..]) {
                     break;
                 }
-                self.place_on_existing(class, existing);
-                self.join_open(class);
             }
         }
     }
@@ -149,8 +153,55 @@ impl<'a> Packing<'a> {
     fn place_on_existing(&mut self, class: usize, existing: &mut Filling<'_>) {
         let own = &self.classes.list[class];
         let level = &own.levels[self.level[class]];
-        let placed = existing.place(class, own, level, &self.classes.shapes, self.left[class]);
+        let left = self.left[class];
+        let placed = existing.place(class, own, level, &self.classes.shapes, left);
         self.settle(class, placed);
+        if placed == 0 && self.may_begin(class) {
+            self.begin_on_existing(class, existing, left);
+        }
+    }
+
+    /// Whether pods of the class want each other's company and have none so far.
+    fn may_begin(&self, class: usize) -> bool {
+        let wanted = &self.classes.list[class].host.affinity;
+        !wanted.is_empty() && self.left[class] > 0 && !wanted.iter().any(|group| self.present[*group])
+    }
+
+    /// Lets at least so many pods of the class begin together on a machine that exists; true if there is one.
+    fn begin_on_existing(&mut self, class: usize, existing: &mut Filling<'_>, least: u32) -> bool {
+        let own = &self.classes.list[class];
+        let level = &own.levels[self.level[class]];
+        let begun = existing.begin(class, own, level, &self.classes.shapes, (least, self.left[class]));
+        self.settle(class, begun);
+        begun > 0
+    }
+
+    /// Where no machine holds all pods that want to be together, as many as one holds are placed; the others wait.
+    fn begin_in_part(&mut self, class: usize, existing: &mut Filling<'_>, order: &[usize]) -> bool {
+        if !self.may_begin(class) {
+            return false;
+        }
+        let most = self.most_together(class);
+        if self.begin_on_existing(class, existing, most.max(1)) {
+            return true;
+        }
+        let found = [most, 1].into_iter().any(|least| {
+            self.least_together = Some(least);
+            least > 0 && self.open_for(class, order)
+        });
+        self.least_together = None;
+        found || self.begin_on_existing(class, existing, 1)
+    }
+
+    /// How many pods of the class the machine holds that could be launched and holds most.
+    fn most_together(&self, class: usize) -> u32 {
+        let Some(request) = &self.classes.list[class].request else { return 0 };
+        let scopes = self.class_scopes[class].iter().flatten().map(|scope| self.scopes.get(*scope));
+        let rooms = scopes.flat_map(|scope| {
+            let types = &self.prepared.pools[scope.pool].types;
+            scope.types().map(move |kind| &types[kind].room)
+        });
+        rooms.map(|room| times_that_fit(request, room, self.left[class])).max().unwrap_or(0)
     }
 
     /// Records that `times` pods of the class have found their place.
@@ -379,7 +430,7 @@ impl<'a> Packing<'a> {
         let most = if needs_all { u32::MAX } else { most };
         if begun_elsewhere
             || self.add(&mut bin, class, most) == 0
-            || (needs_all && bin.contents[0].1 < self.left[class])
+            || (needs_all && bin.contents[0].1 < self.least_together.unwrap_or(self.left[class]))
         {
             return None;
         }
@@ -530,6 +581,11 @@ impl<'a> Packing<'a> {
     }
 
     fn copies(&self, filled: &Bin) -> u32 {
+        // Pods that want each other's company are together on one machine, as many as it holds.
+        let wants_company = |(class, _): &(usize, u32)| !self.classes.list[*class].host.affinity.is_empty();
+        if filled.contents.iter().any(wants_company) {
+            return 1;
+        }
         let by_contents = filled.contents.iter().map(|(class, times)| self.left[*class] / times).min().unwrap_or(1);
         let pool = self.scopes.get(filled.scope).pool;
         let limits = &self.limits[pool];

@@ -150,6 +150,14 @@ impl<'a> Scopes<'a> {
         scope.types().filter_map(per_pod).min()
     }
 
+    /// Whether a machine of the scope could be launched within the pool's limits as they are before this solve.
+    pub(super) fn is_within_limits(&self, id: ScopeId) -> bool {
+        let scope = &self.list[id];
+        let pool = &self.prepared.pools[scope.pool];
+        let fits = |kind: usize| Pool::within_limits(&pool.left, pool.nodes_left, &pool.types[kind].capacity);
+        scope.types().any(fits)
+    }
+
     fn intern(&mut self, pool: usize, admission: Admission) -> ScopeId {
         let key = (pool, admission.requirements.clone(), admission.types.clone(), admission.signatures.clone());
         if let Some(known) = self.by_admission.get(&key) {

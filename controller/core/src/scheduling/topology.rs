@@ -63,23 +63,14 @@ impl Groups {
         Group {
             key: labels::normalize(&term.topology_key).to_owned(),
             namespaces: term_namespaces(pod, term, &self.namespaces),
-            selector: term.label_selector.clone(),
+            selector: term_selector(pod, term),
         }
     }
 
     /// The group of a spread constraint of `pod`.
     pub(super) fn of_spread(&mut self, pod: &Pod, spread: &TopologySpreadConstraint) -> usize {
         let mut selector = spread.label_selector.clone();
-        for key in spread.match_label_keys.iter().flatten() {
-            let value = pod.metadata.labels.as_ref().and_then(|labels| labels.get(key));
-            if let (Some(selector), Some(value)) = (&mut selector, value) {
-                selector.match_expressions.get_or_insert_default().push(LabelSelectorRequirement {
-                    key: key.clone(),
-                    operator: "In".to_owned(),
-                    values: Some(vec![value.clone()]),
-                });
-            }
-        }
+        add_own_labels(&mut selector, pod, spread.match_label_keys.as_deref(), "In");
         let key = labels::normalize(&spread.topology_key).to_owned();
         self.number(Group { key, namespaces: BTreeSet::from([namespace(pod).to_owned()]), selector })
     }
@@ -109,6 +100,28 @@ impl Groups {
 fn identity(group: &Group) -> String {
     let selector = serde_json::to_string(&group.selector).unwrap_or_default();
     format!("{} {:?} {selector}", group.key, group.namespaces)
+}
+
+fn term_selector(pod: &Pod, term: &PodAffinityTerm) -> Option<LabelSelector> {
+    let mut selector = term.label_selector.clone();
+    add_own_labels(&mut selector, pod, term.match_label_keys.as_deref(), "In");
+    add_own_labels(&mut selector, pod, term.mismatch_label_keys.as_deref(), "NotIn");
+    selector
+}
+
+/// Adds what `matchLabelKeys` and `mismatchLabelKeys` mean. The API server does so too when it takes a pod; a pod that has not
+/// come from there has not been through it.
+fn add_own_labels(selector: &mut Option<LabelSelector>, pod: &Pod, keys: Option<&[String]>, operator: &str) {
+    for key in keys.into_iter().flatten() {
+        let value = pod.metadata.labels.as_ref().and_then(|labels| labels.get(key));
+        if let (Some(selector), Some(value)) = (&mut *selector, value) {
+            selector.match_expressions.get_or_insert_default().push(LabelSelectorRequirement {
+                key: key.clone(),
+                operator: operator.to_owned(),
+                values: Some(vec![value.clone()]),
+            });
+        }
+    }
 }
 
 /// The required anti-affinity terms of a pod.

@@ -164,3 +164,22 @@ fn fields_of_any_name_are_read_where_they_may_be() {
     free["wellKnownLabels"] = json!(["example.com/known"]);
     assert_eq!(answer(&free, false)["existingNodes"][0]["pods"], json!(["web"]));
 }
+
+/// The pods may only run in one zone, but their spread counts every zone's nodes: once a machine is in another zone, which has no
+/// such pod, kube-scheduler takes one of them and no more.
+#[test]
+fn a_spread_that_ignores_node_affinity_counts_every_zone() {
+    let mut input = input();
+    let spread = json!({"topologyKey": "topology.kubernetes.io/zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule",
+        "nodeAffinityPolicy": "Ignore", "labelSelector": {"matchLabels": {"app": "web"}}});
+    let web = |name: &str| {
+        json!({"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {
+            "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}],
+            "nodeSelector": {"topology.kubernetes.io/zone": "b"}, "topologySpreadConstraints": [spread]}})
+    };
+    input["nodes"] = json!([]);
+    input["pods"] = json!([web("one"), web("two")]);
+    let answer = answer(&input, false);
+    assert_eq!(answer["errors"].as_object().unwrap().len(), 1, "{answer}");
+    assert_eq!(answer["newNodeClaims"].as_array().unwrap().len(), 1, "{answer}");
+}

@@ -25,6 +25,8 @@ use tower::ServiceExt;
 
 /// The longest that one attempt of a call may take: CreateFleet can take many seconds, nothing takes minutes.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest that a connection may take to be made, as the SDK has it.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 /// The largest answer that is read in process: a page of DescribeInstanceTypes is about 1 MiB.
 const MAX_BODY_BYTES: usize = 64 << 20;
 
@@ -63,15 +65,16 @@ fn pricing_region(region: &str) -> &'static str {
 }
 
 /// The SDK's configuration for a cloud that is reached over the network: credentials (and the region, where none is given)
-/// come from the default chain, HTTPS is rustls with ring. `endpoint_url` replaces the endpoints of all services.
-pub async fn sdk_config(region: Option<String>, endpoint_url: Option<String>, clock: Clock) -> SdkConfig {
+/// come from the default chain, HTTPS is rustls with ring. `endpoint_url` replaces the endpoints of all services. `speed` seconds
+/// of the clock pass in one of the network: 1, but in fast motion.
+pub async fn sdk_config(region: Option<String>, endpoint_url: Option<String>, clock: Clock, speed: u32) -> SdkConfig {
     let https = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(https)
         .sleep_impl(TokioSleep::new())
         .time_source(ClockTime(clock))
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts());
+        .timeout_config(timeouts(speed));
     if let Some(region) = region {
         loader = loader.region(Region::new(region));
     }
@@ -97,13 +100,14 @@ pub fn sdk_config_over(
         .sleep_impl(TokioSleep::new())
         .time_source(ClockTime(clock))
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts())
+        .timeout_config(timeouts(1))
         .build()
 }
 
 // The SDK's own retries are off: their jitter is drawn from an unseeded generator. `Calls` retries instead.
-fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build()
+fn timeouts(speed: u32) -> TimeoutConfig {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT * speed);
+    timeouts.connect_timeout(CONNECT_TIMEOUT * speed).build()
 }
 
 /// The program's clock as the SDK's source of time, so that signatures carry virtual time too.

@@ -14,6 +14,7 @@ pub(super) fn fill_in(kind: &str, object: &mut Value) {
         "Pod" => {
             fill_in_spec(object, &["spec"]);
             request_limits(object);
+            set_default(object, &["spec"], "enableServiceLinks", true);
         }
         "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController" => {
             fill_in_spec(object, &["spec", "template", "spec"]);
@@ -26,6 +27,7 @@ pub(super) fn fill_in(kind: &str, object: &mut Value) {
             let name = text_or_empty(object, &["metadata", "name"]).to_owned();
             set(object, &["metadata", "labels"], "kubernetes.io/metadata.name", name);
         }
+        "Node" => fill_in_node(object),
         "PersistentVolumeClaim" => set_default(object, &["spec"], "volumeMode", "Filesystem"),
         "PersistentVolume" => {
             set_default(object, &["spec"], "volumeMode", "Filesystem");
@@ -57,6 +59,7 @@ fn fill_in_workload(kind: &str, object: &mut Value) {
         }
         "StatefulSet" => fill_in_stateful_set(object),
         "DaemonSet" => {
+            set_default(object, &["metadata", "annotations"], TEMPLATE_GENERATION, "0");
             set_default(object, spec, "revisionHistoryLimit", 10);
             set_default(object, &["spec", "updateStrategy"], "type", "RollingUpdate");
             if text(object, &["spec", "updateStrategy", "type"]) == Some("RollingUpdate") {
@@ -83,6 +86,11 @@ fn fill_in_stateful_set(object: &mut Value) {
     if text(object, &["spec", "updateStrategy", "type"]) == Some("RollingUpdate") {
         set_default(object, &["spec", "updateStrategy", "rollingUpdate"], "partition", 0);
     }
+    let claims = members_mut(object, &["spec"]).get_mut("volumeClaimTemplates").and_then(Value::as_array_mut);
+    for claim in claims.into_iter().flatten() {
+        set_default(claim, &["spec"], "volumeMode", "Filesystem");
+        set(claim, &["status"], "phase", "Pending");
+    }
     for key in ["whenDeleted", "whenScaled"] {
         set_default(object, &["spec", "persistentVolumeClaimRetentionPolicy"], key, "Retain");
     }
@@ -97,8 +105,37 @@ fn fill_in_job(object: &mut Value) {
     set_default(object, spec, "backoffLimit", 6);
     set_default(object, spec, "completionMode", "NonIndexed");
     set_default(object, spec, "suspend", false);
+    set_default(object, spec, "manualSelector", false);
     let replaced = if at(object, &["spec", "podFailurePolicy"]).is_some() { "Failed" } else { "TerminatingOrFailed" };
     set_default(object, spec, "podReplacementPolicy", replaced);
+}
+
+/// How often the template of a daemon set has changed, which is no field any more.
+pub(super) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// A node says of itself what the API has a place for, if only nothing.
+fn fill_in_node(node: &mut Value) {
+    if text(node, &["spec", "providerID"]) == Some("") {
+        members_mut(node, &["spec"]).remove("providerID");
+    }
+    if let Some(capacity) = at(node, &["status", "capacity"]).cloned() {
+        set_default(node, &["status"], "allocatable", capacity);
+    }
+    set_default(node, &["status", "daemonEndpoints", "kubeletEndpoint"], "Port", 0);
+    for key in [
+        "machineID",
+        "systemUUID",
+        "bootID",
+        "kernelVersion",
+        "osImage",
+        "containerRuntimeVersion",
+        "kubeletVersion",
+        "kubeProxyVersion",
+        "operatingSystem",
+        "architecture",
+    ] {
+        set_default(node, &["status", "nodeInfo"], key, "");
+    }
 }
 
 /// A job without labels has those of its pods.
@@ -110,6 +147,8 @@ fn take_labels_of_template(job: &mut Value) {
 }
 
 fn fill_in_cron_job(object: &mut Value) {
+    set_default(object, &["spec", "jobTemplate"], "metadata", json!({}));
+    set_default(object, &["spec", "jobTemplate", "spec", "template"], "metadata", json!({}));
     fill_in_spec(object, &["spec", "jobTemplate", "spec", "template", "spec"]);
     set_default(object, &["spec"], "concurrencyPolicy", "Allow");
     set_default(object, &["spec"], "suspend", false);
@@ -124,8 +163,6 @@ fn fill_in_service(object: &mut Value) {
         return;
     }
     set_default(object, &["spec"], "internalTrafficPolicy", "Cluster");
-    set_default(object, &["spec"], "ipFamilyPolicy", "SingleStack");
-    set_default(object, &["spec"], "ipFamilies", json!(["IPv4"]));
     let ports = members_mut(object, &["spec"]).get_mut("ports").and_then(Value::as_array_mut);
     for port in ports.into_iter().flatten() {
         set_default(port, &[], "protocol", "TCP");
@@ -149,7 +186,11 @@ fn fill_in_secret(object: &mut Value) {
 pub(super) fn prepare_create(kind: &str, object: &mut Value, state: &State) {
     match kind {
         "Namespace" => {
-            set(object, &["spec"], "finalizers", json!(["kubernetes"]));
+            let mut finalizers = items(object, &["spec", "finalizers"]).to_vec();
+            if !finalizers.iter().any(|finalizer| finalizer == "kubernetes") {
+                finalizers.push("kubernetes".into());
+            }
+            set(object, &["spec"], "finalizers", finalizers);
             set(object, &["status"], "phase", "Active");
         }
         "Deployment"
@@ -161,12 +202,20 @@ pub(super) fn prepare_create(kind: &str, object: &mut Value, state: &State) {
         | "ReplicationController"
         | "PodDisruptionBudget" => {
             set(object, &[], "status", first_status(kind));
+            if kind == "DaemonSet" {
+                set(object, &["metadata", "annotations"], TEMPLATE_GENERATION, "1");
+            }
             if kind == "Job" && at(object, &["spec", "manualSelector"]) != Some(&Value::Bool(true)) {
                 select_by_uid(object);
                 take_labels_of_template(object);
             }
         }
-        "PersistentVolumeClaim" | "PersistentVolume" => set(object, &["status"], "phase", "Pending"),
+        "PersistentVolumeClaim" => set(object, &["status"], "phase", "Pending"),
+        "PersistentVolume" => {
+            let created = text_or_empty(object, &["metadata", "creationTimestamp"]).to_owned();
+            set(object, &["status"], "phase", "Pending");
+            set(object, &["status"], "lastPhaseTransitionTime", created);
+        }
         "Service" => give_address(object, state),
         _ => {}
     }
@@ -200,7 +249,6 @@ fn select_by_uid(job: &mut Value) {
     ] {
         labels.insert(key.into(), value.as_str().into());
     }
-    set(job, &["spec"], "manualSelector", false);
     set(job, &["spec"], "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
 }
 
@@ -215,6 +263,10 @@ fn give_address(service: &mut Value, state: &State) {
     let address = text_or_empty(service, &["spec", "clusterIP"]).to_owned();
     if items(service, &["spec", "clusterIPs"]).is_empty() && !address.is_empty() {
         set(service, &["spec"], "clusterIPs", json!([address]));
+    }
+    if text(service, &["spec", "type"]) != Some("ExternalName") {
+        set_default(service, &["spec"], "ipFamilyPolicy", "SingleStack");
+        set_default(service, &["spec"], "ipFamilies", json!(["IPv4"]));
     }
     set(service, &["status"], "loadBalancer", json!({}));
 }

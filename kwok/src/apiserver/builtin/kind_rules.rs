@@ -18,8 +18,18 @@ pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<F
             let template = at(object, &["spec", "jobTemplate", "spec", "template"]).unwrap_or(&Value::Null);
             let mut errors =
                 validate_spec(template.get("spec").unwrap_or(&Value::Null), "spec.jobTemplate.spec.template.spec");
-            if text_or_empty(object, &["spec", "schedule"]).is_empty() {
-                errors.push(FieldError::required("spec.schedule", ""));
+            match text_or_empty(object, &["spec", "schedule"]) {
+                "" => errors.push(FieldError::required("spec.schedule", "")),
+                schedule if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 => {
+                    errors.push(FieldError::invalid("spec.schedule", schedule, "expected exactly 5 fields"));
+                }
+                _ => {}
+            }
+            let policies = ["Allow", "Forbid", "Replace"];
+            if let Some(policy) =
+                text(object, &["spec", "concurrencyPolicy"]).filter(|policy| !policies.contains(policy))
+            {
+                errors.push(FieldError::not_supported("spec.concurrencyPolicy", policy, &policies));
             }
             errors
         }
@@ -35,6 +45,7 @@ pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<F
         "PriorityClass" => old.map(|old| unchanged(object, old, &["value"])).unwrap_or_default(),
         "StorageClass" => validate_storage_class(object, old),
         "PersistentVolumeClaim" => validate_claim(object, old),
+        "PersistentVolume" => validate_volume(object),
         "Role" | "ClusterRole" => validate_role(object),
         "RoleBinding" | "ClusterRoleBinding" => old.map(|old| unchanged(object, old, &["roleRef"])).unwrap_or_default(),
         _ => Vec::new(),
@@ -165,6 +176,7 @@ fn validate_job(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if let Some(old) = old {
         errors.extend(unchanged(object, old, &["spec", "selector"]));
         errors.extend(unchanged(object, old, &["spec", "completionMode"]));
+        errors.extend(unchanged(object, old, &["spec", "completions"]));
         let suspended = at(old, &["spec", "suspend"]) == Some(&Value::Bool(true));
         let templates = [object, old].map(|job| fixed_template(job, suspended));
         if templates[0] != templates[1] {
@@ -194,10 +206,9 @@ fn fixed_template(job: &Value, suspended: bool) -> Value {
 
 fn validate_lease(lease: &Value) -> Vec<FieldError> {
     let duration = integer(lease, &["spec", "leaseDurationSeconds"]).filter(|seconds| *seconds <= 0);
-    duration
-        .map(|seconds| FieldError::invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
-        .into_iter()
-        .collect()
+    let duration =
+        duration.map(|seconds| FieldError::invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"));
+    duration.into_iter().chain(not_negative(lease, &["spec", "leaseTransitions"])).collect()
 }
 
 fn validate_budget(object: &Value) -> Vec<FieldError> {
@@ -312,6 +323,32 @@ fn validate_storage_class(object: &Value, old: Option<&Value>) -> Vec<FieldError
         if old.is_some_and(|old| old.get(key) != object.get(key)) {
             errors.push(FieldError::forbidden(key, format!("updates to {key} are forbidden.")));
         }
+    }
+    errors
+}
+
+/// A volume has a size and is of one type.
+fn validate_volume(object: &Value) -> Vec<FieldError> {
+    const NO_TYPES: [&str; 8] = [
+        "capacity",
+        "accessModes",
+        "storageClassName",
+        "volumeMode",
+        "persistentVolumeReclaimPolicy",
+        "mountOptions",
+        "claimRef",
+        "nodeAffinity",
+    ];
+    let mut errors = Vec::new();
+    if at(object, &["spec", "capacity", "storage"]).is_none() {
+        errors.push(FieldError::required("spec.capacity", ""));
+    }
+    let members = object.get("spec").and_then(Value::as_object);
+    let has_type = members.is_some_and(|spec| {
+        spec.keys().any(|key| !NO_TYPES.contains(&key.as_str()) && key != "volumeAttributesClassName")
+    });
+    if !has_type {
+        errors.push(FieldError::required("spec", "must specify a volume type"));
     }
     errors
 }

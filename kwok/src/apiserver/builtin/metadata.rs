@@ -13,6 +13,8 @@ const DNS_SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lowe
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 const QUALIFIED_NAME: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const NO_FINALIZER: &str = "name is neither a standard finalizer name nor is it fully qualified";
+/// Groups whose kinds are checked by the rules that all have in common.
+const GENERIC: [&str; 4] = ["coordination.k8s.io", "policy", "apiextensions.k8s.io", "apiregistration.k8s.io"];
 const MAX_LABEL: usize = 63;
 const MAX_SUBDOMAIN: usize = 253;
 const MAX_ANNOTATIONS_BYTES: usize = 256 * 1024;
@@ -28,13 +30,15 @@ pub(crate) fn validate_metadata(resource: &ResourceType, object: &Value, old: Op
     errors.extend(validate_owners(object));
     errors.extend(texts(object, &["metadata", "finalizers"]).enumerate().filter_map(|(index, finalizer)| {
         let known = [FOREGROUND, ORPHAN, "kubernetes"].contains(&finalizer);
-        // Leases and budgets are checked by the common rules only.
-        let strict =
-            resource.builtin().is_some() && !["coordination.k8s.io", "policy"].contains(&resource.group.as_str());
+        // Leases, budgets and definitions are checked by the common rules only.
+        let strict = resource.builtin().is_some() && !GENERIC.contains(&resource.group.as_str());
         let unqualified = strict && !finalizer.contains('/');
-        let problem = qualified_name_problem(finalizer).or_else(|| unqualified.then(|| NO_FINALIZER.to_owned()));
-        let problem = problem.filter(|_| !known)?;
+        let problem = unqualified.then(|| NO_FINALIZER.to_owned()).filter(|_| !known)?;
         Some(FieldError::invalid(format!("metadata.finalizers[{index}]"), finalizer, problem))
+    }));
+    errors.extend(texts(object, &["metadata", "finalizers"]).filter_map(|finalizer| {
+        let problem = qualified_name_problem(finalizer)?;
+        Some(FieldError::invalid("metadata.finalizers", finalizer, problem))
     }));
     errors.extend(old.and_then(|old| added_finalizers(object, old)));
     errors
@@ -158,14 +162,10 @@ fn validate_annotations(object: &Value) -> Vec<FieldError> {
 
 fn validate_owners(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for (index, owner) in items(object, &["metadata", "ownerReferences"]).iter().enumerate() {
+    for owner in items(object, &["metadata", "ownerReferences"]) {
         for key in ["apiVersion", "kind", "name", "uid"] {
             if text_or_empty(owner, &[key]).is_empty() {
-                errors.push(FieldError::invalid(
-                    format!("metadata.ownerReferences[{index}].{key}"),
-                    "",
-                    "must not be empty",
-                ));
+                errors.push(FieldError::invalid(format!("metadata.ownerReferences.{key}"), "", "must not be empty"));
             }
         }
     }

@@ -12,7 +12,7 @@ mod pod_defaults;
 mod pod_rules;
 mod quantity;
 
-pub(crate) use metadata::validate_metadata;
+pub(crate) use metadata::{label_value_problem, validate_metadata};
 pub(crate) use quantity::Quantity;
 
 use super::{
@@ -30,6 +30,8 @@ use super::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+/// The first address of the services' range.
+const OWN_ADDRESS: &str = "10.96.0.1";
 /// Members whose values are quantities, wherever they stand in a built-in kind.
 const QUANTITY_MAPS: [&str; 13] = [
     "requests",
@@ -116,7 +118,7 @@ pub(crate) fn validate(kind: &BuiltinKind, object: &Value, old: Option<&Value>) 
         ("Pod", None) => pod_rules::validate_create(object),
         // An update that leaves the spec alone has nothing to answer for.
         ("Pod", Some(old)) if object.get("spec") == old.get("spec") => Vec::new(),
-        ("Pod", Some(old)) => pod_rules::validate_update(object, old, &[]),
+        ("Pod", Some(old)) => pod_rules::validate_update(object, old),
         (kind, Some(old))
             if object.get("spec") == old.get("spec") && object.get("spec").is_some() && kind != "Namespace" =>
         {
@@ -145,15 +147,24 @@ pub(crate) fn prepare_create(resource: &ResourceType, object: &mut Value, state:
     Ok(())
 }
 
-/// Keeps what the server gave an object when an update leaves it out: a service's address.
+/// Keeps what the server gave an object when an update leaves it out: a service's address, a daemon set's count.
 pub(crate) fn prepare_update(resource: &ResourceType, new: &mut Value, old: &Value) {
-    if resource.builtin().is_none_or(|kind| kind.kind != "Service") {
-        return;
-    }
-    for key in ["clusterIP", "clusterIPs"] {
-        if at(new, &["spec", key]).is_none() {
-            carry_over(new, old, &["spec"], key);
+    match resource.builtin().map_or("", |kind| kind.kind) {
+        "Service" => {
+            for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                if at(new, &["spec", key]).is_none() {
+                    carry_over(new, old, &["spec"], key);
+                }
+            }
         }
+        "DaemonSet" => {
+            let path = ["metadata", "annotations", kind_defaults::TEMPLATE_GENERATION];
+            let before: u64 = super::value::text_or_empty(old, &path).parse().unwrap_or_default();
+            let changed = at(new, &["spec", "template"]) != at(old, &["spec", "template"]);
+            let count = before + u64::from(changed);
+            set(new, &path[..2], kind_defaults::TEMPLATE_GENERATION, count.to_string());
+        }
+        _ => {}
     }
 }
 
@@ -179,7 +190,7 @@ pub(crate) fn is_checked_by_part(part: Part) -> bool {
     }
 }
 
-/// The objects that every cluster has: namespaces and the system's priority classes.
+/// The objects that every cluster has: namespaces, the API's own service and the system's priority classes.
 pub(crate) fn bootstrap(state: &mut State, now: Timestamp) {
     for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
         let namespace = json!({
@@ -189,6 +200,7 @@ pub(crate) fn bootstrap(state: &mut State, now: Timestamp) {
         });
         put(state, &namespaces(), namespace, now, Generation::None);
     }
+    put(state, &GroupResource::new("", "services"), own_service(), now, Generation::None);
     let classes = [
         (
             "system-cluster-critical",
@@ -210,9 +222,25 @@ pub(crate) fn bootstrap(state: &mut State, now: Timestamp) {
     }
 }
 
+/// The service by which pods find the API; nothing listens at its address.
+fn own_service() -> Value {
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let ports = json!([{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}]);
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+        "spec": {
+            "ports": ports, "clusterIP": OWN_ADDRESS, "clusterIPs": [OWN_ADDRESS], "type": "ClusterIP",
+            "sessionAffinity": "None", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
+        },
+        "status": {"loadBalancer": {}},
+    })
+}
+
 fn put(state: &mut State, resource: &GroupResource, mut object: Value, now: Timestamp, generation: Generation) {
-    let name = super::value::text_or_empty(&object, &["metadata", "name"]).to_owned();
-    let uid = state.new_uid(resource, &ObjectName::new("", &name));
+    let field = |name: &str| super::value::text_or_empty(&object, &["metadata", name]).to_owned();
+    let uid = state.new_uid(resource, &ObjectName::new(&field("namespace"), &field("name")));
     lifecycle::prepare_create(&mut object, &uid, now, generation);
     state.put(resource, object, now);
 }

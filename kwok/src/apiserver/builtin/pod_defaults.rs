@@ -118,7 +118,6 @@ pub(super) fn prepare_create(pod: &mut Value, state: &State) {
     set_default(pod, &["spec"], "serviceAccountName", "default");
     let account = text_or_empty(pod, &["spec", "serviceAccountName"]).to_owned();
     set_default(pod, &["spec"], "serviceAccount", account);
-    set_default(pod, &["spec"], "enableServiceLinks", true);
     set_priority(pod, state);
     tolerate_for_a_while(pod);
     let class = qos_class(pod);

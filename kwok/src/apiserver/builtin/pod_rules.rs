@@ -274,10 +274,22 @@ fn validate_spread(spec: &Value, field: &str) -> Vec<FieldError> {
 }
 
 /// What a pod update may not do.
-pub(super) fn validate_update(new: &Value, old: &Value, allowed_lists: &[&str]) -> Vec<FieldError> {
+pub(super) fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = validate_spec(new.get("spec").unwrap_or(&Value::Null), "spec");
+    for list in ["containers", "initContainers"] {
+        let path = ["spec", list];
+        if items(new, &path).len() != items(old, &path).len() {
+            errors.push(FieldError::forbidden(path.join("."), "pod updates may not add or remove containers"));
+            return errors;
+        }
+    }
+    if let Some(error) = changed_deadline(new, old) {
+        errors.push(error);
+        return errors;
+    }
     errors.extend(removed_tolerations(new, old));
-    if masked(new, old, allowed_lists).get("spec") != old.get("spec") {
+    errors.extend(added_gates(new, old));
+    if masked(new, old).get("spec") != old.get("spec") {
         errors.push(FieldError::forbidden(
             "spec",
             "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
@@ -286,27 +298,58 @@ pub(super) fn validate_update(new: &Value, old: &Value, allowed_lists: &[&str]) 
     errors
 }
 
+/// A deadline may be set, and brought forward.
+fn changed_deadline(new: &Value, old: &Value) -> Option<FieldError> {
+    let path = ["spec", "activeDeadlineSeconds"];
+    let wrong = |found: Value, detail: String| Some(FieldError::invalid(path.join("."), found, detail));
+    match (integer(new, &path), integer(old, &path)) {
+        (Some(seconds), _) if i32::try_from(seconds).is_err() || seconds < 0 => {
+            wrong(seconds.into(), format!("must be between 0 and {}, inclusive", i32::MAX))
+        }
+        (Some(seconds), Some(before)) if before < seconds => {
+            wrong(seconds.into(), "must be less than or equal to previous value".into())
+        }
+        (None, Some(_)) => wrong(Value::Null, "must not update from a positive integer to nil value".into()),
+        _ => None,
+    }
+}
+
+/// Tolerations stay, but for their seconds.
 fn removed_tolerations(new: &Value, old: &Value) -> Option<FieldError> {
-    let kept = items(new, &["spec", "tolerations"]);
-    let all_kept = items(old, &["spec", "tolerations"]).iter().all(|toleration| kept.contains(toleration));
-    (!all_kept).then(|| {
-        FieldError::forbidden(
-            "spec.tolerations",
-            "existing toleration can not be modified except its tolerationSeconds",
-        )
-    })
+    let untimed = |toleration: &Value| {
+        let mut toleration = toleration.clone();
+        members_mut(&mut toleration, &[]).remove("tolerationSeconds");
+        toleration
+    };
+    let kept: Vec<Value> = items(new, &["spec", "tolerations"]).iter().map(untimed).collect();
+    let all_kept = items(old, &["spec", "tolerations"]).iter().all(|toleration| kept.contains(&untimed(toleration)));
+    let detail = "existing toleration can not be modified except its tolerationSeconds";
+    (!all_kept).then(|| FieldError::forbidden("spec.tolerations", detail))
+}
+
+fn added_gates(new: &Value, old: &Value) -> Vec<FieldError> {
+    let before = items(old, &["spec", "schedulingGates"]);
+    let gates = items(new, &["spec", "schedulingGates"]).iter().enumerate();
+    gates
+        .filter(|(_, gate)| !before.contains(gate))
+        .map(|(index, gate)| {
+            let name = text_or_empty(gate, &["name"]);
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            FieldError::forbidden(format!("spec.schedulingGates[{index}]"), detail)
+        })
+        .collect()
 }
 
 /// The new pod with everything that may change put back to what it was.
-fn masked(new: &Value, old: &Value, allowed_lists: &[&str]) -> Value {
+fn masked(new: &Value, old: &Value) -> Value {
     let mut new = new.clone();
-    for key in ["activeDeadlineSeconds", "tolerations"].iter().chain(allowed_lists) {
+    for key in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
         carry_over(&mut new, old, &["spec"], key);
     }
     let gated = !items(old, &["spec", "schedulingGates"]).is_empty();
     if gated {
-        // While a pod is gated its gates may be taken away and its node selection narrowed.
-        for key in ["schedulingGates", "nodeSelector", "affinity"] {
+        // While a pod is gated its node selection may be narrowed.
+        for key in ["nodeSelector", "affinity"] {
             carry_over(&mut new, old, &["spec"], key);
         }
     }

@@ -2,11 +2,15 @@
 //!
 //! - JSON patch (RFC 6902) and merge patch (RFC 7396) by the `json-patch` crate
 //! - [`strategic`] — Kubernetes' own merge, for built-in kinds
-//! - [`server_side_apply`] — merging by field ownership; [`field_set`] — sets of fields
+//! - [`server_side_apply`] — merging by field ownership; [`managers`] — who owns what, recorded with every write
+//! - [`field_set`] — sets of fields; [`shapes`] — how the fields of a kind are owned; [`typed`] — objects by their shapes
 
 mod field_set;
+pub(crate) mod managers;
 pub(crate) mod server_side_apply;
+pub(crate) mod shapes;
 pub(crate) mod strategic;
+mod typed;
 
 use super::{
     negotiation::{media_type, read_json, read_yaml},
@@ -17,10 +21,14 @@ use super::{
 };
 use bytes::Bytes;
 use http::HeaderMap;
+use json_patch::{AddOperation, PatchOperation};
 use serde_json::Value;
 
 /// Operations that one JSON patch may have (`jsonpatch.MaxJSONPatchOperations`).
 const MAX_OPERATIONS: usize = 10_000;
+
+/// The media type of server-side apply.
+const APPLY: &str = "application/apply-patch+yaml";
 
 /// A patch that was read.
 #[derive(Clone, Debug)]
@@ -29,17 +37,26 @@ pub(crate) enum Patch {
     Merge(Value),
     Strategic(Value),
     Apply(Value),
+    /// Not readable as what it says it is: told once the object is found.
+    Unreadable(ApiError),
 }
 
 /// Reads a patch by its media type.
-pub(crate) fn read(headers: &HeaderMap, body: &Bytes, resource: &ResourceType) -> Result<Patch, ApiError> {
-    match media_type(headers) {
+pub(crate) fn read(headers: &HeaderMap, body: &Bytes, call: &Call) -> Result<Patch, ApiError> {
+    let resource = &call.resource;
+    let media_type = media_type(headers);
+    let is_strategic = media_type == "application/strategic-merge-patch+json" && resource.custom().is_none();
+    let is_known = ["application/json-patch+json", "application/merge-patch+json", APPLY].contains(&media_type);
+    if is_known || is_strategic {
+        call.query.check_write("PatchOptions", media_type == APPLY)?;
+    }
+    match media_type {
         "application/json-patch+json" => read_operations(body),
-        "application/merge-patch+json" => object(read_json(body)?).map(Patch::Merge),
-        "application/strategic-merge-patch+json" if resource.custom().is_none() => {
-            object(read_json(body)?).map(Patch::Strategic)
+        "application/merge-patch+json" => Ok(or_unreadable(object(read_json(body)?), Patch::Merge, call)),
+        "application/strategic-merge-patch+json" if is_strategic => {
+            Ok(or_unreadable(object(read_json(body)?), Patch::Strategic, call))
         }
-        "application/apply-patch+yaml" => object(read_yaml(body)?).map(Patch::Apply),
+        APPLY => object(read_yaml(body)?).map(Patch::Apply),
         _ if resource.custom().is_some() => Err(ApiError::unsupported_media_type(
             "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
         )),
@@ -49,13 +66,30 @@ pub(crate) fn read(headers: &HeaderMap, body: &Bytes, resource: &ResourceType) -
     }
 }
 
+fn or_unreadable(read: Result<Value, ApiError>, patch: fn(Value) -> Patch, call: &Call) -> Patch {
+    match read {
+        Ok(value) => patch(value),
+        // What cannot be merged into a custom resource cannot be processed.
+        Err(error) if call.resource.custom().is_some() => Patch::Unreadable(ApiError::unprocessable(error.message)),
+        Err(error) => Patch::Unreadable(error),
+    }
+}
+
 fn object(value: Value) -> Result<Value, ApiError> {
     if value.is_object() { Ok(value) } else { Err(ApiError::bad_request("a patch of this type must be an object")) }
 }
 
 fn read_operations(body: &Bytes) -> Result<Patch, ApiError> {
-    let patch: json_patch::Patch = serde_json::from_slice(body)
-        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    let value = read_json(body)?;
+    let is_list = value.is_array();
+    let patch: json_patch::Patch = match serde_json::from_value(value) {
+        Ok(patch) => patch,
+        // A list of what are no operations is a patch that cannot be applied.
+        Err(error) if is_list => return Ok(Patch::Unreadable(rejected(&error.to_string()))),
+        Err(error) => {
+            return Ok(Patch::Unreadable(ApiError::bad_request(format!("error decoding patch: {error}"))));
+        }
+    };
     if patch.0.len() > MAX_OPERATIONS {
         let message =
             format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", patch.0.len());
@@ -73,12 +107,16 @@ pub(crate) fn apply(resource: &ResourceType, old: &Value, patch: &Patch, call: &
     let mut new = old.clone();
     match patch {
         Patch::Json(operations) => {
-            json_patch::patch(&mut new, operations).map_err(|error| rejected(&error.to_string()))?
+            for operation in &operations.0 {
+                let operation = added_where_missing(operation, &new);
+                json_patch::patch(&mut new, &[operation]).map_err(|error| rejected(&error.to_string()))?;
+            }
         }
         Patch::Merge(changes) => json_patch::merge(&mut new, changes),
         Patch::Strategic(changes) => strategic::merge(&resource.kind, &mut new, changes)
-            .map_err(|error| ApiError::bad_request(error.to_string()))?,
-        Patch::Apply(given) => new = server_side_apply::apply(resource, old, given, call)?,
+            .map_err(|error| ApiError::internal(error.to_string()))?,
+        Patch::Unreadable(error) => return Err(error.clone()),
+        Patch::Apply(given) => new = server_side_apply::apply(resource, Some(old), given, call)?,
     }
     // A patch that does not speak of the version applies to whatever version is there.
     debug_assert!(old.get("metadata").is_some());
@@ -86,6 +124,18 @@ pub(crate) fn apply(resource: &ResourceType, old: &Value, patch: &Patch, call: &
         return Err(rejected("the patch removes `metadata.name`"));
     }
     Ok(new)
+}
+
+/// A member that does not exist is added where it is to be replaced, as the API server's library does.
+fn added_where_missing(operation: &PatchOperation, object: &Value) -> PatchOperation {
+    if let PatchOperation::Replace(replace) = operation {
+        let parent = replace.path.parent().and_then(|parent| parent.resolve(object).ok());
+        let is_missing = replace.path.resolve(object).is_err();
+        if is_missing && parent.is_some_and(Value::is_object) {
+            return PatchOperation::Add(AddOperation { path: replace.path.clone(), value: replace.value.clone() });
+        }
+    }
+    operation.clone()
 }
 
 fn rejected(why: &str) -> ApiError {

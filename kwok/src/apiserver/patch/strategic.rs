@@ -62,7 +62,7 @@ fn list_rule(kind: &str, path: &[&str]) -> ListRule {
 
 fn top_level_rule(kind: &str, path: &[&str]) -> ListRule {
     match (kind, path) {
-        ("ServiceAccount", ["", "secrets" | "imagePullSecrets"]) => ListRule::ByKey("name"),
+        ("ServiceAccount", ["", "secrets"]) => ListRule::ByKey("name"),
         ("ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration", ["", "webhooks"]) => {
             ListRule::ByKey("name")
         }

@@ -1,13 +1,14 @@
 //! The table of built-in resources, and their typed decoding.
 
-use super::{Origin, ResourceType, ScalePaths, api_version};
+use super::{Origin, ResourceType, ScalePaths, api_version, wrong_type};
 use crate::apiserver::store::{GroupResource, lifecycle::Generation};
 use k8s_openapi::{
     api::{
         admissionregistration::v1 as admission, apps::v1 as apps, authentication::v1 as authentication,
         authorization::v1 as authorization, autoscaling::v2 as autoscaling, batch::v1 as batch,
-        coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery, events::v1 as events,
-        networking::v1 as networking, node::v1 as node, policy::v1 as policy, rbac::v1 as rbac,
+        certificates::v1 as certificates, coordination::v1 as coordination, core::v1 as core,
+        discovery::v1 as discovery, events::v1 as events, flowcontrol::v1 as flowcontrol, networking::v1 as networking,
+        node::v1 as node, policy::v1 as policy, rbac::v1 as rbac, resource::v1 as resource,
         scheduling::v1 as scheduling, storage::v1 as storage,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions,
@@ -121,7 +122,12 @@ impl BuiltinKind {
             scale,
             storage,
             storage_api_version: if is_event { "v1".into() } else { own },
-            generation: if self.generation { Generation::Spec } else { Generation::None },
+            generation: match (self.generation, self.kind) {
+                (false, _) => Generation::None,
+                // What users note on deployments counts too.
+                (true, "Deployment") => Generation::SpecAndAnnotations,
+                (true, _) => Generation::Spec,
+            },
             origin: Origin::BuiltIn(self),
         }
     }
@@ -131,16 +137,17 @@ fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
 }
 
-fn decode<T: Serialize + DeserializeOwned>(value: &Value) -> Result<Value, DecodeError> {
+fn decode<T: Serialize + DeserializeOwned + JsonSchema>(value: &Value) -> Result<Value, DecodeError> {
     let explain = |error: serde_json::Error| DecodeError { message: explained::<T>(value, &error) };
     let typed = T::deserialize(value).map_err(explain)?;
     serde_json::to_value(typed).map_err(|error| DecodeError { message: error.to_string() })
 }
 
 /// The error with the path of the field that caused it.
-fn explained<T: DeserializeOwned>(value: &Value, error: &serde_json::Error) -> String {
+fn explained<T: DeserializeOwned + JsonSchema>(value: &Value, error: &serde_json::Error) -> String {
     match serde_path_to_error::deserialize::<_, T>(value) {
-        Err(located) => format!("json: cannot unmarshal `{}`: {}", located.path(), located.inner()),
+        Err(located) => wrong_type::sentence::<T>(value, located.path())
+            .unwrap_or_else(|| format!("json: cannot unmarshal `{}`: {}", located.path(), located.inner())),
         Ok(_) => error.to_string(),
     }
 }
@@ -167,6 +174,7 @@ pub(crate) static BUILTIN: &[BuiltinKind] = &[
     row::<core::LimitRange>("limitranges", NAMESPACED).short(&["limits"]),
     row::<core::ResourceQuota>("resourcequotas", NAMESPACED).short(&["quota"]).with_status(),
     row::<core::PodTemplate>("podtemplates", NAMESPACED),
+    row::<core::Binding>("bindings", NAMESPACED).virtual_only(),
     row::<apps::Deployment>("deployments", NAMESPACED)
         .short(&["deploy"])
         .categories(ALL)
@@ -203,13 +211,25 @@ pub(crate) static BUILTIN: &[BuiltinKind] = &[
     row::<storage::CSIDriver>("csidrivers", CLUSTER),
     row::<storage::VolumeAttachment>("volumeattachments", CLUSTER).with_status(),
     row::<storage::CSIStorageCapacity>("csistoragecapacities", NAMESPACED),
-    row::<scheduling::PriorityClass>("priorityclasses", CLUSTER).short(&["pc"]),
+    row::<storage::VolumeAttributesClass>("volumeattributesclasses", CLUSTER).short(&["vac"]),
+    row::<scheduling::PriorityClass>("priorityclasses", CLUSTER).short(&["pc"]).with_generation(),
     row::<node::RuntimeClass>("runtimeclasses", CLUSTER),
     row::<events::Event>("events", NAMESPACED).short(&["ev"]),
     row::<discovery::EndpointSlice>("endpointslices", NAMESPACED),
     row::<networking::Ingress>("ingresses", NAMESPACED).short(&["ing"]).with_status().with_generation(),
     row::<networking::IngressClass>("ingressclasses", CLUSTER),
     row::<networking::NetworkPolicy>("networkpolicies", NAMESPACED).short(&["netpol"]).with_generation(),
+    row::<networking::IPAddress>("ipaddresses", CLUSTER).short(&["ip"]),
+    row::<networking::ServiceCIDR>("servicecidrs", CLUSTER).with_status(),
+    row::<certificates::CertificateSigningRequest>("certificatesigningrequests", CLUSTER).short(&["csr"]).with_status(),
+    row::<flowcontrol::FlowSchema>("flowschemas", CLUSTER).with_status().with_generation(),
+    row::<flowcontrol::PriorityLevelConfiguration>("prioritylevelconfigurations", CLUSTER)
+        .with_status()
+        .with_generation(),
+    row::<resource::DeviceClass>("deviceclasses", CLUSTER).with_generation(),
+    row::<resource::ResourceClaim>("resourceclaims", NAMESPACED).with_status(),
+    row::<resource::ResourceClaimTemplate>("resourceclaimtemplates", NAMESPACED),
+    row::<resource::ResourceSlice>("resourceslices", CLUSTER).with_generation(),
     row::<rbac::Role>("roles", NAMESPACED),
     row::<rbac::RoleBinding>("rolebindings", NAMESPACED),
     row::<rbac::ClusterRole>("clusterroles", CLUSTER),

@@ -3,6 +3,7 @@
 use super::{CustomVersion, Origin, PrinterColumn, ResourceType, ScalePaths, api_version};
 use crate::apiserver::{
     field_error::FieldError,
+    patch::shapes::Shapes,
     schema::Schema,
     store::{
         GroupResource,
@@ -59,17 +60,22 @@ pub(crate) fn validate_definition(definition: &Value) -> Vec<FieldError> {
             "must have exactly one version marked as storage version",
         ));
     }
+    let is_only = items(definition, &["spec", "versions"]).len() == 1;
     errors.extend(
         items(definition, &["spec", "versions"])
             .iter()
             .enumerate()
-            .flat_map(|(index, version)| schema_errors(index, version)),
+            .flat_map(|(index, version)| schema_errors(index, version, is_only)),
     );
     errors
 }
 
-fn schema_errors(index: usize, version: &Value) -> Vec<FieldError> {
-    let field = format!("spec.versions[{index}].schema.openAPIV3Schema");
+fn schema_errors(index: usize, version: &Value, is_only: bool) -> Vec<FieldError> {
+    // A schema that all versions have is told of as the definition's.
+    let field = match at(version, &["schema", "openAPIV3Schema"]) {
+        Some(_) if is_only => "spec.validation.openAPIV3Schema".to_owned(),
+        _ => format!("spec.versions[{index}].schema.openAPIV3Schema"),
+    };
     match at(version, &["schema", "openAPIV3Schema"]) {
         Some(schema) => Schema::compile(schema)
             .err()
@@ -164,6 +170,7 @@ fn scale_paths(scale: &Value) -> ScalePaths {
 fn custom_version(version: &Value) -> CustomVersion {
     let schema = at(version, &["schema", "openAPIV3Schema"]).cloned().unwrap_or_default();
     CustomVersion {
+        shapes: Shapes::of_schema(&schema),
         schema: Schema::compile(&schema).expect("a definition with a schema that does not compile is not stored"),
         columns: items(version, &["additionalPrinterColumns"]).iter().map(printer_column).collect(),
         selectable_fields: items(version, &["selectableFields"])

@@ -2,11 +2,14 @@
 //!
 //! - [`builtin`] — the table of built-in resources
 //! - [`custom`] — definitions become resources
+//! - `wrong_type` — what is said of fields of the wrong type
 
 pub(crate) mod builtin;
 pub(crate) mod custom;
+mod wrong_type;
 
 use super::{
+    patch::shapes::{ShapeId, Shapes},
     schema::Schema,
     store::{GroupResource, lifecycle::Generation},
 };
@@ -39,6 +42,8 @@ pub(crate) struct PrinterColumn {
 #[derive(Debug)]
 pub(crate) struct CustomVersion {
     pub(crate) schema: Schema,
+    /// How its objects' fields are owned.
+    pub(crate) shapes: (Shapes, ShapeId),
     pub(crate) columns: Vec<PrinterColumn>,
     /// Fields that field selectors may name besides `metadata.name` and `metadata.namespace`.
     pub(crate) selectable_fields: Vec<String>,

@@ -56,13 +56,21 @@ impl Schema {
         defaults::fill_in(&self.root, object);
     }
 
+    /// The first value of the wrong type.
+    pub(crate) fn wrong_type(&self, object: &Value) -> Option<FieldError> {
+        let mut errors = Vec::new();
+        validate::check(&self.root, object, None, "", &mut errors);
+        errors.into_iter().find(|error| error.detail.contains("in body must be of type") && !is_format(error))
+    }
+
     /// What is wrong with an object; `old` is the object before, for updates (transition rules, ratcheting).
     ///
     /// Rules in CEL may assume that values have the right type and size, so they are not asked where that is not so.
-    pub(crate) fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    /// Nor where something else is wrong already (`is_blocked`).
+    pub(crate) fn validate(&self, object: &Value, old: Option<&Value>, is_blocked: bool) -> Vec<FieldError> {
         let mut errors = Vec::new();
         validate::check(&self.root, object, old, "", &mut errors);
-        if errors.iter().any(is_blocking) {
+        if is_blocked || errors.iter().any(is_blocking) {
             if self.root.has_rules {
                 let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
                 errors.push(FieldError::invalid("<nil>", "null", detail));
@@ -72,6 +80,12 @@ impl Schema {
         rules::check(&self.root, object, old, &mut errors);
         errors
     }
+}
+
+/// A text of the wrong format still is a text.
+fn is_format(error: &FieldError) -> bool {
+    let types = ["object", "array", "string", "integer", "number", "boolean", "integer,string"];
+    !types.iter().any(|kind| error.detail.contains(&format!("must be of type {kind}:")))
 }
 
 fn is_blocking(error: &FieldError) -> bool {

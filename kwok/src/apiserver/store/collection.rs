@@ -150,10 +150,8 @@ impl Collection {
 }
 
 fn page_of(objects: &BTreeMap<ObjectName, Arc<Object>>, filter: &Filter, page: &PageRequest, revision: u64) -> Page {
-    let from = match &page.after {
-        Some(last) => Bound::Excluded(last.clone()),
-        None => Bound::Included(ObjectName::new(filter.namespace.as_deref().unwrap_or_default(), "")),
-    };
+    let begin = || ObjectName::new(filter.namespace.as_deref().unwrap_or_default(), "");
+    let from = Bound::Included(page.from.clone().unwrap_or_else(begin));
     let in_namespace =
         |name: &ObjectName| filter.namespace.as_deref().is_none_or(|namespace| namespace == name.namespace);
     let mut matching = objects

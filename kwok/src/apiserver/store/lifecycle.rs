@@ -21,6 +21,8 @@ pub(crate) enum Generation {
     None,
     /// Counts changes of `spec`.
     Spec,
+    /// Counts changes of `spec` and of the annotations.
+    SpecAndAnnotations,
     /// Counts changes of everything but `metadata` and `status`.
     AllButStatus,
     /// Counts changes of everything but `metadata`.
@@ -66,6 +68,10 @@ fn generation_changes(new: &Value, old: &Value, generation: Generation) -> bool 
     match generation {
         Generation::None => false,
         Generation::Spec => new.get("spec") != old.get("spec"),
+        Generation::SpecAndAnnotations => {
+            let annotations = |object| at(object, &["metadata", "annotations"]);
+            new.get("spec") != old.get("spec") || annotations(new) != annotations(old)
+        }
         Generation::AllButStatus => differs_outside(new, old, &["metadata", "status", "apiVersion"]),
         Generation::All => differs_outside(new, old, &["metadata", "apiVersion"]),
     }

@@ -83,8 +83,8 @@ pub(crate) struct Page {
 pub(crate) struct PageRequest {
     /// 0 for all.
     pub(crate) limit: usize,
-    /// Continue after this object.
-    pub(crate) after: Option<ObjectName>,
+    /// Begin with this name.
+    pub(crate) from: Option<ObjectName>,
     /// As of this version, exactly; `None` for now.
     pub(crate) revision: Option<u64>,
 }
@@ -279,7 +279,8 @@ mod tests {
         store.put(&pods(), pod("c", "new"));
         store.put(&pods(), pod("d", "new"));
         store.remove(&pods(), pod("b", "old"));
-        let next = PageRequest { limit: 2, after: first.last, revision: Some(first.revision) };
+        let from = first.last.map(|last| ObjectName::new(&last.namespace, &format!("{}\0", last.name)));
+        let next = PageRequest { limit: 2, from, revision: Some(first.revision) };
         let second = store.list(&pods(), &Filter::default(), &next).unwrap();
         let notes: Vec<_> =
             second.objects.iter().map(|object| (object.name().to_owned(), object.value()["note"].clone())).collect();

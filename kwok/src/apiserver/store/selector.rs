@@ -1,6 +1,6 @@
 //! Label and field selectors (API concepts: "Labels and Selectors", "Field Selectors").
 
-use crate::apiserver::value;
+use crate::apiserver::{builtin::label_value_problem, value};
 use serde_json::Value;
 
 /// One requirement of a label selector.
@@ -10,6 +10,9 @@ enum Requirement {
     NotIn(String, Vec<String>),
     Exists(String),
     DoesNotExist(String),
+    /// Both are numbers, and the label's is greater.
+    Greater(String, i64),
+    Less(String, i64),
 }
 
 /// All requirements must hold; an empty selector matches everything.
@@ -70,6 +73,7 @@ fn expression(expression: &Value) -> Requirement {
 impl Requirement {
     fn holds(&self, labels: Option<&Value>) -> bool {
         let label = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
+        let number = |key: &str| label(key).and_then(|text| text.parse::<i64>().ok());
         let among =
             |key: &str, values: &[String]| label(key).is_some_and(|found| values.iter().any(|value| value == found));
         match self {
@@ -77,6 +81,8 @@ impl Requirement {
             Self::NotIn(key, values) => !among(key, values),
             Self::Exists(key) => label(key).is_some(),
             Self::DoesNotExist(key) => label(key).is_none(),
+            Self::Greater(key, bound) => number(key).is_some_and(|number| number > *bound),
+            Self::Less(key, bound) => number(key).is_some_and(|number| number < *bound),
         }
     }
 }
@@ -107,10 +113,19 @@ fn parse_requirement(part: &str) -> Result<Requirement, String> {
         return Ok(Requirement::DoesNotExist(checked_key(key)?));
     }
     if let Some((key, values)) = part.split_once("!=") {
-        return Ok(Requirement::NotIn(checked_key(key)?, vec![values.trim().to_owned()]));
+        return Ok(Requirement::NotIn(checked_key(key)?, vec![checked_value(values)?]));
     }
     if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
-        return Ok(Requirement::In(checked_key(key)?, vec![value.trim().to_owned()]));
+        return Ok(Requirement::In(checked_key(key)?, vec![checked_value(value)?]));
+    }
+    let bound = |text: &str| {
+        text.trim().parse().map_err(|_| format!("for 'Gt', 'Lt' operators, the value must be an integer: `{text}`"))
+    };
+    if let Some((key, value)) = part.split_once('>') {
+        return Ok(Requirement::Greater(checked_key(key)?, bound(value)?));
+    }
+    if let Some((key, value)) = part.split_once('<') {
+        return Ok(Requirement::Less(checked_key(key)?, bound(value)?));
     }
     match part.split_once('(') {
         Some((head, values)) => parse_set(part, head.trim(), values),
@@ -121,7 +136,7 @@ fn parse_requirement(part: &str) -> Result<Requirement, String> {
 fn parse_set(part: &str, head: &str, values: &str) -> Result<Requirement, String> {
     let unreadable = || format!("unable to parse requirement: `{part}`: expected `key in (a,b)` or `key notin (a,b)`");
     let values = values.strip_suffix(')').ok_or_else(unreadable)?;
-    let values = values.split(',').map(|value| value.trim().to_owned()).collect();
+    let values = values.split(',').map(checked_value).collect::<Result<_, _>>()?;
     match head.split_whitespace().collect::<Vec<_>>().as_slice() {
         [key, "in"] => Ok(Requirement::In(checked_key(key)?, values)),
         [key, "notin"] => Ok(Requirement::NotIn(checked_key(key)?, values)),
@@ -136,6 +151,14 @@ fn checked_key(key: &str) -> Result<String, String> {
         return Err(format!("unable to parse requirement: <nil>: Invalid value: \"{key}\": a label's key is expected"));
     }
     Ok(key.to_owned())
+}
+
+fn checked_value(value: &str) -> Result<String, String> {
+    let value = value.trim();
+    match label_value_problem(value) {
+        Some(problem) => Err(format!("unable to parse requirement: values[0]: Invalid value: \"{value}\": {problem}")),
+        None => Ok(value.to_owned()),
+    }
 }
 
 /// Equalities on fields; an empty selector matches everything.

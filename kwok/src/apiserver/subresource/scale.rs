@@ -28,15 +28,28 @@ pub(crate) fn dispatch(
     body: &Bytes,
 ) -> Result<Answer, ApiError> {
     let paths = call.resource.scale.clone().ok_or_else(ApiError::no_such_path)?;
+    // What is no Scale is refused before an object that does not exist.
+    let given = if method == Method::PUT { Some(read_scale(headers, body)?) } else { None };
     let object = existing(state, call)?;
     let shown = scale_of(call, &object, &paths);
-    let wanted = match method.as_str() {
-        "GET" => return Ok(Answer::value(StatusCode::OK, shown)),
-        "PUT" => read_object(headers, body)?,
-        "PATCH" => patch::apply(&call.resource, &shown, &patch::read(headers, body, &call.resource)?, call)?,
+    let wanted = match (method.as_str(), given) {
+        ("GET", _) => return Ok(Answer::value(StatusCode::OK, shown)),
+        (_, Some(given)) => given,
+        ("PATCH", _) => patch::apply(&call.resource, &shown, &patch::read(headers, body, call)?, call)?,
         _ => return Err(ApiError::method_not_allowed()),
     };
     write(state, call, &object, &paths, &wanted)
+}
+
+fn read_scale(headers: &HeaderMap, body: &Bytes) -> Result<Value, ApiError> {
+    let scale = read_object(headers, body)?;
+    let found = ["apiVersion", "kind"].map(|key| text_or_empty(&scale, &[key]).to_owned());
+    let is_scale = ["autoscaling/v1", ""].contains(&found[0].as_str()) && ["Scale", ""].contains(&found[1].as_str());
+    if is_scale {
+        Ok(scale)
+    } else {
+        Err(ApiError::bad_request(format!("{} is no autoscaling/v1 Scale", found.join(" "))))
+    }
 }
 
 fn write(

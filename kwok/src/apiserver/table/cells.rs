@@ -25,6 +25,11 @@ pub(super) fn or_unknown(object: &Value, pointer: &str) -> Value {
     or(object, pointer, "<unknown>")
 }
 
+/// The text, or `<unset>`.
+pub(super) fn or_unset(object: &Value, pointer: &str) -> Value {
+    or(object, pointer, "<unset>")
+}
+
 /// The text, or `N/A`.
 pub(super) fn or_not_applicable(object: &Value, pointer: &str) -> Value {
     or(object, pointer, "N/A")
@@ -155,10 +160,10 @@ pub(super) fn access_modes(object: &Value) -> Value {
 
 /// How long ago an event was seen; events of the newer form have only `eventTime`.
 pub(super) fn event_time(event: &Value, field: &str, now: Timestamp) -> Value {
-    let series = event.pointer("/series/lastObservedTime").filter(|_| field == "lastTimestamp");
-    let own = event.get(field).filter(|time| !time.is_null());
-    let time = series.or(own).or_else(|| event.get("eventTime")).filter(|time| !time.is_null());
-    age::since(time.or_else(|| event.pointer("/metadata/creationTimestamp")), now)
+    let given = |field: &str| event.get(field).filter(|time| !time.is_null());
+    let first = given("firstTimestamp").or_else(|| given("eventTime"));
+    let last = event.pointer("/series/lastObservedTime").or_else(|| given("lastTimestamp"));
+    age::since(if field == "lastTimestamp" { last.or(first) } else { first }, now)
 }
 
 /// What an event is about, e.g. `pod/web`.
@@ -197,16 +202,12 @@ fn job_condition(job: &Value, kind: &str) -> bool {
 
 /// A job's state.
 pub(super) fn job_status(job: &Value) -> Value {
-    let states = [
-        ("Complete", "Complete"),
-        ("Failed", "Failed"),
-        ("Suspended", "Suspended"),
-        ("FailureTarget", "FailureTarget"),
-        ("SuccessCriteriaMet", "SuccessCriteriaMet"),
-    ];
-    let told = states.iter().find(|(condition, _)| job_condition(job, condition)).map(|(_, shown)| *shown);
     let is_deleted = job.pointer("/metadata/deletionTimestamp").is_some();
-    told.unwrap_or(if is_deleted { "Terminating" } else { "Running" }).into()
+    let found = ["Complete", "Failed"].into_iter().find(|condition| job_condition(job, condition));
+    let found = found.or(is_deleted.then_some("Terminating")).or_else(|| {
+        ["Suspended", "FailureTarget", "SuccessCriteriaMet"].into_iter().find(|condition| job_condition(job, condition))
+    });
+    found.unwrap_or("Running").into()
 }
 
 /// How many of a job's pods have succeeded.

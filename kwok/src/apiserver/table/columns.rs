@@ -1,6 +1,6 @@
 //! The columns of built-in kinds (`k8s.io/kubernetes/pkg/printers/internalversion`).
 
-use super::{age, cells, pod};
+use super::{age, cells, more_cells, pod};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -19,6 +19,10 @@ const fn text(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Colum
 
 const fn number(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Column {
     Column { name, kind: "integer", priority: 0, cell }
+}
+
+const fn flag(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Column {
+    Column { name, kind: "boolean", priority: 0, cell }
 }
 
 const fn wide(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Column {
@@ -58,6 +62,22 @@ pub(super) fn of(group: &str, kind: &str) -> &'static [Column] {
         ("apps", "StatefulSet") => STATEFUL_SETS,
         ("apps", "DaemonSet") => DAEMON_SETS,
         ("batch", "Job") => JOBS,
+        ("batch", "CronJob") => CRON_JOBS,
+        ("apps", "ControllerRevision") => REVISIONS,
+        ("", "PodTemplate") => POD_TEMPLATES,
+        ("", "Endpoints") => ENDPOINTS,
+        ("", "ResourceQuota") => QUOTAS,
+        ("autoscaling", "HorizontalPodAutoscaler") => POD_AUTOSCALERS,
+        ("discovery.k8s.io", "EndpointSlice") => ENDPOINT_SLICES,
+        ("networking.k8s.io", "Ingress") => INGRESSES,
+        ("networking.k8s.io", "IngressClass") => INGRESS_CLASSES,
+        ("networking.k8s.io", "NetworkPolicy") => NETWORK_POLICIES,
+        ("node.k8s.io", "RuntimeClass") => RUNTIME_CLASSES,
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => ROLE_BINDINGS,
+        ("storage.k8s.io", "CSINode") => CSI_NODES,
+        ("storage.k8s.io", "CSIDriver") => CSI_DRIVERS,
+        ("storage.k8s.io", "VolumeAttachment") => ATTACHMENTS,
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration") => WEBHOOKS,
         ("policy", "PodDisruptionBudget") => BUDGETS,
         ("coordination.k8s.io", "Lease") => LEASES,
         ("scheduling.k8s.io", "PriorityClass") => PRIORITY_CLASSES,
@@ -66,13 +86,12 @@ pub(super) fn of(group: &str, kind: &str) -> &'static [Column] {
     }
 }
 
-const CONFIG_MAPS: &[Column] =
-    &[NAME, number("Data", |object, _| cells::count(object, &["/data", "/binaryData"])), AGE];
+const CONFIG_MAPS: &[Column] = &[NAME, text("Data", |object, _| cells::count(object, &["/data", "/binaryData"])), AGE];
 
 const SECRETS: &[Column] = &[
     NAME,
     text("Type", |object, _| cells::at(object, "/type")),
-    number("Data", |object, _| cells::count(object, &["/data"])),
+    text("Data", |object, _| cells::count(object, &["/data"])),
     AGE,
 ];
 
@@ -135,7 +154,9 @@ const CLAIMS: &[Column] = &[
     text("Capacity", |object, _| cells::at(object, "/status/capacity/storage")),
     text("Access Modes", |object, _| cells::access_modes(object)),
     text("StorageClass", |object, _| cells::at(object, "/spec/storageClassName")),
+    text("VolumeAttributesClass", |object, _| cells::or_unset(object, "/spec/volumeAttributesClassName")),
     AGE,
+    wide("VolumeMode", |object, _| cells::or_unset(object, "/spec/volumeMode")),
 ];
 
 const VOLUMES: &[Column] = &[
@@ -144,8 +165,12 @@ const VOLUMES: &[Column] = &[
     text("Access Modes", |object, _| cells::access_modes(object)),
     text("Reclaim Policy", |object, _| cells::at(object, "/spec/persistentVolumeReclaimPolicy")),
     text("Status", |object, _| cells::at(object, "/status/phase")),
+    text("Claim", |object, _| more_cells::claim(object)),
     text("StorageClass", |object, _| cells::at(object, "/spec/storageClassName")),
+    text("VolumeAttributesClass", |object, _| cells::or_unset(object, "/spec/volumeAttributesClassName")),
+    text("Reason", |object, _| cells::at(object, "/status/reason")),
     AGE,
+    wide("VolumeMode", |object, _| cells::or_unset(object, "/spec/volumeMode")),
 ];
 
 const DEPLOYMENTS: &[Column] = &[
@@ -227,11 +252,120 @@ const STORAGE_CLASSES: &[Column] = &[
     text("Provisioner", |object, _| cells::at(object, "/provisioner")),
     text("ReclaimPolicy", |object, _| cells::at(object, "/reclaimPolicy")),
     text("VolumeBindingMode", |object, _| cells::at(object, "/volumeBindingMode")),
-    Column {
-        kind: "boolean",
-        ..text("AllowVolumeExpansion", |object, _| {
-            object.get("allowVolumeExpansion").cloned().unwrap_or(Value::Bool(false))
-        })
-    },
+    text("AllowVolumeExpansion", |object, _| object.get("allowVolumeExpansion").cloned().unwrap_or(Value::Bool(false))),
     AGE,
 ];
+
+const CRON_JOBS: &[Column] = &[
+    NAME,
+    text("Schedule", |object, _| cells::at(object, "/spec/schedule")),
+    text("Timezone", |object, _| cells::or_none(object, "/spec/timeZone")),
+    flag("Suspend", |object, _| more_cells::truth(object, "/spec/suspend")),
+    number("Active", |object, _| more_cells::length(object, "/status/active")),
+    text("Last Schedule", |object, now| match object.pointer("/status/lastScheduleTime") {
+        Some(time) => age::since(Some(time), now),
+        None => "<none>".into(),
+    }),
+    AGE,
+    wide("Containers", |object, _| more_cells::cron_job_containers(object, "name")),
+    wide("Images", |object, _| more_cells::cron_job_containers(object, "image")),
+    wide("Selector", |object, _| cells::selector(object.pointer("/spec/jobTemplate/spec/selector"))),
+];
+
+const REVISIONS: &[Column] = &[
+    NAME,
+    text("Controller", |object, _| more_cells::controller(object)),
+    number("Revision", |object, _| cells::integer(object, "/revision")),
+    AGE,
+];
+
+const POD_TEMPLATES: &[Column] = &[
+    NAME,
+    text("Containers", |object, _| more_cells::template_containers(object, "name")),
+    text("Images", |object, _| more_cells::template_containers(object, "image")),
+    text("Pod Labels", |object, _| cells::labels(object.pointer("/template/metadata/labels"))),
+];
+
+const ENDPOINTS: &[Column] = &[NAME, text("Endpoints", |object, _| more_cells::endpoints(object)), AGE];
+
+const QUOTAS: &[Column] = &[
+    NAME,
+    text("Request", |object, _| more_cells::quota(object, false)),
+    text("Limit", |object, _| more_cells::quota(object, true)),
+    AGE,
+];
+
+const POD_AUTOSCALERS: &[Column] = &[
+    NAME,
+    text("Reference", |object, _| more_cells::named(object, "/spec/scaleTargetRef")),
+    text("Targets", |object, _| more_cells::targets(object)),
+    text("MinPods", |object, _| cells::or_unset(object, "/spec/minReplicas")),
+    number("MaxPods", |object, _| cells::integer(object, "/spec/maxReplicas")),
+    number("Replicas", |object, _| cells::integer(object, "/status/currentReplicas")),
+    AGE,
+];
+
+const ENDPOINT_SLICES: &[Column] = &[
+    NAME,
+    text("AddressType", |object, _| cells::at(object, "/addressType")),
+    text("Ports", |object, _| more_cells::slice_ports(object)),
+    text("Endpoints", |object, _| more_cells::slice_endpoints(object)),
+    AGE,
+];
+
+const INGRESSES: &[Column] = &[
+    NAME,
+    text("Class", |object, _| cells::or_none(object, "/spec/ingressClassName")),
+    text("Hosts", |object, _| more_cells::hosts(object)),
+    text("Address", |object, _| more_cells::ingress_address(object)),
+    text("Ports", |object, _| match more_cells::length(object, "/spec/tls").as_i64() {
+        Some(0) => "80".into(),
+        _ => "80, 443".into(),
+    }),
+    AGE,
+];
+
+const INGRESS_CLASSES: &[Column] = &[
+    NAME,
+    text("Controller", |object, _| cells::at(object, "/spec/controller")),
+    text("Parameters", |object, _| more_cells::parameters(object)),
+    AGE,
+];
+
+const NETWORK_POLICIES: &[Column] =
+    &[NAME, text("Pod-Selector", |object, _| cells::selector(object.pointer("/spec/podSelector"))), AGE];
+
+const RUNTIME_CLASSES: &[Column] = &[NAME, text("Handler", |object, _| cells::at(object, "/handler")), AGE];
+
+const ROLE_BINDINGS: &[Column] = &[
+    NAME,
+    text("Role", |object, _| more_cells::named(object, "/roleRef")),
+    AGE,
+    wide("Users", |object, _| more_cells::subjects(object, "User")),
+    wide("Groups", |object, _| more_cells::subjects(object, "Group")),
+    wide("ServiceAccounts", |object, _| more_cells::subjects(object, "ServiceAccount")),
+];
+
+const CSI_NODES: &[Column] = &[NAME, number("Drivers", |object, _| more_cells::length(object, "/spec/drivers")), AGE];
+
+const CSI_DRIVERS: &[Column] = &[
+    NAME,
+    flag("AttachRequired", |object, _| object.pointer("/spec/attachRequired").cloned().unwrap_or(Value::Bool(true))),
+    flag("PodInfoOnMount", |object, _| more_cells::truth(object, "/spec/podInfoOnMount")),
+    flag("StorageCapacity", |object, _| more_cells::truth(object, "/spec/storageCapacity")),
+    text("TokenRequests", |object, _| more_cells::audiences(object)),
+    flag("RequiresRepublish", |object, _| more_cells::truth(object, "/spec/requiresRepublish")),
+    text("Modes", |object, _| more_cells::volume_modes(object)),
+    AGE,
+];
+
+const ATTACHMENTS: &[Column] = &[
+    NAME,
+    text("Attacher", |object, _| cells::at(object, "/spec/attacher")),
+    text("PV", |object, _| cells::at(object, "/spec/source/persistentVolumeName")),
+    text("Node", |object, _| cells::at(object, "/spec/nodeName")),
+    flag("Attached", |object, _| more_cells::truth(object, "/status/attached")),
+    AGE,
+];
+
+const WEBHOOKS: &[Column] = &[NAME, number("Webhooks", |object, _| more_cells::length(object, "/webhooks")), AGE];

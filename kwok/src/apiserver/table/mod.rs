@@ -1,6 +1,6 @@
 //! Tables: what `kubectl get` prints (`meta.k8s.io/v1 Table`).
 //!
-//! - [`columns`] — the columns of built-in kinds; [`cells`], [`pod`] — what stands in them
+//! - [`columns`] — the columns of built-in kinds; [`cells`], [`more_cells`], [`pod`] — what stands in them
 //! - [`json_path`] — where the columns of custom resources look
 //! - [`age`] — times as ages, which the server writes and `kubectl` only prints
 
@@ -8,6 +8,7 @@ mod age;
 mod cells;
 mod columns;
 mod json_path;
+mod more_cells;
 mod pod;
 
 use super::{

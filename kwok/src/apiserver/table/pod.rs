@@ -20,8 +20,12 @@ fn is_ready(status: &Value) -> bool {
 /// The `Status` column: the phase, or what is more telling.
 pub(super) fn status(pod: &Value, _now: Timestamp) -> Value {
     if text(pod, &["metadata", "deletionTimestamp"]).is_some() {
-        let lost = text(pod, &["status", "reason"]) == Some("NodeLost");
-        return if lost { "Unknown" } else { "Terminating" }.into();
+        if text(pod, &["status", "reason"]) == Some("NodeLost") {
+            return "Unknown".into();
+        }
+        if !["Succeeded", "Failed"].contains(&text_or_empty(pod, &["status", "phase"])) {
+            return "Terminating".into();
+        }
     }
     initializing(pod).unwrap_or_else(|| running(pod)).into()
 }

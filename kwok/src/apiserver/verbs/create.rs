@@ -3,12 +3,13 @@
 use super::{Answer, check_namespace, check_type, decode, fill_in, validate};
 use crate::apiserver::{
     builtin,
-    patch::server_side_apply,
+    patch::managers,
     registry::{ResourceType, custom},
+    request::ResourcePath,
     state::{Call, State, namespaces},
     status::ApiError,
     store::{Object, ObjectName, lifecycle},
-    subresource::reviews,
+    subresource::{binding, reviews},
     value::{members_mut, set, text, text_or_empty},
 };
 use http::StatusCode;
@@ -24,14 +25,18 @@ pub(crate) fn create(state: &mut State, call: &Call, body: Value) -> Result<Answ
 pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied: bool) -> Result<Answer, ApiError> {
     check_type(&call.resource, &mut body)?;
     check_namespace(call, &mut body)?;
-    let (object, warnings) = decode(call, body)?;
+    let (mut object, warnings) = decode(call, body)?;
+    if call.resource.kind == "Binding" && call.resource.builtin().is_some() {
+        return bind(state, call, &object);
+    }
     if call.resource.is_virtual() {
         return Ok(Answer::value(StatusCode::CREATED, reviews::answer(&call.resource, object)));
     }
-    let mut object = prepare(state, call, object)?;
+    fill_in(&call.resource, &mut object);
     if !applied {
-        server_side_apply::record(&call.resource, &mut object, None, call);
+        managers::record(&call.resource, &mut object, None, call);
     }
+    let object = prepare(state, call, object)?;
     let created = if call.query.dry_run {
         Arc::new(Object::new(object, 0))
     } else {
@@ -40,8 +45,16 @@ pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied
     Ok(Answer::object(StatusCode::CREATED, created).with_warnings(warnings))
 }
 
-/// Everything between the decoded body and the store.
-pub(crate) fn prepare(state: &mut State, call: &Call, mut object: Value) -> Result<Value, ApiError> {
+/// A binding by its own path: the pod is the one of its name.
+fn bind(state: &mut State, call: &Call, binding: &Value) -> Result<Answer, ApiError> {
+    let pods = state.registry.find("", "v1", "pods").cloned().ok_or_else(ApiError::no_such_path)?;
+    let name = Some(text_or_empty(binding, &["metadata", "name"]).to_owned());
+    let path = ResourcePath { plural: pods.plural.clone(), name, ..call.path.clone() };
+    binding::bind(state, &Call { resource: pods, path, ..call.clone() }, binding)
+}
+
+/// Everything between the decoded body, filled in, and the store.
+fn prepare(state: &mut State, call: &Call, mut object: Value) -> Result<Value, ApiError> {
     let resource = &call.resource;
     let namespace = text_or_empty(&object, &["metadata", "namespace"]).to_owned();
     if !text_or_empty(&object, &["metadata", "resourceVersion"]).is_empty() {
@@ -56,7 +69,6 @@ pub(crate) fn prepare(state: &mut State, call: &Call, mut object: Value) -> Resu
     let uid = existing.unwrap_or_else(|| state.new_uid(&resource.storage, &name));
     lifecycle::prepare_create(&mut object, &uid, call.now, resource.generation);
     clear_status(resource, &mut object);
-    fill_in(resource, &mut object);
     builtin::prepare_create(resource, &mut object, state)?;
     if resource.kind == "CustomResourceDefinition" {
         custom::default_definition(&mut object);

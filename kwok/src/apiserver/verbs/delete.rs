@@ -4,13 +4,14 @@ use super::{Answer, AnswerBody, list_metadata, update::existing};
 use crate::apiserver::{
     field_error::FieldError,
     registry::ResourceType,
+    request::options,
     state::{Call, State},
     status::{ApiError, success},
     store::{
-        Object, PageRequest,
+        GroupResource, Object, PageRequest,
         lifecycle::{self, Deletion, Outcome, Propagation},
     },
-    value::{at, integer, members_mut, text},
+    value::{Members, at, integer, members_mut, text, texts},
 };
 use http::StatusCode;
 use serde_json::Value;
@@ -23,32 +24,63 @@ pub(crate) struct DeleteOptions {
     pub(crate) uid: Option<String>,
     pub(crate) resource_version: Option<String>,
     pub(crate) dry_run: bool,
+    /// `orphanDependents: false`: what is left for a while is answered as accepted.
+    pub(crate) waits: bool,
 }
 
 impl DeleteOptions {
-    /// Reads the options; the body counts before the query.
+    /// Reads the options: of the query only where there is no body.
     pub(crate) fn read(call: &Call, body: &Value) -> Result<Self, ApiError> {
-        let grace_seconds = integer(body, &["gracePeriodSeconds"]).or(call.query.grace_seconds);
-        let orphan = at(body, &["orphanDependents"]).and_then(Value::as_bool).or(call.query.orphan_dependents);
-        let policy = text(body, &["propagationPolicy"]).or(call.query.propagation.as_deref());
+        if body.as_object().is_none_or(Members::is_empty) {
+            call.query.check_write("DeleteOptions", false)?;
+            let query = &call.query;
+            let (grace, dry_run) = (query.grace_seconds, query.dry_run);
+            return Self::checked(grace, query.orphan_dependents, query.propagation.as_deref(), dry_run);
+        }
+        let dry_run: Vec<&str> = texts(body, &["dryRun"]).collect();
+        if let Some(unknown) = dry_run.iter().find(|value| **value != "All") {
+            options("DeleteOptions", &[FieldError::not_supported("dryRun", *unknown, &["All"])])?;
+        }
+        let grace = integer(body, &["gracePeriodSeconds"]);
+        let orphan = at(body, &["orphanDependents"]).and_then(Value::as_bool);
+        let read = Self::checked(grace, orphan, text(body, &["propagationPolicy"]), !dry_run.is_empty())?;
+        let precondition = |key| text(body, &["preconditions", key]).map(str::to_owned);
+        Ok(Self { uid: precondition("uid"), resource_version: precondition("resourceVersion"), ..read })
+    }
+
+    fn checked(
+        grace_seconds: Option<i64>,
+        orphan: Option<bool>,
+        policy: Option<&str>,
+        dry_run: bool,
+    ) -> Result<Self, ApiError> {
+        let mut problems = Vec::new();
+        if let (Some(_), Some(policy)) = (orphan, policy) {
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            problems.push(FieldError::invalid("propagationPolicy", policy, detail));
+        }
         let propagation = match policy {
-            Some(policy) => Some(read_propagation(policy)?),
+            Some("Background") => Some(Propagation::Background),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some(other) => {
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                problems.push(FieldError::not_supported("propagationPolicy", other, &known));
+                None
+            }
             None => orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background }),
         };
-        let precondition = |key| text(body, &["preconditions", key]).map(str::to_owned);
-        Ok(Self {
-            deletion: Deletion { grace_seconds, propagation },
-            uid: precondition("uid"),
-            resource_version: precondition("resourceVersion"),
-            dry_run: call.query.dry_run
-                || at(body, &["dryRun"]).and_then(Value::as_array).is_some_and(|all| !all.is_empty()),
-        })
+        options("DeleteOptions", &problems)?;
+        // Less than nothing counts as one second.
+        let grace_seconds = grace_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
+        let deletion = Deletion { grace_seconds, propagation };
+        Ok(Self { deletion, dry_run, waits: orphan == Some(false), ..Self::default() })
     }
 
     fn check(&self, resource: &ResourceType, object: &Object) -> Result<(), ApiError> {
         let failed = |what: &str, asked: &str, found: &str| {
             let why = format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {found}");
-            Err(ApiError::conflict(&resource.group_resource(), object.name(), &why))
+            Err(ApiError::conflict(&GroupResource::new(&resource.group, &resource.kind), object.name(), &why))
         };
         match (&self.uid, &self.resource_version) {
             (Some(uid), _) if uid != object.uid() => failed("UID", uid, object.uid()),
@@ -60,33 +92,22 @@ impl DeleteOptions {
     }
 }
 
-fn read_propagation(policy: &str) -> Result<Propagation, ApiError> {
-    match policy {
-        "Background" => Ok(Propagation::Background),
-        "Foreground" => Ok(Propagation::Foreground),
-        "Orphan" => Ok(Propagation::Orphan),
-        other => {
-            let known = ["Foreground", "Background", "Orphan"];
-            let problem = FieldError::not_supported("propagationPolicy", other, &known);
-            let mut error = ApiError::unprocessable(format!(
-                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: {}",
-                problem.body()
-            ));
-            error.details.causes = vec![problem.cause()];
-            Err(error)
-        }
-    }
-}
-
 /// Deletes the object that the path names.
 pub(crate) fn delete(state: &mut State, call: &Call, body: &Value) -> Result<Answer, ApiError> {
     let options = DeleteOptions::read(call, body)?;
     let object = existing(state, call)?;
-    delete_object(state, call, &object, &options)
+    let unsaid = options.deletion.propagation.is_none() && options.deletion.grace_seconds.is_none();
+    let warnings = match usual_propagation(&call.resource, &object) {
+        Some(_) if unsaid && !options.dry_run => vec![JOB_WARNING.to_owned()],
+        _ => Vec::new(),
+    };
+    Ok(delete_object(state, call, &object, &options)?.with_warnings(warnings))
 }
 
-/// Kinds of the core group whose deletion answers with the object (`ReturnDeletedObject`).
-const ANSWERED_WITH_OBJECT: [&str; 8] = [
+const JOB_WARNING: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+
+/// Kinds whose deletion answers with the object (`ReturnDeletedObject`).
+const ANSWERED_WITH_OBJECT: [&str; 12] = [
     "Pod",
     "Service",
     "PersistentVolume",
@@ -95,6 +116,10 @@ const ANSWERED_WITH_OBJECT: [&str; 8] = [
     "ResourceQuota",
     "PodTemplate",
     "Namespace",
+    "StorageClass",
+    "CSINode",
+    "CSIDriver",
+    "VolumeAttachment",
 ];
 
 /// Deletes an object, or begins to.
@@ -108,9 +133,8 @@ pub(crate) fn delete_object(
     options.check(resource, object)?;
     check_protected(resource, object)?;
     let (left, removed) = perform(state, call, object, options);
-    let foreground = options.deletion.propagation == Some(Propagation::Foreground);
     if !removed || ANSWERED_WITH_OBJECT.contains(&resource.kind.as_str()) {
-        let code = if !removed && foreground { StatusCode::ACCEPTED } else { StatusCode::OK };
+        let code = if !removed && options.waits { StatusCode::ACCEPTED } else { StatusCode::OK };
         return Ok(Answer::object(code, left));
     }
     Ok(Answer::value(StatusCode::OK, success(&resource.group_resource(), object.name(), object.uid())))
@@ -119,7 +143,9 @@ pub(crate) fn delete_object(
 fn perform(state: &mut State, call: &Call, object: &Arc<Object>, options: &DeleteOptions) -> (Arc<Object>, bool) {
     let resource = &call.resource;
     let graceful = if resource.kind == "Pod" { lifecycle::pod_grace_seconds(object.value()) } else { None };
-    match lifecycle::delete(object.value(), options.deletion, graceful, call.now) {
+    let propagation = options.deletion.propagation.or_else(|| usual_propagation(resource, object));
+    let deletion = Deletion { propagation, ..options.deletion };
+    match lifecycle::delete(object.value(), deletion, graceful, call.now) {
         Outcome::Unchanged => (Arc::clone(object), false),
         Outcome::Remove(value) if options.dry_run => {
             (Arc::new(Object::new(ended(resource, value, object), object.revision())), true)
@@ -133,6 +159,14 @@ fn perform(state: &mut State, call: &Call, object: &Arc<Object>, options: &Delet
             (state.put(&resource.storage, value, call.now), false)
         }
     }
+}
+
+/// What becomes of dependents unless the request or the object says so: jobs of `batch/v1` orphan their pods, as they did
+/// before there was garbage collection.
+fn usual_propagation(resource: &ResourceType, object: &Object) -> Option<Propagation> {
+    let says = [lifecycle::FOREGROUND, lifecycle::ORPHAN];
+    let is_said = says.iter().any(|finalizer| lifecycle::has_finalizer(object.value(), finalizer));
+    (resource.kind == "Job" && resource.builtin().is_some() && !is_said).then_some(Propagation::Orphan)
 }
 
 /// What is removed at once was never marked, but for pods, whose deletion is always graceful.

@@ -18,10 +18,11 @@ use super::{
     state::Call,
     status::ApiError,
     store::Object,
-    value::{set, text, text_or_empty},
+    value::{at, set, text, text_or_empty},
 };
 use bytes::Bytes;
 use http::StatusCode;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -66,6 +67,13 @@ impl Answer {
 /// Checks `apiVersion` and `kind`, filling them in where they are missing.
 pub(crate) fn check_type(resource: &ResourceType, object: &mut Value) -> Result<(), ApiError> {
     let expected = resource.api_version();
+    if object.get("metadata").is_some_and(|metadata| !metadata.is_object() && !metadata.is_null()) {
+        return Err(not_handled(resource, "json: cannot unmarshal `metadata`: an object is expected"));
+    }
+    let untyped = ["apiVersion", "kind"].iter().any(|key| text_or_empty(object, &[key]).is_empty());
+    if resource.custom().is_some() && untyped {
+        return Err(ApiError::bad_request("Object 'Kind' or 'apiVersion' is missing"));
+    }
     for (key, expected, what) in
         [("apiVersion", expected.as_str(), "API version"), ("kind", resource.kind.as_str(), "kind")]
     {
@@ -109,13 +117,23 @@ pub(crate) fn decode(call: &Call, object: Value) -> Result<(Value, Vec<String>),
     let (mut known, unknown) = match &resource.origin {
         Origin::BuiltIn(kind) => {
             let mut given = object;
+            // Who owns what is read as it is.
+            let owners =
+                given.get_mut("metadata").and_then(Value::as_object_mut).and_then(|all| all.remove("managedFields"));
             builtin::normalize(kind, &mut given).map_err(|why| not_handled(resource, &why))?;
-            let known = (kind.decode)(&given).map_err(|error| not_handled(resource, &error.message))?;
+            let mut known = (kind.decode)(&given).map_err(|error| not_handled(resource, &error.message))?;
             let unknown = unknown_fields(&given, &known);
+            if let Some(owners) = owners.filter(Value::is_array) {
+                set(&mut known, &["metadata"], "managedFields", owners);
+            }
             (known, unknown)
         }
         Origin::Custom(version) => {
             let mut known = object;
+            let metadata = known.get("metadata").cloned().unwrap_or_default();
+            if let Err(error) = serde_json::from_value::<Option<ObjectMeta>>(metadata) {
+                return Err(not_handled(resource, &format!("json: cannot unmarshal `metadata`: {error}")));
+            }
             let unknown = version.schema.prune(&mut known);
             (known, unknown)
         }
@@ -129,9 +147,10 @@ pub(crate) fn decode(call: &Call, object: Value) -> Result<(Value, Vec<String>),
 /// What is empty is not written.
 fn drop_empty_metadata(object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.retain(|_, member| match member {
+        metadata.retain(|key, member| match member {
             Value::Object(members) => !members.is_empty(),
-            Value::Array(items) => !items.is_empty(),
+            // An empty list of owners forgets them.
+            Value::Array(items) => !items.is_empty() || key == "managedFields",
             _ => true,
         });
     }
@@ -155,9 +174,24 @@ pub(crate) fn validate(resource: &ResourceType, object: &Value, old: Option<&Val
     let mut errors = builtin::validate_metadata(resource, object, old);
     errors.extend(match &resource.origin {
         Origin::BuiltIn(kind) => builtin::validate(kind, object, old),
-        Origin::Custom(version) => version.schema.validate(object, old),
+        Origin::Custom(version) => {
+            let mut found = version.schema.validate(object, old, !errors.is_empty());
+            found.extend(scale_errors(resource, object));
+            found
+        }
     });
     if errors.is_empty() { Ok(()) } else { Err(invalid(resource, object, &errors)) }
+}
+
+/// The counts that the scale subresource shows must be some.
+fn scale_errors(resource: &ResourceType, object: &Value) -> Vec<FieldError> {
+    let Some(paths) = &resource.scale else { return Vec::new() };
+    let count = |path: &String| {
+        let keys: Vec<&str> = path.split('.').filter(|key| !key.is_empty()).collect();
+        let found = at(object, &keys).filter(|found| found.as_i64().is_some_and(|count| count < 0))?;
+        Some(FieldError::invalid(path.as_str(), found.clone(), "should be a non-negative integer"))
+    };
+    [&paths.spec_replicas, &paths.status_replicas].into_iter().filter_map(count).collect()
 }
 
 /// The 422 for an object.

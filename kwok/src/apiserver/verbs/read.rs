@@ -25,17 +25,20 @@ pub(crate) fn get(state: &State, call: &Call) -> Result<Answer, ApiError> {
 struct Continue {
     v: String,
     rv: u64,
-    namespace: String,
-    name: String,
+    start: String,
 }
+
+/// The version of such tokens.
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 
 /// Answers a list, or one page of it.
 pub(crate) fn list(state: &State, call: &Call) -> Result<Answer, ApiError> {
+    call.query.check_list()?;
     check_field_selector(&call.resource, &call.query)?;
     let filter = call.query.filter(&call.path);
-    let request = page_request(&call.query, state.store.revision())?;
+    let request = page_request(call, state.store.revision())?;
     let page = state.store.list(&call.resource.storage, &filter, &request).map_err(|_| too_old_list(&call.query))?;
-    let token = page.last.map(|last| encode(page.revision, &last));
+    let token = page.last.map(|last| encode(call, page.revision, &last));
     let metadata = list_metadata(page.revision, token, page.remaining);
     Ok(Answer { code: StatusCode::OK, body: AnswerBody::List(page.objects, metadata), warnings: Vec::new() })
 }
@@ -86,7 +89,8 @@ fn builtin_fields(kind: &str) -> &'static [&'static str] {
 pub(crate) fn check_field_selector(resource: &ResourceType, query: &Query) -> Result<(), ApiError> {
     let custom = resource.custom().map(|version| version.selectable_fields.as_slice()).unwrap_or_default();
     for field in query.fields.fields() {
-        let known = COMMON_FIELDS.contains(&field.as_str())
+        let of_cluster = resource.custom().is_some() && !resource.namespaced && field == "metadata.namespace";
+        let known = COMMON_FIELDS.contains(&field.as_str()) && !of_cluster
             || builtin_fields(&resource.kind).contains(&field.as_str())
             || custom.contains(&field);
         if !known {
@@ -96,18 +100,24 @@ pub(crate) fn check_field_selector(resource: &ResourceType, query: &Query) -> Re
     Ok(())
 }
 
-fn page_request(query: &Query, now: u64) -> Result<PageRequest, ApiError> {
+fn page_request(call: &Call, now: u64) -> Result<PageRequest, ApiError> {
+    let query = &call.query;
     let limit = query.limit;
     if let Some(token) = &query.continue_token {
-        let (revision, after) = decode(token)?;
-        return Ok(PageRequest { limit, after: Some(after), revision: Some(revision) });
+        let (revision, from) = decode(call, token)?;
+        if query.resource_version.as_deref().is_some_and(|version| version != "0") {
+            return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        return Ok(PageRequest { limit, from: Some(from), revision: Some(revision) });
     }
     let asked = query.resource_version.as_deref().map(parse_version).transpose()?;
     match asked {
         Some(version) if version > now => Err(ApiError::too_large_version(version, now)),
         Some(version) if query.resource_version_match.as_deref() == Some("Exact") => {
-            Ok(PageRequest { limit, after: None, revision: Some(version) })
+            Ok(PageRequest { limit, from: None, revision: Some(version) })
         }
+        // Any version comes from memory, whole.
+        Some(0) => Ok(PageRequest::default()),
         _ => Ok(PageRequest { limit, ..PageRequest::default() }),
     }
 }
@@ -128,20 +138,32 @@ fn too_old_list(query: &Query) -> ApiError {
     ApiError::expired(format!("The resourceVersion for the provided list is too old: {asked}"))
 }
 
-fn encode(revision: u64, last: &ObjectName) -> String {
-    let token = Continue {
-        v: "meta.k8s.io/v1".into(),
-        rv: revision,
-        namespace: last.namespace.clone(),
-        name: last.name.clone(),
+/// The next page begins right behind the last object of this one.
+fn encode(call: &Call, revision: u64, last: &ObjectName) -> String {
+    let after = format!("{}\0", last.name);
+    let start = if call.resource.namespaced && call.path.namespace.is_none() {
+        format!("{}/{after}", last.namespace)
+    } else {
+        after
     };
+    let token = Continue { v: TOKEN_VERSION.into(), rv: revision, start };
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("text and a number can always be written"))
 }
 
-fn decode(token: &str) -> Result<(u64, ObjectName), ApiError> {
+fn decode(call: &Call, token: &str) -> Result<(u64, ObjectName), ApiError> {
     let invalid =
         || ApiError::bad_request("continue key is not valid: it must be the `metadata.continue` of the list before");
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
     let token: Continue = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
-    Ok((token.rv, ObjectName { namespace: token.namespace, name: token.name }))
+    if token.v != TOKEN_VERSION || token.rv == 0 || token.start.is_empty() {
+        return Err(invalid());
+    }
+    let from = match &call.path.namespace {
+        Some(namespace) => ObjectName::new(namespace, &token.start),
+        None => {
+            let (namespace, name) = token.start.split_once('/').unwrap_or(("", &token.start));
+            ObjectName::new(namespace, name)
+        }
+    };
+    Ok((token.rv, from))
 }

@@ -3,12 +3,13 @@
 use super::{Answer, check_namespace, check_type, decode, fill_in, validate};
 use crate::apiserver::{
     builtin, convert,
+    field_error::FieldError,
     patch::{self, Patch},
     registry::{ResourceType, custom},
     state::{Call, State},
     status::ApiError,
     store::{Object, lifecycle},
-    value::{carry_over, members_mut, set, text_or_empty},
+    value::{at, carry_over, members_mut, set, text_or_empty},
 };
 use http::StatusCode;
 use serde_json::Value;
@@ -29,12 +30,21 @@ pub(crate) enum Part {
 
 /// Replaces the object, or its part, by the one in the body.
 pub(crate) fn replace(state: &mut State, call: &Call, part: Part, mut body: Value) -> Result<Answer, ApiError> {
+    call.query.check_write("UpdateOptions", false)?;
     check_type(&call.resource, &mut body)?;
     check_namespace(call, &mut body)?;
-    let old = existing(state, call)?;
     check_name(call, &body)?;
-    require_version(&call.resource, &body)?;
-    write(state, call, part, &old, body)
+    let found = existing(state, call);
+    let is_missing = found.as_ref().is_err_and(|error| error.code == StatusCode::NOT_FOUND);
+    if is_missing && part == Part::Main && is_created_by_update(&call.resource) {
+        members_mut(&mut body, &["metadata"]).remove("resourceVersion");
+        return super::create::create(state, call, body);
+    }
+    // What cannot be read is refused before what does not exist.
+    let given = decode(call, body)?;
+    let old = found?;
+    require_version(&call.resource, &given.0)?;
+    write_given(state, call, part, &old, given, false)
 }
 
 /// Changes the object, or its part, as the patch says. A server-side apply creates what does not exist.
@@ -49,14 +59,22 @@ pub(crate) fn patch(state: &mut State, call: &Call, part: Part, patch: &Patch) -
     let mut body = patch::apply(&call.resource, &shown, patch, call)?;
     check_type(&call.resource, &mut body)?;
     check_name(call, &body)?;
-    write_as(state, call, part, &old, body, matches!(patch, Patch::Apply(_)))
+    let given = decode(call, body)?;
+    write_given(state, call, part, &old, given, matches!(patch, Patch::Apply(_)))
 }
 
 fn apply_new(state: &mut State, call: &Call, patch: &Patch) -> Result<Answer, ApiError> {
     let Patch::Apply(given) = patch else { return Err(ApiError::method_not_allowed()) };
-    let mut body = patch::server_side_apply::create(&call.resource, given, call)?;
+    let mut body = patch::server_side_apply::apply(&call.resource, None, given, call)?;
     set(&mut body, &["metadata"], "name", call.object_name().name);
     super::create::create_as(state, call, body, true)
+}
+
+/// Kinds that an update creates where they do not exist (`AllowCreateOnUpdate`).
+fn is_created_by_update(resource: &ResourceType) -> bool {
+    const CREATED: [&str; 6] = ["Service", "Lease", "Event", "Endpoints", "EndpointSlice", "LimitRange"];
+    let rbac = resource.group == "rbac.authorization.k8s.io";
+    resource.builtin().is_some_and(|kind| rbac || CREATED.contains(&kind.kind))
 }
 
 /// The object that the path names.
@@ -85,12 +103,9 @@ fn require_version(resource: &ResourceType, body: &Value) -> Result<(), ApiError
     if unconditional || !text_or_empty(body, &["metadata", "resourceVersion"]).is_empty() {
         return Ok(());
     }
-    let error = crate::apiserver::field_error::FieldError::invalid(
-        "metadata.resourceVersion",
-        0,
-        "must be specified for an update",
-    );
-    Err(super::invalid(resource, body, &[error]))
+    let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+    let name = text_or_empty(body, &["metadata", "name"]);
+    Err(ApiError::invalid(&resource.group, &resource.plural, name, &[error]))
 }
 
 /// The common end of replace and patch: preconditions, rules, the store.
@@ -101,36 +116,42 @@ pub(crate) fn write(
     old: &Arc<Object>,
     body: Value,
 ) -> Result<Answer, ApiError> {
-    write_as(state, call, part, old, body, false)
+    let given = decode(call, body)?;
+    write_given(state, call, part, old, given, false)
 }
 
-/// As [`write`]; an apply has worked out the fields' owners itself.
-fn write_as(
+/// As [`write`], of an object that was decoded, with its warnings; an apply has worked out the fields' owners itself.
+fn write_given(
     state: &mut State,
     call: &Call,
     part: Part,
     old: &Arc<Object>,
-    body: Value,
+    (mut given, warnings): (Value, Vec<String>),
     applied: bool,
 ) -> Result<Answer, ApiError> {
     let resource = &call.resource;
-    check_preconditions(call, old, &body)?;
-    let (given, warnings) = decode(call, body)?;
-    let owners = applied.then(|| given.clone());
+    check_preconditions(call, old, &given)?;
+    if at(&given, &["metadata", "deletionTimestamp"]).is_some() && !old.is_terminating() {
+        let found = at(&given, &["metadata", "deletionTimestamp"]).cloned().unwrap_or_default();
+        let error = FieldError::invalid("metadata.deletionTimestamp", found, "field is immutable");
+        return Err(super::invalid(resource, &given, &[error]));
+    }
+    fill_in(resource, &mut given);
+    if !applied {
+        patch::managers::record(resource, &mut given, Some(old.value()), call);
+    }
+    let owners = at(&given, &["metadata", "managedFields"]).cloned();
     let mut new = merged(resource, part, given, old.value());
-    if let Some(owners) = owners {
-        carry_over(&mut new, &owners, &["metadata"], "managedFields");
+    match owners {
+        Some(owners) => set(&mut new, &["metadata"], "managedFields", owners),
+        None => drop(members_mut(&mut new, &["metadata"]).remove("managedFields")),
     }
     lifecycle::prepare_update(&mut new, old.value(), resource.generation);
-    fill_in(resource, &mut new);
     if resource.kind == "CustomResourceDefinition" {
         custom::default_definition(&mut new);
     }
     builtin::prepare_update(resource, &mut new, old.value());
     check_part(resource, part, &new, old.value())?;
-    if !applied {
-        patch::server_side_apply::record(resource, &mut new, Some(old.value()), call);
-    }
     let written = store(state, call, new, old);
     Ok(Answer::object(StatusCode::OK, written).with_warnings(warnings))
 }
@@ -164,6 +185,10 @@ fn merged(resource: &ResourceType, part: Part, mut given: Value, old: &Value) ->
             if resource.status {
                 carry_over(&mut given, old, &[], "status");
             }
+            // Only `finalize` changes a namespace's spec.
+            if resource.builtin().is_some_and(|kind| kind.kind == "Namespace") {
+                carry_over(&mut given, old, &[], "spec");
+            }
             given
         }
         Part::Status => status_only(resource, &given, old),
@@ -179,14 +204,16 @@ fn with_member(old: &Value, given: &Value, path: &[&str], key: &str) -> Value {
     new
 }
 
-/// Status updates of built-in kinds may change labels and annotations too (the labels of Deployments excepted).
+/// Status updates of built-in kinds may change the metadata too, but for what the kind keeps.
 fn status_only(resource: &ResourceType, given: &Value, old: &Value) -> Value {
     let mut new = with_member(old, given, &[], "status");
-    if let Some(kind) = resource.builtin() {
-        for key in ["labels", "annotations"].into_iter().filter(|key| kind.kind != "Deployment" || *key != "labels") {
-            carry_over(&mut new, given, &["metadata"], key);
-        }
-    }
+    let kept = match resource.builtin().map(|kind| kind.kind) {
+        None | Some("CustomResourceDefinition" | "VolumeAttachment") => return new,
+        Some("Deployment") => "labels",
+        Some(_) => "ownerReferences",
+    };
+    carry_over(&mut new, given, &[], "metadata");
+    carry_over(&mut new, old, &["metadata"], kept);
     new
 }
 
@@ -200,7 +227,9 @@ fn store(state: &mut State, call: &Call, mut new: Value, old: &Arc<Object>) -> A
         return Arc::new(Object::new(new, old.revision()));
     }
     if lifecycle::is_finished(&new) {
-        return state.remove(&call.resource.storage, new);
+        // Who watches is told what was stored last; the update that ends an object is not stored.
+        let removed = state.remove(&call.resource.storage, old.value().clone());
+        return Arc::new(Object::new(new, removed.revision()));
     }
     state.put(&call.resource.storage, new, call.now)
 }

@@ -43,7 +43,7 @@ impl Watch {
     /// Reads the wishes, and what is sent before the first event.
     pub(crate) fn begin(state: &State, call: Call, form: Form) -> Result<(Self, Vec<Bytes>), ApiError> {
         check_field_selector(&call.resource, &call.query)?;
-        check_initial_events(&call)?;
+        call.query.check_list()?;
         let version = call.query.resource_version.as_deref().map(parse_version).transpose()?.unwrap_or(0);
         let initial = call.query.send_initial_events.unwrap_or(version == 0);
         let filter = call.query.filter(&call.path);
@@ -145,19 +145,6 @@ impl Watch {
                 event_line(kind.as_str(), &serialized(&table))
             }
         }
-    }
-}
-
-fn check_initial_events(call: &Call) -> Result<(), ApiError> {
-    let matching = call.query.resource_version_match.as_deref();
-    match (call.query.send_initial_events, matching) {
-        (Some(_), Some("NotOlderThan")) | (None, None) => Ok(()),
-        (Some(_), _) => Err(ApiError::unprocessable(
-            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        )),
-        (None, Some(_)) => Err(ApiError::unprocessable(
-            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        )),
     }
 }
 

@@ -1,0 +1,192 @@
+//! What `e2e/tests/differential` found the real API server to do, held without one.
+
+#![expect(clippy::unwrap_used, reason = "clippy takes only the test functions themselves for tests, not their helpers")]
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+};
+use http::Request;
+use rstest::rstest;
+use sawhorse_ambient::{Clock, Seed};
+use sawhorse_kwok::apiserver::{ApiServer, Config};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+const JSON: &str = "application/json";
+const MERGE: &str = "application/merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
+/// A server, and a client that calls itself `test`.
+struct Server {
+    router: Router,
+}
+
+impl Server {
+    fn new() -> Self {
+        let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+        Self { router: ApiServer::new(Config::new(clock, Seed(1))).router() }
+    }
+
+    async fn send(&self, method: &str, path: &str, content_type: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", content_type)
+            .header("user-agent", "test/1.0 (linux)")
+            .body(Body::from(body))
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let code = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (code, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    async fn create(&self, path: &str, body: Value) -> Value {
+        let (code, created) = self.send("POST", path, JSON, &body).await;
+        assert_eq!(code, 201, "{created:#}");
+        created
+    }
+}
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+
+fn config_map(data: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data})
+}
+
+fn template() -> Value {
+    json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web:1"}]}})
+}
+
+fn deployment() -> Value {
+    let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "template": template()});
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}, "spec": spec})
+}
+
+/// Manager, operation, subresource and fields of each owner.
+fn owners(object: &Value) -> Vec<Value> {
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    entries
+        .map(|entry| json!([entry["manager"], entry["operation"], entry["subresource"], entry["fieldsV1"]]))
+        .collect()
+}
+
+fn causes(status: &Value) -> Vec<(String, String)> {
+    let causes = status.pointer("/details/causes").and_then(Value::as_array).into_iter().flatten();
+    let text = |cause: &Value, key: &str| cause[key].as_str().unwrap_or_default().to_owned();
+    causes.map(|cause| (text(cause, "reason"), text(cause, "field"))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_writes_are_owned_by_the_program_they_come_from() {
+    let server = Server::new();
+    let created = server.create(MAPS, config_map(&json!({"x": "1"}))).await;
+    let fields = json!({"f:data": {".": {}, "f:x": {}}});
+    assert_eq!(owners(&created), [json!(["test", "Update", null, fields])]);
+    let path = format!("{MAPS}/a?fieldManager=other");
+    let (_, patched) = server.send("PATCH", &path, MERGE, &json!({"data": {"x": "2", "y": "3"}})).await;
+    let taken = json!({"f:data": {"f:x": {}, "f:y": {}}});
+    assert_eq!(
+        owners(&patched),
+        [json!(["other", "Update", null, taken]), json!(["test", "Update", null, {"f:data": {}}])]
+    );
+    let cleared = json!({"metadata": {"managedFields": [{}]}});
+    let (_, forgotten) = server.send("PATCH", &format!("{MAPS}/a"), MERGE, &cleared).await;
+    assert!(owners(&forgotten).is_empty(), "{forgotten:#}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_admission_adds_is_nobodys_and_a_status_belongs_to_its_subresource() {
+    let server = Server::new();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": template()["spec"]});
+    let created = server.create(PODS, pod).await;
+    let spec = owners(&created)[0][3]["f:spec"].clone();
+    assert!(spec.get("f:dnsPolicy").is_some() && spec.get("f:priority").is_none(), "{spec:#}");
+    assert!(spec.get(".").is_none() && spec["f:containers"].get(".").is_none(), "{spec:#}");
+    assert!(spec["f:containers"][r#"k:{"name":"web"}"#].get(".").is_some(), "{spec:#}");
+    let status = json!({"status": {"phase": "Running"}});
+    let (_, patched) = server.send("PATCH", &format!("{PODS}/a/status"), MERGE, &status).await;
+    let own = json!(["test", "Update", "status", {"f:status": {"f:phase": {}}}]);
+    assert!(owners(&patched).contains(&own), "{:#?}", owners(&patched));
+}
+
+#[tokio::test(start_paused = true)]
+async fn appliers_meet_plain_writers_and_each_other() {
+    let server = Server::new();
+    server.create(MAPS, config_map(&json!({"x": "1", "z": "1"}))).await;
+    let path = format!("{MAPS}/a?fieldManager=one");
+    let applied = config_map(&json!({"x": "2", "y": "2"}));
+    let (code, refused) = server.send("PATCH", &path, APPLY, &applied).await;
+    assert_eq!((code, causes(&refused)), (409, vec![("FieldManagerConflict".into(), ".data.x".into())]));
+    let (code, forced) = server.send("PATCH", &format!("{path}&force=true"), APPLY, &applied).await;
+    assert_eq!((code, &forced["data"]), (200, &json!({"x": "2", "y": "2", "z": "1"})));
+    // What is no longer applied goes, unless somebody else owns it.
+    let (_, given_up) = server.send("PATCH", &path, APPLY, &config_map(&json!({"x": "2"}))).await;
+    assert_eq!(given_up["data"], json!({"x": "2", "z": "1"}));
+    let shared = format!("{MAPS}/a?fieldManager=two");
+    let (code, _) = server.send("PATCH", &shared, APPLY, &config_map(&json!({"x": "2"}))).await;
+    assert_eq!(code, 200, "the same value is no conflict");
+    let (_, kept) = server.send("PATCH", &path, APPLY, &config_map(&json!({}))).await;
+    assert_eq!(kept["data"], json!({"x": "2", "z": "1"}), "two still owns it");
+}
+
+#[rstest]
+#[case("POST", MAPS, "dryRun=Some", "dryRun")]
+#[case("POST", MAPS, "fieldValidation=Some", "fieldValidation")]
+#[case("PATCH", "/api/v1/namespaces/default/configmaps/a", "force=true", "force")]
+#[case("GET", MAPS, "resourceVersionMatch=Exact", "resourceVersionMatch")]
+#[case("GET", MAPS, "sendInitialEvents=true", "sendInitialEvents")]
+#[case("GET", MAPS, "watch=1&sendInitialEvents=true", "resourceVersionMatch")]
+#[tokio::test(start_paused = true)]
+async fn options_are_checked(#[case] method: &str, #[case] path: &str, #[case] query: &str, #[case] field: &str) {
+    let content_type = if method == "PATCH" { MERGE } else { JSON };
+    let body = if method == "GET" { Value::Null } else { config_map(&json!({})) };
+    let (code, status) = Server::new().send(method, &format!("{path}?{query}"), content_type, &body).await;
+    assert_eq!((code, causes(&status)[0].1.as_str()), (422, field), "{status:#}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_creates_leases_but_not_config_maps() {
+    let server = Server::new();
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"}, "spec": {}});
+    assert_eq!(server.send("PUT", &format!("{LEASES}/a"), JSON, &lease).await.0, 201);
+    assert_eq!(server.send("PUT", &format!("{MAPS}/a"), JSON, &config_map(&json!({}))).await.0, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn annotations_of_deployments_count() {
+    let server = Server::new();
+    server.create(DEPLOYMENTS, deployment()).await;
+    let note = json!({"metadata": {"annotations": {"note": "x"}}});
+    let (_, noted) = server.send("PATCH", &format!("{DEPLOYMENTS}/a"), MERGE, &note).await;
+    assert_eq!(noted["metadata"]["generation"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_orphan_their_pods_unless_told_otherwise() {
+    let server = Server::new();
+    let mut template = template();
+    template["spec"]["restartPolicy"] = json!("Never");
+    let job =
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": {"template": template}});
+    server.create(JOBS, job.clone()).await;
+    let (code, left) = server.send("DELETE", &format!("{JOBS}/a"), JSON, &Value::Null).await;
+    assert_eq!((code, &left["metadata"]["finalizers"]), (200, &json!(["orphan"])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tolerations_of_pods_stay() {
+    let server = Server::new();
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": template()["spec"]});
+    pod["spec"]["tolerations"] = json!([{"key": "a", "operator": "Exists"}]);
+    server.create(PODS, pod).await;
+    let fewer = json!({"spec": {"tolerations": []}});
+    let (code, status) = server.send("PATCH", &format!("{PODS}/a"), MERGE, &fewer).await;
+    assert_eq!((code, causes(&status)), (422, vec![("FieldValueForbidden".into(), "spec.tolerations".into())]));
+}
