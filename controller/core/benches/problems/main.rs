@@ -1,0 +1,36 @@
+//! How well and how fast the core decides on generated problems, beside the reference: `make bench-cost`, `make bench`.
+//!
+//! ```text
+//! problems cost [--seeds N] [--family NAME]… [--worst N] [--reference FOLDER]
+//! problems speed [--reference FOLDER]
+//! problems one NAME
+//! ```
+//!
+//! - `cost` — every family's prices beside the lower bound and the reference's
+//! - `speed` — large problems, each in a process of its own
+//! - `ours` — one problem solved, checked and measured
+//! - `reference` — the Go program under `controller/benches/karpenter`
+#![expect(clippy::print_stdout, reason = "its tables are what it is for")]
+
+mod cost;
+mod options;
+mod ours;
+mod reference;
+mod statistics;
+
+use options::{Command, Options};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(2);
+        }
+    };
+    match options.command {
+        Command::Cost => cost::run(&options),
+        Command::Nothing => ExitCode::SUCCESS,
+    }
+}

@@ -1,0 +1,71 @@
+//! One problem solved, checked and measured.
+
+use k8s_openapi::api::core::v1::Pod;
+use sawhorse_core::{
+    check::violations,
+    model::PodKey,
+    scheduling::{Prepared, Results, SchedulingInput, lower_bound, solve},
+    solve::Problem,
+};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// What became of a problem.
+pub(crate) struct Ours {
+    pub(crate) price: f64,
+    pub(crate) nodes: usize,
+    /// Pods that have a place.
+    pub(crate) placed: BTreeSet<PodKey>,
+    pub(crate) pods: usize,
+    /// Rules that the answer breaks.
+    pub(crate) wrong: Vec<String>,
+    pub(crate) solved_in: Duration,
+}
+
+/// A moment; benchmarks are the ones that may look.
+#[expect(clippy::disallowed_methods, reason = "it measures how long something really takes")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Solves, checks, and hands the input to `further`, for bounds.
+pub(crate) fn solve_problem<T>(
+    problem: &Problem,
+    further: impl FnOnce(&SchedulingInput<'_>, &Results, &Ours) -> T,
+) -> (Ours, T) {
+    let pods = problem.to_place();
+    let without = BTreeSet::new();
+    let started = now();
+    let prepared = Prepared::new(&problem.snapshot, &problem.catalog);
+    let input = SchedulingInput {
+        prepared: &prepared,
+        pods: &pods,
+        without: &without,
+        reserved_fallback: problem.reserved_fallback,
+    };
+    let results = solve(&input);
+    let solved_in = started.elapsed();
+    let ours = Ours {
+        price: results.total_price().dollars(),
+        nodes: results.planned.len(),
+        placed: placed(&results).map(|pod| PodKey::of(pod)).collect(),
+        pods: pods.len(),
+        wrong: violations(&input, &results).iter().map(ToString::to_string).collect(),
+        solved_in,
+    };
+    let further = further(&input, &results, &ours);
+    (ours, further)
+}
+
+fn placed(results: &Results) -> impl Iterator<Item = &Arc<Pod>> {
+    let existing = results.placements.iter().flat_map(|placement| &placement.pods);
+    results.planned.iter().flat_map(|planned| &planned.pods).chain(existing)
+}
+
+/// The least that these pods can cost.
+pub(crate) fn bound(input: &SchedulingInput<'_>, results: &Results) -> f64 {
+    lower_bound(input, results).dollars()
+}

@@ -1,0 +1,1 @@
+//! The Go program under `controller/benches/karpenter`.
