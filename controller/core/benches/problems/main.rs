@@ -1,8 +1,8 @@
 //! How well and how fast the core decides on generated problems, beside the reference: `make bench-cost`, `make bench`.
 //!
 //! ```text
-//! problems cost [--seeds N] [--family NAME]… [--worst N] [--reference FOLDER]
-//! problems speed [--reference FOLDER]
+//! problems cost [--seeds N] [--family NAME]… [--worst N] [--reference PROGRAM]
+//! problems speed [--reference PROGRAM]
 //! problems one NAME
 //! ```
 //!
@@ -13,6 +13,7 @@
 #![expect(clippy::print_stdout, reason = "its tables are what it is for")]
 
 mod cost;
+mod goals;
 mod options;
 mod ours;
 mod reference;

@@ -15,7 +15,7 @@ pub(crate) struct Options {
     pub(crate) families: Vec<Family>,
     /// How many of the problems furthest from the bound to name, per family.
     pub(crate) worst: usize,
-    /// The Go program's folder; without it the reference is left out.
+    /// The Go program; without it the reference is left out.
     pub(crate) reference: Option<PathBuf>,
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Ours {
     pub(crate) price: f64,
     pub(crate) nodes: usize,
     /// Pods that have a place.
-    pub(crate) placed: BTreeSet<PodKey>,
+    pub(crate) placed: BTreeSet<String>,
     pub(crate) pods: usize,
     /// Rules that the answer breaks.
     pub(crate) wrong: Vec<String>,
@@ -34,7 +34,7 @@ pub(crate) fn now() -> Instant {
 /// Solves, checks, and hands the input to `further`, for bounds.
 pub(crate) fn solve_problem<T>(
     problem: &Problem,
-    further: impl FnOnce(&SchedulingInput<'_>, &Results, &Ours) -> T,
+    further: impl FnOnce(&SchedulingInput<'_>, &Results) -> T,
 ) -> (Ours, T) {
     let pods = problem.to_place();
     let without = BTreeSet::new();
@@ -51,13 +51,19 @@ pub(crate) fn solve_problem<T>(
     let ours = Ours {
         price: results.total_price().dollars(),
         nodes: results.planned.len(),
-        placed: placed(&results).map(|pod| PodKey::of(pod)).collect(),
+        placed: placed(&results).map(|pod| pod_name(pod)).collect(),
         pods: pods.len(),
         wrong: violations(&input, &results).iter().map(ToString::to_string).collect(),
         solved_in,
     };
-    let further = further(&input, &results, &ours);
+    let further = further(&input, &results);
     (ours, further)
+}
+
+/// `namespace/name`.
+pub(crate) fn pod_name(pod: &Pod) -> String {
+    let key = PodKey::of(pod);
+    format!("{}/{}", key.namespace, key.name)
 }
 
 fn placed(results: &Results) -> impl Iterator<Item = &Arc<Pod>> {
