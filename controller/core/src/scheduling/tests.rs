@@ -1,5 +1,5 @@
 use super::fixtures::{World, ZONES, instance_type, pod, pool, small_catalog, text};
-use super::{Prepared, Results, SchedulingInput, lower_bound, solve, solve_while};
+use super::{Prepared, Results, SchedulingInput, lower_bound, solve, solve_while, tight_lower_bound};
 use crate::model::{MinValuesPolicy, NodePoolName, Operator, PodKey, PreferencePolicy, Requirement, Resources};
 use proptest::prelude::*;
 use rstest::rstest;
@@ -576,6 +576,9 @@ proptest! {
         let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false };
         let results = solve(&input);
         prop_assert!(lower_bound(&input, &results) <= results.total_price());
+        let existing = results.placements.iter().flat_map(|placement| &placement.pods);
+        let placed: Vec<Arc<k8s_openapi::api::core::v1::Pod>> = results.planned.iter().flat_map(|own| &own.pods).chain(existing).cloned().collect();
+        prop_assert!(tight_lower_bound(&input, &placed) <= results.total_price());
     }
 }
 
