@@ -96,13 +96,7 @@ impl Family {
         Problem { name: format!("{name}-{seed}"), input }
     }
 
-    fn ask(
-        self,
-        workload: &mut Workload,
-        other: Option<&Workload>,
-        all: &[serde_json::Value],
-        stream: &mut Stream,
-    ) {
+    fn ask(self, workload: &mut Workload, other: Option<&Workload>, all: &[serde_json::Value], stream: &mut Stream) {
         match self {
             Self::Plain => {}
             Self::Selectors => rules::node(workload, stream),

@@ -134,8 +134,7 @@ fn mixed(pod: &mut Value, fifth: u64, stream: &mut Stream) {
 fn preferring(pod: &mut Value) {
     pod["metadata"]["labels"] = json!({"app": "nginx"});
     let zone = pools::requirement(ZONE, "In", &["us-east-1a"]);
-    let near =
-        |key: &str| json!({"topologyKey": key, "labelSelector": {"matchLabels": {"app": "nginx"}}});
+    let near = |key: &str| json!({"topologyKey": key, "labelSelector": {"matchLabels": {"app": "nginx"}}});
     let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
     pod["spec"]["affinity"] = json!({
         "nodeAffinity": {preferred: [{"weight": 1, "preference": {"matchExpressions": [zone]}}]},

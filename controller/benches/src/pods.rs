@@ -67,8 +67,7 @@ pub(crate) fn workloads(seed: Seed, family: &str, total: u64) -> Vec<Workload> {
     let mut list = Vec::new();
     for (index, share) in shares.iter().enumerate() {
         let rest = count - index as u64 - 1;
-        let replicas =
-            if rest == 0 { left } else { (total * share / all).clamp(1, left.saturating_sub(rest).max(1)) };
+        let replicas = if rest == 0 { left } else { (total * share / all).clamp(1, left.saturating_sub(rest).max(1)) };
         left -= replicas;
         let app = format!("app-{index:02}");
         list.push(workload(&mut seed.stream(&[family, "workload", &app]), app, replicas));

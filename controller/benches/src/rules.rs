@@ -72,9 +72,7 @@ fn node_requirement(stream: &mut Stream) -> Value {
 /// Asks to be spread.
 pub(crate) fn spread(workload: &mut Workload, stream: &mut Stream) {
     let selector = workload.selector();
-    let constraint = |key: &str, skew: u64, when: &str| {
-        json!({"topologyKey": key, "maxSkew": skew, "whenUnsatisfiable": when, "labelSelector": selector})
-    };
+    let constraint = |key: &str, skew: u64, when: &str| json!({"topologyKey": key, "maxSkew": skew, "whenUnsatisfiable": when, "labelSelector": selector});
     let mut list = Vec::new();
     match stream.below(8) {
         0..=2 => list.push(constraint(ZONE, stream.between(1, 3), "DoNotSchedule")),

@@ -8,11 +8,7 @@ use crate::{
 };
 use sawhorse_core::solve::Problem;
 use sawhorse_problems::Family;
-use std::{
-    collections::BTreeSet,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 /// So many problems are named where something is amiss, per table.
 const NAMED: usize = 20;
@@ -66,8 +62,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     }
     head();
     let mut all = Vec::new();
-    for family in &options.families {
-        let rows: Vec<Row> = (0..options.seeds).map(|seed| row(*family, seed, reference.as_mut())).collect();
+    for family in options.families() {
+        let rows: Vec<Row> = (0..options.seeds).map(|seed| row(family, seed, reference.as_mut())).collect();
         line(family.name(), &rows.iter().collect::<Vec<_>>());
         all.extend(rows);
     }
@@ -83,7 +79,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 fn row(family: Family, seed: u64, reference: Option<&mut Reference>) -> Row {
     let problem = family.problem(seed);
     let read = Problem::read(&problem.input.to_string()).expect("generated problems are well formed");
-    let (ours, (bound, bounded_in)) = solve_problem(&read, |input, results| {
+    let (ours, (bound, bounded_in)) = solve_problem(&read, true, |input, results| {
         let started = now();
         (bound(input, results), started.elapsed())
     });
@@ -101,8 +97,27 @@ fn head() {
     println!("ours ÷ bound, theirs ÷ bound, ours ÷ theirs: theirs only where both place the same pods; p50 = median");
     println!(
         "{:<10}{:>4} │{:>12}{:>6}{:>6}{:>6}{:>10}{:>10} │{:>7}{:>7}{:>7}{:>7} │{:>7}{:>7}{:>7} │{:>7}{:>7}{:>7} │{:>9}{:>9}{:>9}",
-        "family", "n", "pods placed", "ref", "nodes", "ref", "$/h", "ref", "p50", "p90", "max", "sum", "p50", "p90",
-        "sum", "p50", "max", "sum", "solve ms", "bound ms", "ref ms"
+        "family",
+        "n",
+        "pods placed",
+        "ref",
+        "nodes",
+        "ref",
+        "$/h",
+        "ref",
+        "p50",
+        "p90",
+        "max",
+        "sum",
+        "p50",
+        "p90",
+        "sum",
+        "p50",
+        "max",
+        "sum",
+        "solve ms",
+        "bound ms",
+        "ref ms"
     );
 }
 
@@ -176,9 +191,9 @@ fn figures(all: &[Row], tight: &[&Row]) -> [Figures; 4] {
 
 /// Names the problems that are furthest from their bounds.
 fn worst(all: &[Row], options: &Options) {
-    for family in options.families.iter().filter(|_| options.worst > 0) {
+    for family in options.families().filter(|_| options.worst > 0) {
         let mut rows: Vec<(&Row, f64)> =
-            all.iter().filter(|row| row.family == *family).filter_map(|row| Some((row, row.gap()?))).collect();
+            all.iter().filter(|row| row.family == family).filter_map(|row| Some((row, row.gap()?))).collect();
         rows.sort_by(|a, b| b.1.total_cmp(&a.1));
         for (row, gap) in rows.into_iter().take(options.worst) {
             let theirs = row.theirs.as_ref().map_or(0.0, |theirs| theirs.answer.price);
@@ -197,7 +212,13 @@ fn wrong(all: &[Row]) -> bool {
     named("rules that the core's answers break", &broken);
     let missed = all.iter().filter(|row| !row.missed().is_empty()).map(|row| {
         let missed = row.missed();
-        format!("{}: {} pods, e.g. {} (replay: `make problem NAME={} | sawhorse solve`)", row.name, missed.len(), missed[0], row.name)
+        format!(
+            "{}: {} pods, e.g. {} (replay: `make -s problem NAME={} | sawhorse solve`)",
+            row.name,
+            missed.len(),
+            missed[0],
+            row.name
+        )
     });
     named("problems in which the reference places pods that the core does not", &missed.collect::<Vec<_>>());
     let mut dearer: Vec<(&Row, f64)> = all.iter().filter_map(|row| Some((row, row.beside_theirs()?))).collect();
@@ -207,7 +228,10 @@ fn wrong(all: &[Row]) -> bool {
     named("problems in which the core is dearer than the reference", &dearer.collect::<Vec<_>>());
     let below = all.iter().filter(|row| row.their_gap().is_some_and(|gap| gap < 1.0 - 1e-6));
     let below = below.map(|row| format!("{}: {:.4} × the bound", row.name, row.their_gap().unwrap_or_default()));
-    named("problems in which the reference is below the bound (it breaks a rule, or the bound is wrong)", &below.collect::<Vec<_>>());
+    named(
+        "problems in which the reference is below the bound (it breaks a rule, or the bound is wrong)",
+        &below.collect::<Vec<_>>(),
+    );
     !broken.is_empty()
 }
 

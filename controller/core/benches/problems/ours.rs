@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use sawhorse_core::{
     check::violations,
     model::PodKey,
-    scheduling::{Prepared, Results, SchedulingInput, lower_bound, solve},
+    scheduling::{Prepared, Results, SchedulingInput, solve, tight_lower_bound},
     solve::Problem,
 };
 use std::{
@@ -31,9 +31,10 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Solves, checks, and hands the input to `further`, for bounds.
+/// Solves, hands the input to `further`, and checks.
 pub(crate) fn solve_problem<T>(
     problem: &Problem,
+    check: bool,
     further: impl FnOnce(&SchedulingInput<'_>, &Results) -> T,
 ) -> (Ours, T) {
     let pods = problem.to_place();
@@ -48,15 +49,16 @@ pub(crate) fn solve_problem<T>(
     };
     let results = solve(&input);
     let solved_in = started.elapsed();
+    let further = further(&input, &results);
+    let wrong = if check { violations(&input, &results) } else { Vec::new() };
     let ours = Ours {
         price: results.total_price().dollars(),
         nodes: results.planned.len(),
         placed: placed(&results).map(|pod| pod_name(pod)).collect(),
         pods: pods.len(),
-        wrong: violations(&input, &results).iter().map(ToString::to_string).collect(),
+        wrong: wrong.iter().map(ToString::to_string).collect(),
         solved_in,
     };
-    let further = further(&input, &results);
     (ours, further)
 }
 
@@ -71,7 +73,8 @@ fn placed(results: &Results) -> impl Iterator<Item = &Arc<Pod>> {
     results.planned.iter().flat_map(|planned| &planned.pods).chain(existing)
 }
 
-/// The least that these pods can cost.
+/// The least that the pods that have a place can cost.
 pub(crate) fn bound(input: &SchedulingInput<'_>, results: &Results) -> f64 {
-    lower_bound(input, results).dollars()
+    let pods: Vec<Arc<Pod>> = placed(results).cloned().collect();
+    tight_lower_bound(input, &pods).dollars()
 }

@@ -86,8 +86,7 @@ impl Reference {
 
     fn ask(&mut self, question: &str) -> std::io::Result<String> {
         if self.running.is_none() {
-            let mut child =
-                Command::new(&self.program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+            let mut child = Command::new(&self.program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
             let (input, output) = (child.stdin.take(), child.stdout.take());
             let (Some(input), Some(output)) = (input, output) else { return Err(ended()) };
             self.running = Some(Running { child, input, output: BufReader::new(output).lines() });
