@@ -40,7 +40,7 @@ mod topology;
 mod volumes;
 
 pub use indexed_catalog::IndexedCatalog;
-pub use lower_bound::lower_bound;
+pub use lower_bound::{lower_bound, tight_lower_bound};
 pub use pods::{pods_of_leaving_nodes, pods_to_provision};
 pub use prepared::Prepared;
 pub use results::{Launch, Placement, PlannedNodeClaim, Results, Unschedulable};

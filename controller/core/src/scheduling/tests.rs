@@ -1,5 +1,5 @@
 use super::fixtures::{World, ZONES, instance_type, pod, pool, small_catalog, text};
-use super::{Effort, Prepared, Results, SchedulingInput, lower_bound, solve, solve_while};
+use super::{Effort, Prepared, Results, SchedulingInput, lower_bound, solve, solve_while, tight_lower_bound};
 use crate::model::{MinValuesPolicy, NodePoolName, Operator, PodKey, PreferencePolicy, Requirement, Resources};
 use proptest::prelude::*;
 use rstest::rstest;
@@ -124,7 +124,7 @@ fn preferences_can_be_ignored() {
     json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
         {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}]}}}}), "match-fields", "matchFields is not supported")]
 #[case::host_name(json!({"nodeSelector": {"kubernetes.io/hostname": "n"}}), "restricted-label", "label `kubernetes.io/hostname` is restricted")]
-#[case::volume(json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}), "unsupported", "a volume that is claimed")]
+#[case::volume(json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}), "volume", "`c`")]
 #[case::opts_out(
     json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
         {"matchExpressions": [{"key": "karpenter.sh/nodepool", "operator": "DoesNotExist"}]}]}}}}), "opts-out", "without a NodePool")]
@@ -576,6 +576,9 @@ proptest! {
         let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false, effort: Effort::Thorough };
         let results = solve(&input);
         prop_assert!(lower_bound(&input, &results) <= results.total_price());
+        let existing = results.placements.iter().flat_map(|placement| &placement.pods);
+        let placed: Vec<Arc<k8s_openapi::api::core::v1::Pod>> = results.planned.iter().flat_map(|own| &own.pods).chain(existing).cloned().collect();
+        prop_assert!(tight_lower_bound(&input, &placed) <= results.total_price());
     }
 }
 
