@@ -120,7 +120,13 @@ fn solve_pods(bencher: Bencher<'_, '_>, count: usize) {
     let without = BTreeSet::new();
     bencher.counter(ItemsCount::new(count)).bench_local(|| {
         let prepared = Prepared::new(&snapshot, &catalog);
-        let input = SchedulingInput { prepared: &prepared, pods: &pods, without: &without, reserved_fallback: false, effort: Effort::Thorough };
+        let input = SchedulingInput {
+            prepared: &prepared,
+            pods: &pods,
+            without: &without,
+            reserved_fallback: false,
+            effort: Effort::Thorough,
+        };
         let results = solve(&input);
         assert!(results.all_placed());
         results

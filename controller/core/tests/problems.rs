@@ -25,7 +25,13 @@ fn a_generated_problem_has_a_right_answer_that_is_not_below_the_bound(#[case] fa
     let read = Problem::read(&problem.input.to_string()).unwrap();
     let prepared = Prepared::new(&read.snapshot, &read.catalog);
     let (pods, without) = (read.to_place(), BTreeSet::new());
-    let input = SchedulingInput { prepared: &prepared, pods: &pods, without: &without, reserved_fallback: false, effort: Effort::Thorough };
+    let input = SchedulingInput {
+        prepared: &prepared,
+        pods: &pods,
+        without: &without,
+        reserved_fallback: false,
+        effort: Effort::Thorough,
+    };
     let results = solve(&input);
     assert_eq!(violations(&input, &results), []);
     let existing = results.placements.iter().flat_map(|own| &own.pods);

@@ -63,7 +63,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     head();
     let mut all = Vec::new();
     for family in options.families() {
-        let rows: Vec<Row> = (0..options.seeds).map(|seed| row(family, seed, reference.as_mut())).collect();
+        let rows: Vec<Row> =
+            (0..options.seeds).map(|seed| row(family, seed, reference.as_mut(), options.fewer_nodes_within)).collect();
         line(family.name(), &rows.iter().collect::<Vec<_>>());
         all.extend(rows);
     }
@@ -76,9 +77,12 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn row(family: Family, seed: u64, reference: Option<&mut Reference>) -> Row {
+fn row(family: Family, seed: u64, reference: Option<&mut Reference>, fewer_nodes_within: Option<u32>) -> Row {
     let problem = family.problem(seed);
-    let read = Problem::read(&problem.input.to_string()).expect("generated problems are well formed");
+    let mut read = Problem::read(&problem.input.to_string()).expect("generated problems are well formed");
+    if let Some(permille) = fewer_nodes_within {
+        read.snapshot.settings.fewer_nodes_within_permille = permille;
+    }
     let (ours, (bound, bounded_in)) = solve_problem(&read, true, |input, results| {
         let started = now();
         (bound(input, results), started.elapsed())

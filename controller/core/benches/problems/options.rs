@@ -27,6 +27,8 @@ pub(crate) struct Options {
     pub(crate) reference_pods: u64,
     /// Whether answers to large problems are checked, which takes far longer than to find them.
     pub(crate) check: bool,
+    /// How many thousandths more may be paid for fewer nodes, if not what is usual.
+    pub(crate) fewer_nodes_within: Option<u32>,
 }
 
 impl Options {
@@ -39,6 +41,7 @@ impl Options {
             reference: None,
             reference_pods: REFERENCE_PODS,
             check: false,
+            fewer_nodes_within: None,
         };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value"));
@@ -52,6 +55,7 @@ impl Options {
                 "--only" => options.only.push(value()?),
                 "--reference" => options.reference = Some(PathBuf::from(value()?)),
                 "--reference-pods" => options.reference_pods = number(value()?)?,
+                "--fewer-nodes-within" => options.fewer_nodes_within = u32::try_from(number(value()?)?).ok(),
                 "--check" => options.check = true,
                 // Cargo's own.
                 "--bench" => {}

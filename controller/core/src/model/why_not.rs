@@ -65,6 +65,12 @@ pub enum WhyNot {
         /// Why the first of the others would not.
         nearest: Box<Self>,
     },
+    /// It starts together with others, and their place is for a gang of higher priority.
+    #[error("its gang `{gang}` makes room for one of higher priority")]
+    GangGaveWay {
+        /// The gang's name.
+        gang: String,
+    },
     /// It starts together with others that are not there yet.
     #[error("its gang `{gang}` starts with {needed} pods and has only {there} yet")]
     GangIncomplete {
@@ -96,6 +102,12 @@ pub enum WhyNot {
     /// No instance type will do.
     #[error(transparent)]
     NoInstanceType(#[from] Shortfall),
+    /// It asks for something that no machine of any pool has.
+    #[error("no instance type has enough resources (none has any {})", quoted(resources))]
+    NoSuchResource {
+        /// The resources' names.
+        resources: Vec<String>,
+    },
     /// Types would do, but none of them can be bought where and how it is asked for. The reference forgets such types before it
     /// looks, and then blames the others.
     #[error("no instance type has the required offering: {}", sold_out(instance_types, *more))]
@@ -167,6 +179,7 @@ impl WhyNot {
             Self::Unsupported { .. } => "unsupported",
             Self::Volume { .. } => "volume",
             Self::Gang { .. } => "gang",
+            Self::GangGaveWay { .. } => "gang-gave-way",
             Self::GangIncomplete { .. } => "gang-incomplete",
             Self::NoNodePools => "no-node-pools",
             Self::OutOfTime => "out-of-time",
@@ -176,6 +189,7 @@ impl WhyNot {
             Self::Incompatible(Incompatible::Disjoint { .. }) => "incompatible-requirements",
             Self::Incompatible(Incompatible::Contradiction { .. }) => "contradictory-requirements",
             Self::NoInstanceType(shortfall) => shortfall.code(),
+            Self::NoSuchResource { .. } => "not-enough-resources",
             Self::OutOfCapacity { .. } => "no-offering",
             Self::PoolNotReady { .. } => "pool-not-ready",
             Self::NoTypes => "no-instance-types",
@@ -194,7 +208,7 @@ impl WhyNot {
             Self::NoNodePools | Self::NoTypes | Self::PoolNotReady { .. } => 0,
             Self::Taint { .. } => 1,
             Self::Incompatible(_) => 2,
-            Self::NoInstanceType(_) => 3,
+            Self::NoInstanceType(_) | Self::NoSuchResource { .. } => 3,
             Self::HostPort { .. } => 4,
             Self::MinValues { .. } => 5,
             Self::Topology { .. } => 6,
@@ -210,6 +224,7 @@ impl WhyNot {
             | Self::Unsupported { .. }
             | Self::Volume { .. }
             | Self::Gang { .. }
+            | Self::GangGaveWay { .. }
             | Self::GangIncomplete { .. }
             | Self::OutOfTime
             | Self::NoPool { .. } => 9,

@@ -115,7 +115,11 @@ impl Scenario {
             pod_disruption_budgets: (form.pod_disruption_budgets.iter())
                 .map(|budget| writer.budget(budget))
                 .collect::<Result<_, _>>()?,
-            namespaces: form.namespaces.iter().map(|(name, labels)| pods::namespace(name, labels)).collect::<Result<_, _>>()?,
+            namespaces: form
+                .namespaces
+                .iter()
+                .map(|(name, labels)| pods::namespace(name, labels))
+                .collect::<Result<_, _>>()?,
             storage: Arc::new(storage::read(&self.text, &form.storage)?),
             gangs: form.gangs.iter().map(|gang| (gang.key(), gang.min_member)).collect(),
             settings: settings(&form.settings),
@@ -133,6 +137,7 @@ fn settings(form: &schema::SettingsForm) -> Settings {
         preference_policy: form.preference_policy.unwrap_or(default.preference_policy),
         min_values_policy: form.min_values_policy.unwrap_or(default.min_values_policy),
         max_instance_types: form.max_instance_types.unwrap_or(default.max_instance_types),
+        fewer_nodes_within_permille: (form.fewer_nodes_within_permille).unwrap_or(default.fewer_nodes_within_permille),
         feature_gates: FeatureGates {
             spot_to_spot_consolidation: form.spot_to_spot_consolidation.unwrap_or(gates.spot_to_spot_consolidation),
             reserved_capacity: form.reserved_capacity.unwrap_or(gates.reserved_capacity),

@@ -8,7 +8,7 @@ use crate::{api::labels, model::PodKey};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{Affinity, Namespace, Pod, Toleration, TopologySpreadConstraint},
+    core::v1::{Affinity, Namespace, Pod, PodSpec, Toleration, TopologySpreadConstraint},
     policy::v1::PodDisruptionBudget,
 };
 use serde::de::DeserializeOwned;
@@ -90,7 +90,7 @@ impl Writer<'_> {
         let ports: Vec<Value> =
             form.host_ports.iter().map(|port| json!({ "containerPort": port, "hostPort": port })).collect();
         let gates: Vec<Value> = form.gates.iter().map(|gate| json!({ "name": gate })).collect();
-        Ok(json!({
+        let mut spec = json!({
             "containers": [{ "name": "main", "resources": { "requests": form.requests }, "ports": ports }],
             "nodeSelector": form.node_selector,
             "affinity": affinity,
@@ -99,7 +99,14 @@ impl Writer<'_> {
                 form.spread.iter().map(spread).chain(in_full.iter().map(|own| json!(own))).collect::<Vec<_>>(),
             "priority": form.priority,
             "schedulingGates": gates,
-        }))
+        });
+        if let Some(block) = &form.spec {
+            let further: PodSpec = real::read(self.text, block)?;
+            let further = serde_json::to_value(further).map_err(|error| ScenarioError::anywhere(error.to_string()))?;
+            let written = block.value.as_object().into_iter().flat_map(|fields| fields.keys());
+            written.for_each(|key| spec[key] = further[key].clone());
+        }
+        Ok(spec)
     }
 
     /// A DaemonSet with these pods.

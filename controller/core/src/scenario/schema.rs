@@ -90,6 +90,8 @@ pub(super) struct PodForm {
     pub(super) claims: Vec<String>,
     #[serde(default)]
     pub(super) host_ports: Vec<i32>,
+    /// Anything else of a PodSpec, as in Kubernetes: init containers, overhead, resources of the pod as a whole.
+    pub(super) spec: Option<Spanned<Value>>,
     #[serde(default)]
     pub(super) do_not_disrupt: bool,
     pub(super) deletion_cost: Option<i32>,
@@ -187,6 +189,7 @@ pub(super) struct SettingsForm {
     pub(super) preference_policy: Option<PreferencePolicy>,
     pub(super) min_values_policy: Option<MinValuesPolicy>,
     pub(super) max_instance_types: Option<usize>,
+    pub(super) fewer_nodes_within_permille: Option<u32>,
     pub(super) spot_to_spot_consolidation: Option<bool>,
     pub(super) reserved_capacity: Option<bool>,
 }

@@ -5,10 +5,10 @@ use super::{
     daemons::required_alternatives,
     host::{HostRules, HostState},
     prepared::Prepared,
-    volumes::PodVolumes,
     topology::{
         Groups, preferred_affinity, preferred_anti, preferred_spread, required_affinity, required_anti, required_spread,
     },
+    volumes::PodVolumes,
 };
 use crate::{
     api::labels,
@@ -270,7 +270,8 @@ impl<'a> Builder<'a> {
             .collect();
         let possible: Vec<&Asked> = alternatives.iter().filter(|asked| asked.all.contradiction().is_none()).collect();
         if possible.is_empty() {
-            let key = alternatives.iter().find_map(|asked| asked.all.contradiction()).map(|asked| asked.key().to_owned());
+            let key =
+                alternatives.iter().find_map(|asked| asked.all.contradiction()).map(|asked| asked.key().to_owned());
             let key = key.unwrap_or_else(|| "nodeAffinity".to_owned());
             return Err(WhyNot::Incompatible(Incompatible::Contradiction { key }));
         }

@@ -23,6 +23,17 @@ type Values = Vec<String>;
 /// How many pods of a class (by position) found room in a domain, where not all did.
 pub(super) type Caps = BTreeMap<(usize, Values), u32>;
 
+/// What earlier splits have shown.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) caps: Caps,
+    /// Domains in which there is no node for the class and none comes about, because limits are reached: kube-scheduler, which
+    /// counts domains by their nodes, does not see them.
+    pub(super) absent: BTreeSet<(usize, Values)>,
+    /// Domains that were thought absent once, until a machine came about there.
+    pub(super) present: BTreeSet<(usize, Values)>,
+}
+
 /// So many combinations of values are looked at; constraints over more labels than that allows are refused.
 const MAX_DOMAINS: usize = 1_024;
 
@@ -32,6 +43,8 @@ pub(super) struct Pinned {
     pub(super) classes: Classes,
     /// By class: the class and domain that it is a part of.
     pub(super) parts: Vec<Option<(usize, Values)>>,
+    /// By class that was split: the labels that its domains are made of.
+    pub(super) keys: BTreeMap<usize, Vec<String>>,
 }
 
 impl Pinned {
@@ -80,7 +93,7 @@ pub(super) fn pin(
     prepared: &Prepared<'_>,
     gone: &BTreeSet<usize>,
     moving: &BTreeSet<PodKey>,
-    caps: &Caps,
+    known: &Known,
 ) -> Pinned {
     let spoken = spoken_of(base, prepared);
     let mut pinning = Pinning {
@@ -96,12 +109,13 @@ pub(super) fn pin(
         spoken: spoken.clone(),
     };
     pinning.count_keepers();
-    let (mut list, mut parts) = (Vec::new(), Vec::new());
+    let (mut list, mut parts, mut keys) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut order: Vec<(usize, &Class)> = base.list.iter().enumerate().collect();
     order.sort_by_key(|(position, class)| (turn(class), *position));
     for (position, class) in order {
         if is_bound_to_domains(class, &spoken) {
-            for (values, part) in pinning.split(position, class, caps) {
+            keys.insert(position, pinning.keys(class));
+            for (values, part) in pinning.split(position, class, known) {
                 list.push(part);
                 parts.push(Some((position, values)));
             }
@@ -111,7 +125,7 @@ pub(super) fn pin(
         }
     }
     let classes = Classes { list, shapes: pinning.shapes, groups: base.groups.clone(), refused: pinning.refused };
-    Pinned { classes, parts }
+    Pinned { classes, parts, keys }
 }
 
 struct Pinning<'a> {
@@ -148,6 +162,8 @@ struct Domain {
     worth: Option<i128>,
     /// Whether the class may go there; a domain that it cannot use may still count for its spread.
     usable: bool,
+    /// Whether a node is there that counts for the class.
+    exists: bool,
     /// Whether a node is there or could be launched within the pools' limits: kube-scheduler counts domains by their nodes.
     has_nodes: bool,
     /// Whether it is there only for spread constraints that count nodes whatever node affinity says of them.
@@ -180,15 +196,18 @@ impl Pinning<'_> {
     }
 
     /// The class's parts by domain; pods that fit into no domain are refused.
-    fn split(&mut self, position: usize, class: &Class, caps: &Caps) -> Vec<(Values, Class)> {
+    fn split(&mut self, position: usize, class: &Class, known: &Known) -> Vec<(Values, Class)> {
         let keys = self.keys(class);
         let Some(mut domains) = self.domains(class, &keys) else {
-            let constraint = "a set of topology constraints over labels with more than a thousand combinations of values";
+            let constraint =
+                "a set of topology constraints over labels with more than a thousand combinations of values";
             self.refuse(&class.pods, &WhyNot::Unsupported { constraint });
             return Vec::new();
         };
         for domain in &mut domains {
-            domain.cap = caps.get(&(position, domain.values.clone())).copied().unwrap_or(u32::MAX);
+            let key = (position, domain.values.clone());
+            domain.cap = known.caps.get(&key).copied().unwrap_or(u32::MAX);
+            domain.has_nodes &= domain.exists || !known.absent.contains(&key);
         }
         let split = Split { running: self.running_counts(class, &keys), class, keys };
         let mut unplaced = 0;
@@ -249,8 +268,12 @@ impl Pinning<'_> {
     fn keys(&self, class: &Class) -> Vec<String> {
         let rules = &class.domain;
         let selected = rules.selected.iter().copied().filter(|group| self.spoken.contains(group));
-        let keys: BTreeSet<&str> =
-            rules.groups().chain(rules.preferred_groups()).chain(selected).map(|group| self.base.groups.get(group).key.as_str()).collect();
+        let keys: BTreeSet<&str> = rules
+            .groups()
+            .chain(rules.preferred_groups())
+            .chain(selected)
+            .map(|group| self.base.groups.get(group).key.as_str())
+            .collect();
         keys.into_iter().map(str::to_owned).collect()
     }
 
@@ -268,7 +291,8 @@ impl Pinning<'_> {
             let beyond = worth.is_none() && !accepted && !counted;
             if !beyond || looks_beyond {
                 let (usable, has_nodes) = (worth.is_some() || accepted, counted || self.is_within_limits(&shapes));
-                found.push(Domain { values, worth, usable, has_nodes, beyond, placed: 0, cap: u32::MAX });
+                let exists = counted;
+                found.push(Domain { values, worth, usable, exists, has_nodes, beyond, placed: 0, cap: u32::MAX });
             }
         }
         Some(found)
@@ -411,14 +435,16 @@ impl Pinning<'_> {
         }
         let here = |group: usize| self.count(split, group, domain);
         let kept_out = |group: &usize| {
-            self.value(split, *group, domain).is_some_and(|value| self.keepers.contains_key(&(*group, value.to_owned())))
+            self.value(split, *group, domain)
+                .is_some_and(|value| self.keepers.contains_key(&(*group, value.to_owned())))
         };
         if rules.selected.iter().any(kept_out) || rules.anti.iter().any(|group| here(*group) > 0) {
             return false;
         }
-        let near = rules.affinity.iter().all(|group| {
-            here(*group) > 0 || (rules.selected.contains(group) && !self.present(split, *group, domains))
-        });
+        let near = rules
+            .affinity
+            .iter()
+            .all(|group| here(*group) > 0 || (rules.selected.contains(group) && !self.present(split, *group, domains)));
         near && rules.spread.iter().all(|rule| self.within_skew(split, rule, domains, index))
     }
 

@@ -10,8 +10,8 @@ use super::{
     volumes::attachable,
 };
 use crate::model::{
-    HostPort, NO_SCHEDULE, Requirement, Requirements, Resources, StateNode, Storage, host_ports, is_daemon_pod, is_terminal,
-    pod_requests, tolerates_all,
+    HostPort, NO_SCHEDULE, Requirement, Requirements, Resources, StateNode, Storage, host_ports, is_daemon_pod,
+    is_terminal, pod_requests, tolerates_all,
 };
 use k8s_openapi::api::core::v1::Taint;
 

@@ -79,6 +79,11 @@ fn in_pool(prepared: &Prepared<'_>, classes: &Classes, packing: &mut Packing<'_>
 fn in_scope(prepared: &Prepared<'_>, packing: &Packing<'_>, class: &Class, scope: usize) -> WhyNot {
     let scope = packing.scopes.get(scope);
     let pool = &prepared.pools[scope.pool];
+    if class.request.is_none() {
+        let asked = class.requests.iter().filter(|(_, amount)| *amount > 0).map(|(name, _)| name);
+        let unknown = asked.filter(|name| prepared.dimensions.position(name).is_none());
+        return WhyNot::NoSuchResource { resources: unknown.map(str::to_owned).collect() };
+    }
     let mut shortfall = Shortfall { absurd_cpu: class.requests.get(CPU) >= ABSURD_MILLI_CPU, ..Shortfall::default() };
     let mut meeting = Vec::new();
     let mut only_reserved = false;

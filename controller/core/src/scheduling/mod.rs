@@ -26,6 +26,7 @@ mod gangs;
 mod host;
 mod improve;
 mod indexed_catalog;
+mod judging;
 mod key_index;
 mod lower_bound;
 mod packing;
@@ -47,9 +48,9 @@ pub use results::{Launch, Placement, PlannedNodeClaim, Results, Unschedulable};
 
 use crate::model::{PodKey, WhyNot};
 use classes::Classes;
-use domains::{Caps, Pinned};
+use domains::{Caps, Known, Pinned};
 use existing::Filling;
-use gangs::Gangs;
+use gangs::{Gangs, Short};
 use host::HostState;
 use k8s_openapi::api::core::v1::Pod;
 use packing::Packing;
@@ -58,6 +59,9 @@ use std::{collections::BTreeSet, sync::Arc};
 /// How often a split over domains is made again because a part of it found no room; after that what still finds none is not
 /// placed at all, so that the rest is spread as it asks.
 const MAX_ROUNDS: u32 = 8;
+
+/// So many gangs that gave way are tried again.
+const TAKEN_BACK: usize = 16;
 
 /// What to place, and on what.
 #[derive(Clone, Copy, Debug)]
@@ -97,20 +101,56 @@ pub fn solve_while(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool)
     if gangs.is_empty() {
         return solve_pods(input, go_on);
     }
-    let mut short = gangs.incomplete();
-    loop {
-        let refused: BTreeSet<PodKey> = short.iter().flat_map(|own| &own.pods).map(|pod| PodKey::of(pod)).collect();
-        let pods: Vec<Arc<Pod>> =
-            input.pods.iter().filter(|pod| !refused.contains(&PodKey::of(pod))).cloned().collect();
-        let mut results = solve_pods(&SchedulingInput { pods: &pods, ..*input }, go_on);
+    let incomplete = gangs.incomplete();
+    let mut short = Vec::new();
+    let mut results = loop {
+        let results = solve_without(input, incomplete.iter().chain(&short), go_on);
         match gangs.give_up(&results) {
             Some(another) => short.push(another),
-            None => {
-                gangs::refuse(&mut results, short);
-                return results;
-            }
+            None => break results,
+        }
+    };
+    take_gangs_back(input, (&mut gangs, &incomplete, &mut short), &mut results, go_on);
+    gangs::refuse(&mut results, incomplete.into_iter().chain(short).collect());
+    results
+}
+
+/// A gang that gave way may have done so for one that gave way later itself: each is tried again, and starts if nothing that
+/// has a place loses it by that.
+fn take_gangs_back(
+    input: &SchedulingInput<'_>,
+    (gangs, incomplete, short): (&mut Gangs, &[Short], &mut Vec<Short>),
+    results: &mut Results,
+    go_on: &mut dyn FnMut() -> bool,
+) {
+    short.sort_by_cached_key(Short::rank);
+    // With one gang alone the first try was the same.
+    let again = if short.len() > 1 || short.iter().any(Short::gave_way) { short.len().min(TAKEN_BACK) } else { 0 };
+    let mut from = 0;
+    for _ in 0..again {
+        let own = short.remove(from);
+        let own_pods: BTreeSet<PodKey> = own.pods().iter().map(|pod| PodKey::of(pod)).collect();
+        let with_it = solve_without(input, incomplete.iter().chain(short.iter()), go_on);
+        let placed_before = |key: &PodKey| !own_pods.contains(key) && results.why_not(key).is_none();
+        let lost = with_it.unschedulable.iter().any(|pod| placed_before(&pod.key));
+        if !lost && gangs.start_with(&own, &with_it) {
+            *results = with_it;
+        } else {
+            short.insert(from, own);
+            from += 1;
         }
     }
+}
+
+/// Decides where each pod goes but those of `refused`.
+fn solve_without<'a>(
+    input: &SchedulingInput<'_>,
+    refused: impl Iterator<Item = &'a Short>,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Results {
+    let refused: BTreeSet<PodKey> = refused.flat_map(Short::pods).map(|pod| PodKey::of(pod)).collect();
+    let pods: Vec<Arc<Pod>> = input.pods.iter().filter(|pod| !refused.contains(&PodKey::of(pod))).cloned().collect();
+    solve_pods(&SchedulingInput { pods: &pods, ..*input }, go_on)
 }
 
 /// Decides where each pod goes by itself.
@@ -122,20 +162,31 @@ fn solve_pods(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> R
     if !domains::needed(&base, prepared) {
         return place(input, &base, &moving, go_on).results(prepared, &base);
     }
-    let mut caps = Caps::new();
+    let mut known = Known::default();
     let mut round = 1;
     loop {
-        let pinned = domains::pin(&base, prepared, input.without, &moving, &caps);
+        let pinned = domains::pin(&base, prepared, input.without, &moving, &known);
         let placed = place(input, &pinned.classes, &moving, go_on);
         let short = placed.short(&pinned);
-        if short.is_empty() || !placed.packing.unseen.is_empty() {
+        let came: Vec<_> =
+            known.absent.iter().filter(|domain| placed.has_machine_in(&pinned, domain)).cloned().collect();
+        if (short.is_empty() && came.is_empty()) || !placed.packing.unseen.is_empty() {
             return placed.results(prepared, &pinned.classes);
         }
         if round < MAX_ROUNDS {
-            caps.extend(short);
+            came.iter().for_each(|domain| {
+                known.absent.remove(domain);
+            });
+            known.present.extend(came);
+            let gone = short.iter().filter(|(domain, found)| {
+                **found == 0 && !known.present.contains(*domain) && !placed.has_machine_in(&pinned, domain)
+            });
+            known.absent.extend(gone.map(|(domain, _)| domain.clone()));
+            known.caps.extend(short);
         } else {
             // Each time at least one class more has no domain left, so this comes to an end.
-            caps.extend(pinned.all_parts_of(&short).map(|part| (part, 0)));
+            known.absent.clear();
+            known.caps.extend(pinned.all_parts_of(&short).map(|part| (part, 0)));
         }
         round += 1;
     }
@@ -175,6 +226,16 @@ impl Placed<'_> {
         let parts = pinned.parts.iter().enumerate().filter_map(|(class, part)| Some((class, part.clone()?)));
         let short = parts.filter(|(class, _)| self.packing.left[*class] > 0);
         short.map(|(class, part)| (part, pinned.classes.list[class].count() - self.packing.left[class])).collect()
+    }
+
+    /// Whether some machine is planned that would be launched in a domain of a class as things are now.
+    fn has_machine_in(&self, pinned: &Pinned, (class, values): &(usize, Vec<String>)) -> bool {
+        let Some(keys) = pinned.keys.get(class) else { return false };
+        let is_there = |bin: &packing::Bin| {
+            let label = |key: &str| self.packing.label_of(bin, key);
+            keys.iter().zip(values).all(|(key, value)| label(key).is_none_or(|own| own == *value))
+        };
+        self.packing.bins.iter().any(is_there)
     }
 
     fn results(mut self, prepared: &Prepared<'_>, classes: &Classes) -> Results {

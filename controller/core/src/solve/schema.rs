@@ -130,6 +130,9 @@ pub(super) struct Options {
     pub(super) spot_to_spot_consolidation: bool,
     pub(super) max_instance_types: Option<usize>,
     pub(super) timeout_seconds: Option<f64>,
+    /// Among decisions whose price is within this part of the best that was found (0.02: two in a hundred), one with fewer nodes
+    /// is taken.
+    pub(super) fewer_nodes_within: Option<f64>,
 }
 
 /// Reads and checks the input.
@@ -257,6 +260,9 @@ impl Check<'_> {
     fn options(&self, options: &Options) -> Result<(), SolveError> {
         if options.max_instance_types == Some(0) {
             return Err(self.error("options.maxInstanceTypes".to_owned(), "at least 1 is needed"));
+        }
+        if options.fewer_nodes_within.is_some_and(|part| !(0.0..=1.0).contains(&part)) {
+            return Err(self.error("options.fewerNodesWithin".to_owned(), "a number between 0 and 1 is needed"));
         }
         if options.timeout_seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds >= 0.0)) {
             return Err(self.error("options.timeoutSeconds".to_owned(), "a number that is not negative is needed"));

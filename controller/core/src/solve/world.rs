@@ -4,8 +4,8 @@ use super::schema::{Input, InstanceTypeInput, NodeInput, OfferingInput, Options,
 use crate::{
     api::{NodeClaim, NodeClaimSpec, NodeClaimStatus, NodePool, conditions, labels},
     model::{
-        Catalog, ClusterSnapshot, FeatureGates, GangKey, InstanceType, NodePoolName, Offering, Operator, Overhead, PodKey,
-        Requirement, Requirements, Resources, Settings, StateNode, Storage,
+        Catalog, ClusterSnapshot, FeatureGates, GangKey, InstanceType, NodePoolName, Offering, Operator, Overhead,
+        PodKey, Requirement, Requirements, Resources, Settings, StateNode, Storage,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -64,6 +64,8 @@ fn settings(options: &Options, well_known_labels: std::collections::BTreeSet<Str
         preference_policy: options.preference_policy.unwrap_or(default.preference_policy),
         min_values_policy: options.min_values_policy.unwrap_or(default.min_values_policy),
         max_instance_types: options.max_instance_types.unwrap_or(default.max_instance_types),
+        fewer_nodes_within_permille: (options.fewer_nodes_within)
+            .map_or(default.fewer_nodes_within_permille, |part| (part * 1_000.0).round() as u32),
         well_known_labels,
         feature_gates: FeatureGates {
             spot_to_spot_consolidation: options.spot_to_spot_consolidation,

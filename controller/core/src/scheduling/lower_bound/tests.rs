@@ -154,7 +154,13 @@ fn the_tight_bound_knows_that_pods_have_no_parts() {
     });
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::new();
-    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false, effort: Effort::Thorough };
+    let input = SchedulingInput {
+        prepared: &prepared,
+        pods: &world.pods,
+        without: &without,
+        reserved_fallback: false,
+        effort: Effort::Thorough,
+    };
     let price = solve(&input).total_price().dollars();
     let bound = tight_lower_bound(&input, &world.pods).dollars();
     assert!((price - 6.0 * 0.16).abs() < 1e-9, "{price}");
@@ -181,7 +187,13 @@ fn the_tight_bound_knows_limits() {
     });
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::new();
-    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false, effort: Effort::Thorough };
+    let input = SchedulingInput {
+        prepared: &prepared,
+        pods: &world.pods,
+        without: &without,
+        reserved_fallback: false,
+        effort: Effort::Thorough,
+    };
     let bound = tight_lower_bound(&input, &world.pods).dollars();
     assert!(bound <= 0.56 + 1e-9 && bound > 0.56 * 0.998, "{bound}");
 }
