@@ -60,6 +60,9 @@ struct Found {
     limits: Vec<Limits>,
 }
 
+/// Scope, type and contents: what machines have in common that are copies of each other.
+type Likeness<'a> = (usize, usize, &'a [(usize, u32)]);
+
 /// A sequence of numbers that looks drawn, the same every time.
 struct Sequence(u64);
 
@@ -217,7 +220,7 @@ impl Packing<'_> {
     /// Positions of machines that may be given up, those that cost most for what they hold first.
     fn worst(&mut self) -> Vec<usize> {
         self.work += self.bins.len() as u64;
-        let mut copies: BTreeMap<(usize, usize, &[(usize, u32)]), usize> = BTreeMap::new();
+        let mut copies: BTreeMap<Likeness<'_>, usize> = BTreeMap::new();
         let mut all: Vec<(i128, usize)> = Vec::new();
         for (position, bin) in self.bins.iter().enumerate() {
             let seen = copies.entry((bin.scope, bin.kind, &bin.contents)).or_insert(0);

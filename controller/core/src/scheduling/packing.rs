@@ -492,9 +492,7 @@ impl<'a> Packing<'a> {
         for (left, held) in limits.left.iter_mut().zip(&bin.held).filter(|(left, _)| **left != i64::MAX) {
             *left += held;
         }
-        if limits.nodes_left != i64::MAX {
-            limits.nodes_left += 1;
-        }
+        limits.nodes_left = limits.nodes_left.saturating_add(1);
     }
 
     fn empty_bin(&self, scope: ScopeId, kind: usize) -> Bin {

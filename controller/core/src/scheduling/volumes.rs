@@ -36,14 +36,14 @@ impl PodVolumes {
         let mut any = false;
         for name in claim_names(pod) {
             any = true;
-            all.add(namespace(pod), name, storage)?;
+            all.add(namespace(pod), &name, storage)?;
         }
         Ok(any.then_some(all))
     }
 
-    fn add(&mut self, namespace: &str, name: String, storage: &Storage) -> Result<(), WhyNot> {
-        let refused = |why: &'static str| WhyNot::Volume { claim: name.clone(), why };
-        let key = (namespace.to_owned(), name.clone());
+    fn add(&mut self, namespace: &str, name: &str, storage: &Storage) -> Result<(), WhyNot> {
+        let refused = |why: &'static str| WhyNot::Volume { claim: name.to_owned(), why };
+        let key = (namespace.to_owned(), name.to_owned());
         let claim = storage.claims.get(&key).ok_or_else(|| refused("is not there"))?;
         let (places, driver) = match placed(claim, storage) {
             Ok(Placed::Bound(volume)) => (of_volume(volume), volume_driver(volume)),
