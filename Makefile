@@ -24,7 +24,7 @@ ifeq ($(CONTROL_PLANE), kind)
 RUN = e2e/control-plane/kind/with-docker e2e/control-plane/kind/suite $(SAWHORSE) $(PROGRAMS)
 endif
 
-.PHONY: help build e2e test check lint fmt crds bench kubernetes manifests test-kubernetes test-open judge scale test-clients
+.PHONY: help build e2e test check lint fmt crds bench bench-cost problem reference kubernetes manifests test-kubernetes test-open judge scale test-clients
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,10 +53,24 @@ fmt: ## Formats everything
 crds: build ## Writes controller/crds from the types
 	$(SAWHORSE) crds --out controller/crds
 
-bench: ## Figures of the core, the API server and the fake cloud
+# The reference as a Go program, where Go is there; without it the tables have ours alone and say so.
+REFERENCE = $(abspath $(or $(CARGO_TARGET_DIR),target))/reference/karpenter
+BESIDE = $(if $(shell command -v go),--reference $(REFERENCE))
+
+reference:
+	$(if $(BESIDE),cd controller/benches/karpenter && go build -o $(REFERENCE) .,@echo "skipped: the reference (Go is not there)")
+
+bench: reference ## Figures of the core, beside the reference's, of the API server and the fake cloud
+	cargo bench -p sawhorse-core --bench problems -- speed $(BESIDE) $(ARGS)
 	cargo bench -p sawhorse-core --bench solve
 	cargo bench -p sawhorse-kwok --bench apiserver
 	cargo bench -p sawhorse-fake-cloud --bench requests
+
+bench-cost: reference ## Prices of 400 problems beside the lower bound and the reference's; ARGS="--only spread --worst 5"
+	cargo bench -p sawhorse-core --bench problems -- cost $(BESIDE) $(ARGS)
+
+problem: ## Prints a problem for `sawhorse solve`: make -s problem NAME=spread-17
+	@cargo run --quiet -p sawhorse-problems -- $(NAME)
 
 manifests: $(BUILT_PROGRAMS) ## Writes controller/deploy/controller.yaml from the Helm chart
 	controller/deploy/render $(KUBEBUILDER_ASSETS)/helm > controller/deploy/controller.yaml

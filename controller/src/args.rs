@@ -45,6 +45,9 @@ pub struct DecisionArgs {
     /// What to do when `minValues` cannot be met: `Strict` or `BestEffort`
     #[arg(long, env = "MIN_VALUES_POLICY", value_name = "POLICY", default_value = "Strict", value_parser = min_values_policy)]
     pub min_values_policy: MinValuesPolicy,
+    /// Among decisions whose price is within so many thousandths of the best that was found, one with fewer nodes is taken
+    #[arg(long, env = "FEWER_NODES_WITHIN_PERMILLE", value_name = "PERMILLE", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub fewer_nodes_within_permille: u32,
     /// Features to switch on or off, as `Name=true,Name=false`; unknown names are ignored
     #[arg(
         long,
@@ -150,11 +153,13 @@ impl ControllerArgs {
             batch_idle_duration,
             preference_policy,
             min_values_policy,
+            fewer_nodes_within_permille,
             feature_gates,
         } = self.decisions.clone();
         Settings {
             preference_policy,
             min_values_policy,
+            fewer_nodes_within_permille,
             batch_idle_duration,
             batch_max_duration,
             feature_gates: feature_gates.0,

@@ -13,8 +13,9 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{Namespace, Node, Pod},
+    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
     policy::v1::PodDisruptionBudget,
+    storage::v1::{CSINode, StorageClass},
 };
 use kube::{Api, Client};
 use sawhorse_ambient::{Clock, Seed};
@@ -200,6 +201,13 @@ fn watch_all(tasks: &mut Tasks, client: &Client, mirror: &Arc<Mirror>) {
         follow(Api::<PodDisruptionBudget>::all(client.clone()), Arc::clone(mirror)),
     );
     tasks.spawn("watch of Namespaces", follow(Api::<Namespace>::all(client.clone()), Arc::clone(mirror)));
+    tasks.spawn(
+        "watch of PersistentVolumeClaims",
+        follow(Api::<PersistentVolumeClaim>::all(client.clone()), Arc::clone(mirror)),
+    );
+    tasks.spawn("watch of PersistentVolumes", follow(Api::<PersistentVolume>::all(client.clone()), Arc::clone(mirror)));
+    tasks.spawn("watch of StorageClasses", follow(Api::<StorageClass>::all(client.clone()), Arc::clone(mirror)));
+    tasks.spawn("watch of CSINodes", follow(Api::<CSINode>::all(client.clone()), Arc::clone(mirror)));
 }
 
 /// Named tasks that end with their owner.

@@ -73,8 +73,9 @@ mod tests {
     use http_body_util::BodyExt;
     use k8s_openapi::api::{
         apps::v1::DaemonSet,
-        core::v1::{Namespace, Node, Pod},
+        core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
         policy::v1::PodDisruptionBudget,
+        storage::v1::{CSINode, StorageClass},
     };
     use sawhorse_core::{
         api::{Ec2NodeClass, NodeClaim, NodePool},
@@ -102,6 +103,10 @@ mod tests {
         mirror.reset::<Pod>(vec![]);
         mirror.reset::<DaemonSet>(vec![]);
         mirror.reset::<PodDisruptionBudget>(vec![]);
+        mirror.reset::<PersistentVolumeClaim>(vec![]);
+        mirror.reset::<PersistentVolume>(vec![]);
+        mirror.reset::<StorageClass>(vec![]);
+        mirror.reset::<CSINode>(vec![]);
         assert_eq!(get(health_router(Arc::clone(&mirror)), "/readyz").await.0, 503);
         mirror.reset::<Namespace>(vec![]);
         assert_eq!(get(health_router(mirror), "/readyz").await, (200, "ok".to_owned()));

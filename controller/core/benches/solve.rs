@@ -16,7 +16,7 @@ use sawhorse_core::{
         CapacityType, Catalog, ClusterSnapshot, InstanceType, NodePoolName, Offering, Operator, Overhead, Price,
         Requirement, Requirements, Resources, StateNode,
     },
-    scheduling::{IndexedCatalog, Prepared, SchedulingInput, solve},
+    scheduling::{Effort, IndexedCatalog, Prepared, SchedulingInput, solve},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -120,7 +120,13 @@ fn solve_pods(bencher: Bencher<'_, '_>, count: usize) {
     let without = BTreeSet::new();
     bencher.counter(ItemsCount::new(count)).bench_local(|| {
         let prepared = Prepared::new(&snapshot, &catalog);
-        let input = SchedulingInput { prepared: &prepared, pods: &pods, without: &without, reserved_fallback: false };
+        let input = SchedulingInput {
+            prepared: &prepared,
+            pods: &pods,
+            without: &without,
+            reserved_fallback: false,
+            effort: Effort::Thorough,
+        };
         let results = solve(&input);
         assert!(results.all_placed());
         results

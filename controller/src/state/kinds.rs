@@ -6,8 +6,9 @@ use super::{
 };
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{Namespace, Node, Pod},
+    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
     policy::v1::PodDisruptionBudget,
+    storage::v1::{CSINode, StorageClass},
 };
 use kube::Resource;
 use sawhorse_core::{
@@ -71,6 +72,10 @@ mirrored!(Ec2NodeClass, ec2_node_classes, Change::Ec2NodeClass);
 mirrored!(DaemonSet, daemon_sets, |_| Change::Other);
 mirrored!(PodDisruptionBudget, pod_disruption_budgets, |_| Change::Other);
 mirrored!(Namespace, namespaces, |_| Change::Other);
+mirrored!(PersistentVolumeClaim, persistent_volume_claims, |_| Change::Other);
+mirrored!(PersistentVolume, persistent_volumes, |_| Change::Other);
+mirrored!(StorageClass, storage_classes, |_| Change::Other);
+mirrored!(CSINode, csi_nodes, |_| Change::Other);
 
 impl Mirrored for NodeClaim {
     fn store(state: &mut State) -> &mut Store<Self> {

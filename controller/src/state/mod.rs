@@ -25,8 +25,9 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::DaemonSet,
-        core::v1::{Namespace, Node, Pod},
+        core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
         policy::v1::PodDisruptionBudget,
+        storage::v1::{CSINode, StorageClass},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -54,6 +55,10 @@ pub(crate) struct State {
     daemon_sets: Store<DaemonSet>,
     pod_disruption_budgets: Store<PodDisruptionBudget>,
     namespaces: Store<Namespace>,
+    persistent_volume_claims: Store<PersistentVolumeClaim>,
+    persistent_volumes: Store<PersistentVolume>,
+    storage_classes: Store<StorageClass>,
+    csi_nodes: Store<CSINode>,
     pods_by_node: BTreeMap<NodeName, BTreeSet<PodKey>>,
     /// Nodes and NodeClaims by the id of their machine; more than one of a kind only if something is wrong.
     nodes_by_id: BTreeMap<String, BTreeSet<String>>,
@@ -126,6 +131,10 @@ impl State {
             && self.daemon_sets.is_listed()
             && self.pod_disruption_budgets.is_listed()
             && self.namespaces.is_listed()
+            && self.persistent_volume_claims.is_listed()
+            && self.persistent_volumes.is_listed()
+            && self.storage_classes.is_listed()
+            && self.csi_nodes.is_listed()
     }
 
     /// Moves when something changed that a decision can depend on.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use sawhorse_core::{
     api::{NodeClaim, labels},
-    model::{ClusterSnapshot, NodeClaimName, NodeName, NodePoolName, StateNode, is_terminal},
+    model::{ClusterSnapshot, NodeClaimName, NodeName, NodePoolName, StateNode, Storage, is_terminal},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,6 +20,13 @@ pub(super) fn build(state: &State, now: Timestamp) -> ClusterSnapshot {
         daemon_sets: state.daemon_sets.iter().cloned().collect(),
         pod_disruption_budgets: state.pod_disruption_budgets.iter().cloned().collect(),
         namespaces: state.namespaces.iter().cloned().collect(),
+        storage: Arc::new(Storage::of(
+            state.persistent_volume_claims.iter().cloned(),
+            state.persistent_volumes.iter().cloned(),
+            state.storage_classes.iter().cloned(),
+            state.csi_nodes.iter().cloned(),
+        )),
+        gangs: BTreeMap::new(),
         settings: state.settings.clone(),
     }
 }

@@ -8,6 +8,7 @@
 //! - `requirements_hold` — node selectors, node affinity and taints
 //! - `claims` — what a claim says of itself is true: types, order, price, `minValues`
 //! - `limits` — no pool holds more than it may
+//! - `volumes` — volumes can be used and attached where their pods go
 //! - `topology` — affinity between pods, and spread
 
 mod accounted;
@@ -18,6 +19,7 @@ mod limits;
 mod machines;
 mod requirements_hold;
 mod topology;
+mod volumes;
 
 use crate::scheduling::{Results, SchedulingInput};
 use machines::Machine;
@@ -56,6 +58,7 @@ pub fn violations(input: &SchedulingInput<'_>, results: &Results) -> Vec<Violati
     for machine in &machines {
         fits::check(input, machine, &mut found);
         requirements_hold::check(machine, &mut found);
+        volumes::check(input, machine, &mut found);
     }
     topology::check(input, &machines, &mut found);
     found.sort();

@@ -2,7 +2,7 @@ use super::violations;
 use crate::{
     model::{Operator, Requirement},
     scheduling::{
-        Prepared, Results, SchedulingInput,
+        Effort, Prepared, Results, SchedulingInput,
         fixtures::{World, pod, pool},
         solve,
     },
@@ -59,7 +59,13 @@ fn a_broken_answer_is_found_out(#[case] break_it: fn(&mut Results), #[case] expe
     let world = world();
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::new();
-    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false };
+    let input = SchedulingInput {
+        prepared: &prepared,
+        pods: &world.pods,
+        without: &without,
+        reserved_fallback: false,
+        effort: Effort::Thorough,
+    };
     let mut results = solve(&input);
     assert_eq!(violations(&input, &results), []);
     break_it(&mut results);
@@ -83,7 +89,13 @@ fn pods_that_must_not_be_together_are_found(#[case] rule: &str, #[case] expected
     world.add_pod(pod("web-0", "500m", "1Gi", &spec)).add_pod(pod("web-1", "500m", "1Gi", &spec));
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::new();
-    let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false };
+    let input = SchedulingInput {
+        prepared: &prepared,
+        pods: &world.pods,
+        without: &without,
+        reserved_fallback: false,
+        effort: Effort::Thorough,
+    };
     let mut results = solve(&input);
     assert_eq!(violations(&input, &results), []);
     let second = results.planned.pop().unwrap();

@@ -3,7 +3,9 @@
 use super::{Candidate, Move, MoveTo, WhyKept};
 use crate::{
     model::{ClusterSnapshot, PodKey, is_provisionable},
-    scheduling::{IndexedCatalog, PlannedNodeClaim, Prepared, Results, SchedulingInput, pods_to_provision, solve},
+    scheduling::{
+        Effort, IndexedCatalog, PlannedNodeClaim, Prepared, Results, SchedulingInput, pods_to_provision, solve,
+    },
 };
 use k8s_openapi::api::core::v1::Pod;
 use std::{
@@ -55,8 +57,13 @@ impl<'a> Simulator<'a> {
         let mut pods = self.waiting.clone();
         pods.extend(candidates.iter().flat_map(|candidate| candidate.pods.iter().cloned()));
         let without: BTreeSet<usize> = candidates.iter().map(|candidate| candidate.index).collect();
-        let input =
-            SchedulingInput { prepared: &self.prepared, pods: &pods, without: &without, reserved_fallback: true };
+        let input = SchedulingInput {
+            prepared: &self.prepared,
+            pods: &pods,
+            without: &without,
+            reserved_fallback: true,
+            effort: Effort::Quick,
+        };
         let results = solve(&input);
         if let Some(why) = self.failure(&results) {
             return Err(why);

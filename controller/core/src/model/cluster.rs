@@ -1,6 +1,6 @@
 //! What is known of the cluster at one instant: the input of every decision.
 
-use super::{NodeName, NodePoolName, ProviderId, Settings};
+use super::{GangKey, NodeName, NodePoolName, ProviderId, Settings, Storage};
 use crate::api::{NodeClaim, NodePool};
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -27,6 +27,10 @@ pub struct ClusterSnapshot {
     pub pod_disruption_budgets: Vec<Arc<PodDisruptionBudget>>,
     /// Every Namespace.
     pub namespaces: Vec<Arc<Namespace>>,
+    /// Claims, volumes and what makes and attaches them.
+    pub storage: Arc<Storage>,
+    /// Sets of pods that start together (replicas left out), with how many of each must.
+    pub gangs: BTreeMap<GangKey, u32>,
     /// How to decide.
     pub settings: Settings,
 }
@@ -42,6 +46,8 @@ impl ClusterSnapshot {
             daemon_sets: Vec::new(),
             pod_disruption_budgets: Vec::new(),
             namespaces: Vec::new(),
+            storage: Arc::default(),
+            gangs: BTreeMap::new(),
             settings: Settings::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod cluster;
+mod gang;
 mod ids;
 mod instance_type;
 mod node;
@@ -12,11 +13,13 @@ mod requirement;
 mod requirements;
 mod resources;
 mod settings;
+mod storage;
 mod taints;
 mod why_not;
 
 pub use catalog::{Catalog, UnavailableOfferings};
 pub use cluster::{ClusterSnapshot, StateNode};
+pub use gang::GangKey;
 pub use ids::{NodeClaimName, NodeName, NodePoolName, PodKey, ProviderId};
 pub use instance_type::{CapacityType, InstanceType, Offering, Overhead};
 pub use pod::{
@@ -31,8 +34,9 @@ pub use resources::{
     CPU, EPHEMERAL_STORAGE, HUGE_PAGES_PREFIX, InvalidResource, MEMORY, NODES, PODS, Resources, quantity_text,
 };
 pub use settings::{FeatureGates, MinValuesPolicy, PreferencePolicy, Settings};
+pub use storage::Storage;
 pub use taints::{
     NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, ephemeral_taint, first_untolerated, taint_text, tolerates,
     tolerates_all,
 };
-pub use why_not::{Shortfall, WhyNot};
+pub use why_not::{Exceeding, Shortfall, WhyNot};

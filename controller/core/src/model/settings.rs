@@ -13,6 +13,8 @@ pub struct Settings {
     pub well_known_labels: BTreeSet<String>,
     /// How many instance types a NodeClaim may name at most.
     pub max_instance_types: usize,
+    /// Among decisions whose price is within so many thousandths of the best that was found, one with fewer nodes is taken.
+    pub fewer_nodes_within_permille: u32,
     /// Batching closes after this long without a new pod.
     pub batch_idle_duration: Duration,
     /// Batching closes at the latest after this long.
@@ -36,6 +38,7 @@ impl Default for Settings {
             min_values_policy: MinValuesPolicy::Strict,
             well_known_labels: BTreeSet::new(),
             max_instance_types: 600,
+            fewer_nodes_within_permille: 20,
             batch_idle_duration: Duration::from_secs(1),
             batch_max_duration: Duration::from_secs(10),
             feature_gates: FeatureGates::default(),

@@ -1,6 +1,6 @@
 //! Why a pod gets no place. Each reason has a stable code; its text is what people, events and snapshots see.
 
-use super::{Incompatible, InvalidResource, NodePoolName};
+use super::{Incompatible, InvalidResource, NodePoolName, quantity_text};
 use std::fmt;
 use thiserror::Error;
 
@@ -40,9 +40,47 @@ pub enum WhyNot {
         /// What it needs, e.g. `a persistent volume claim`.
         constraint: &'static str,
     },
+    /// A volume that it claims is not to be had yet, whatever the node.
+    #[error("persistentvolumeclaim `{claim}` {why}")]
+    Volume {
+        /// The claim's name.
+        claim: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// There is no pool from which a machine could be launched.
     #[error("no dynamic nodepools found")]
     NoNodePools,
+    /// It starts together with others, and too few of them would find a place.
+    #[error(
+        "its gang `{gang}` starts with {needed} pods and only {found} would find a place; of the first that would not: {nearest}"
+    )]
+    Gang {
+        /// The gang's name.
+        gang: String,
+        /// How many run or would find a place.
+        found: u32,
+        /// How many must.
+        needed: u32,
+        /// Why the first of the others would not.
+        nearest: Box<Self>,
+    },
+    /// It starts together with others, and their place is for a gang of higher priority.
+    #[error("its gang `{gang}` makes room for one of higher priority")]
+    GangGaveWay {
+        /// The gang's name.
+        gang: String,
+    },
+    /// It starts together with others that are not there yet.
+    #[error("its gang `{gang}` starts with {needed} pods and has only {there} yet")]
+    GangIncomplete {
+        /// The gang's name.
+        gang: String,
+        /// How many there are.
+        there: u32,
+        /// How many must be there.
+        needed: u32,
+    },
     /// The pass ended before the pod was looked at.
     #[error("the time for this pass was over before it was looked at; it comes first in the next")]
     OutOfTime,
@@ -64,6 +102,12 @@ pub enum WhyNot {
     /// No instance type will do.
     #[error(transparent)]
     NoInstanceType(#[from] Shortfall),
+    /// It asks for something that no machine of any pool has.
+    #[error("no instance type has enough resources (none has any {})", quoted(resources))]
+    NoSuchResource {
+        /// The resources' names.
+        resources: Vec<String>,
+    },
     /// Types would do, but none of them can be bought where and how it is asked for. The reference forgets such types before it
     /// looks, and then blames the others.
     #[error("no instance type has the required offering: {}", sold_out(instance_types, *more))]
@@ -92,10 +136,12 @@ pub enum WhyNot {
     #[error("node limits have been exhausted for nodepool")]
     NodeLimit,
     /// What would hold it would exceed the pool's limits.
-    #[error("all available instance types exceed limits for nodepool (limits reached: {})", quoted(resources))]
+    #[error("all available instance types exceed limits for nodepool (limits reached: {}{nearest})", quoted(resources))]
     Limit {
         /// The resources whose limits are in the way.
         resources: Vec<String>,
+        /// The cheapest type that would do.
+        nearest: Exceeding,
     },
     /// Only reserved machines would do and none is left to reserve.
     #[error("one or more instance types with compatible reserved offerings are available, but could not be reserved")]
@@ -131,6 +177,10 @@ impl WhyNot {
             Self::RestrictedLabel { .. } => "restricted-label",
             Self::OptsOut => "opts-out",
             Self::Unsupported { .. } => "unsupported",
+            Self::Volume { .. } => "volume",
+            Self::Gang { .. } => "gang",
+            Self::GangGaveWay { .. } => "gang-gave-way",
+            Self::GangIncomplete { .. } => "gang-incomplete",
             Self::NoNodePools => "no-node-pools",
             Self::OutOfTime => "out-of-time",
             Self::NoPool { pools } => self.nearest(pools).map_or("no-node-pools", Self::code),
@@ -139,6 +189,7 @@ impl WhyNot {
             Self::Incompatible(Incompatible::Disjoint { .. }) => "incompatible-requirements",
             Self::Incompatible(Incompatible::Contradiction { .. }) => "contradictory-requirements",
             Self::NoInstanceType(shortfall) => shortfall.code(),
+            Self::NoSuchResource { .. } => "not-enough-resources",
             Self::OutOfCapacity { .. } => "no-offering",
             Self::PoolNotReady { .. } => "pool-not-ready",
             Self::NoTypes => "no-instance-types",
@@ -157,7 +208,7 @@ impl WhyNot {
             Self::NoNodePools | Self::NoTypes | Self::PoolNotReady { .. } => 0,
             Self::Taint { .. } => 1,
             Self::Incompatible(_) => 2,
-            Self::NoInstanceType(_) => 3,
+            Self::NoInstanceType(_) | Self::NoSuchResource { .. } => 3,
             Self::HostPort { .. } => 4,
             Self::MinValues { .. } => 5,
             Self::Topology { .. } => 6,
@@ -171,6 +222,10 @@ impl WhyNot {
             | Self::RestrictedLabel { .. }
             | Self::OptsOut
             | Self::Unsupported { .. }
+            | Self::Volume { .. }
+            | Self::Gang { .. }
+            | Self::GangGaveWay { .. }
+            | Self::GangIncomplete { .. }
             | Self::OutOfTime
             | Self::NoPool { .. } => 9,
         }
@@ -184,6 +239,30 @@ impl WhyNot {
     /// Whether the pod is left alone on purpose, so that no event is due.
     pub fn is_silent(&self) -> bool {
         matches!(self, Self::Gated { .. } | Self::DaemonPod | Self::StaticPod | Self::OptsOut)
+    }
+}
+
+/// An instance type that would do but for a limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exceeding {
+    /// Its name; empty if none is named.
+    pub instance_type: String,
+    /// A resource of which it has too much.
+    pub resource: String,
+    /// What the pool's machines would have of it, in the resource's own unit.
+    pub with_it: i64,
+    /// What they may have.
+    pub limit: i64,
+}
+
+impl fmt::Display for Exceeding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { instance_type, resource, with_it, limit } = self;
+        if instance_type.is_empty() {
+            return Ok(());
+        }
+        let [with_it, limit] = [with_it, limit].map(|amount| quantity_text(resource, *amount));
+        write!(f, "; `{instance_type}` would do, but with it `{resource}` would be {with_it} of {limit}")
     }
 }
 
@@ -280,19 +359,25 @@ fn no_pool(pools: &[(NodePoolName, WhyNot)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shortfall, WhyNot};
+    use super::{Exceeding, Shortfall, WhyNot};
     use crate::model::NodePoolName;
 
     #[test]
     fn the_nearest_miss_gives_the_code() {
         let taint = WhyNot::Taint { taint: "gpu:NoSchedule".to_owned() };
-        let limit = WhyNot::Limit { resources: vec!["cpu".to_owned()] };
+        let nearest = Exceeding {
+            instance_type: "m5.large".to_owned(),
+            resource: "cpu".to_owned(),
+            with_it: 9_500,
+            limit: 8_000,
+        };
+        let limit = WhyNot::Limit { resources: vec!["cpu".to_owned()], nearest };
         let why = WhyNot::NoPool { pools: vec![(NodePoolName::from("a"), taint), (NodePoolName::from("b"), limit)] };
         assert_eq!(why.code(), "limit");
         assert_eq!(
             why.to_string(),
             "NodePool `a`: did not tolerate taint `gpu:NoSchedule`; NodePool `b`: all available instance types exceed limits \
-             for nodepool (limits reached: `cpu`)"
+             for nodepool (limits reached: `cpu`; `m5.large` would do, but with it `cpu` would be 9500m of 8)"
         );
     }
 

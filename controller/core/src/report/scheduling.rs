@@ -70,17 +70,20 @@ fn claim_row(name: &str, planned: &PlannedNodeClaim) -> Vec<String> {
     vec![
         name.to_owned(),
         pod_names(planned.pods.iter().map(|pod| PodKey::of(pod))),
-        values(planned, labels::ZONE, "any zone"),
+        zones(planned),
         kinds(planned),
         format!("{} {}", planned.launch.instance_type, planned.launch.price),
         others(planned),
     ]
 }
 
-/// ` | `-separated values that the claim allows for `key`; `open` where it lists none.
-fn values(planned: &PlannedNodeClaim, key: &str, open: &str) -> String {
-    let listed = planned.requirements.get(key).filter(|requirement| requirement.is_listed());
-    listed.map_or_else(|| open.to_owned(), |requirement| requirement.values().collect::<Vec<_>>().join(" | "))
+/// ` | `-separated zones that the claim allows.
+fn zones(planned: &PlannedNodeClaim) -> String {
+    let Some(asked) = planned.requirements.get(labels::ZONE) else { return "any zone".to_owned() };
+    let offered = planned.instance_types.iter().flat_map(|kind| &kind.offerings).map(|own| own.zone.as_str());
+    let zones: BTreeSet<&str> =
+        if asked.is_listed() { asked.values().collect() } else { offered.filter(|zone| asked.has(zone)).collect() };
+    zones.into_iter().collect::<Vec<_>>().join(" | ")
 }
 
 /// The ways to pay, what is tried first in front.

@@ -6,6 +6,7 @@
 //! - `schema` — what may be said
 //! - `real` — Kubernetes' own objects inside of a scenario, strictly
 //! - `catalog` — named instance catalogs
+//! - `storage` — claims, volumes and the like
 //! - `pods`, `nodes` — short forms written out
 
 mod catalog;
@@ -14,6 +15,7 @@ mod nodes;
 mod pods;
 mod real;
 mod schema;
+mod storage;
 
 #[cfg(test)]
 mod tests;
@@ -75,6 +77,7 @@ impl Scenario {
         form.nodes.iter_mut().for_each(|node| node.pods.reverse());
         form.pods.reverse();
         form.daemon_sets.reverse();
+        form.storage.reverse();
         form.pod_disruption_budgets.reverse();
         other
     }
@@ -112,7 +115,13 @@ impl Scenario {
             pod_disruption_budgets: (form.pod_disruption_budgets.iter())
                 .map(|budget| writer.budget(budget))
                 .collect::<Result<_, _>>()?,
-            namespaces: Vec::new(),
+            namespaces: form
+                .namespaces
+                .iter()
+                .map(|(name, labels)| pods::namespace(name, labels))
+                .collect::<Result<_, _>>()?,
+            storage: Arc::new(storage::read(&self.text, &form.storage)?),
+            gangs: form.gangs.iter().map(|gang| (gang.key(), gang.min_member)).collect(),
             settings: settings(&form.settings),
             node_pools,
         };
@@ -128,6 +137,7 @@ fn settings(form: &schema::SettingsForm) -> Settings {
         preference_policy: form.preference_policy.unwrap_or(default.preference_policy),
         min_values_policy: form.min_values_policy.unwrap_or(default.min_values_policy),
         max_instance_types: form.max_instance_types.unwrap_or(default.max_instance_types),
+        fewer_nodes_within_permille: (form.fewer_nodes_within_permille).unwrap_or(default.fewer_nodes_within_permille),
         feature_gates: FeatureGates {
             spot_to_spot_consolidation: form.spot_to_spot_consolidation.unwrap_or(gates.spot_to_spot_consolidation),
             reserved_capacity: form.reserved_capacity.unwrap_or(gates.reserved_capacity),

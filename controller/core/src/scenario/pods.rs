@@ -8,12 +8,12 @@ use crate::{api::labels, model::PodKey};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{Affinity, Pod, Toleration},
+    core::v1::{Affinity, Namespace, Pod, PodSpec, Toleration, TopologySpreadConstraint},
     policy::v1::PodDisruptionBudget,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// How many pods one line of a scenario may stand for: scenarios are small, so more is a typing error.
 const MAX_REPLICAS: u32 = 10_000;
@@ -65,6 +65,7 @@ impl Writer<'_> {
             let mut spec = self.spec(form)?;
             spec["nodeName"] = node.clone();
             for index in 0..replicas {
+                spec["volumes"] = volumes(form, index);
                 let name = form.replicas.map_or(form.name.clone(), |_| format!("{}-{index}", form.name));
                 let metadata = metadata(form, &name, since);
                 pods.push(Arc::new(made(&name, json!({ "metadata": metadata, "spec": spec, "status": status }))?));
@@ -79,6 +80,9 @@ impl Writer<'_> {
         let tolerations: Vec<Toleration> =
             form.tolerations.iter().map(|block| real::read(self.text, block)).collect::<Result<_, _>>()?;
         let own_labels = pod_labels(form);
+        let in_full: Vec<TopologySpreadConstraint> = (form.topology_spread_constraints.iter())
+            .map(|block| real::read(self.text, block))
+            .collect::<Result<_, _>>()?;
         let spread = |(key, skew): (&String, &i32)| {
             json!({ "topologyKey": key, "maxSkew": skew, "whenUnsatisfiable": "DoNotSchedule",
                 "labelSelector": { "matchLabels": own_labels } })
@@ -86,15 +90,23 @@ impl Writer<'_> {
         let ports: Vec<Value> =
             form.host_ports.iter().map(|port| json!({ "containerPort": port, "hostPort": port })).collect();
         let gates: Vec<Value> = form.gates.iter().map(|gate| json!({ "name": gate })).collect();
-        Ok(json!({
+        let mut spec = json!({
             "containers": [{ "name": "main", "resources": { "requests": form.requests }, "ports": ports }],
             "nodeSelector": form.node_selector,
             "affinity": affinity,
             "tolerations": tolerations,
-            "topologySpreadConstraints": form.spread.iter().map(spread).collect::<Vec<_>>(),
+            "topologySpreadConstraints":
+                form.spread.iter().map(spread).chain(in_full.iter().map(|own| json!(own))).collect::<Vec<_>>(),
             "priority": form.priority,
             "schedulingGates": gates,
-        }))
+        });
+        if let Some(block) = &form.spec {
+            let further: PodSpec = real::read(self.text, block)?;
+            let further = serde_json::to_value(further).map_err(|error| ScenarioError::anywhere(error.to_string()))?;
+            let written = block.value.as_object().into_iter().flat_map(|fields| fields.keys());
+            written.for_each(|key| spec[key] = further[key].clone());
+        }
+        Ok(spec)
     }
 
     /// A DaemonSet with these pods.
@@ -124,6 +136,19 @@ impl Writer<'_> {
     }
 }
 
+/// A namespace with these labels.
+pub(super) fn namespace(name: &str, labels: &BTreeMap<String, String>) -> Result<Arc<Namespace>, ScenarioError> {
+    made(name, json!({ "metadata": { "name": name, "labels": labels } })).map(Arc::new)
+}
+
+fn volumes(form: &PodForm, replica: u32) -> Value {
+    let volume = |(index, claim): (usize, &String)| {
+        let name = claim.replace("{}", &replica.to_string());
+        json!({ "name": format!("volume-{index}"), "persistentVolumeClaim": { "claimName": name } })
+    };
+    form.claims.iter().enumerate().map(volume).collect()
+}
+
 fn pod_labels(form: &PodForm) -> Value {
     form.labels.as_ref().map_or_else(|| json!({ "app": form.name }), |own| json!(own))
 }
@@ -132,6 +157,9 @@ fn metadata(form: &PodForm, name: &str, since: Timestamp) -> Value {
     let mut annotations = json!({});
     if form.do_not_disrupt {
         annotations[labels::DO_NOT_DISRUPT] = json!("true");
+    }
+    if let Some(gang) = &form.gang {
+        annotations["scheduling.k8s.io/group-name"] = json!(gang);
     }
     if let Some(cost) = form.deletion_cost {
         annotations[labels::POD_DELETION_COST] = json!(cost.to_string());

@@ -2,7 +2,7 @@
 
 use crate::{
     api::GoDuration,
-    model::{CapacityType, MinValuesPolicy, PreferencePolicy},
+    model::{CapacityType, GangKey, MinValuesPolicy, PreferencePolicy},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString};
@@ -31,6 +31,15 @@ pub(super) struct Form {
     pub(super) daemon_sets: Vec<PodForm>,
     #[serde(default)]
     pub(super) pod_disruption_budgets: Vec<BudgetForm>,
+    /// PersistentVolumeClaims, PersistentVolumes, StorageClasses and CSINodes, as in Kubernetes.
+    #[serde(default)]
+    pub(super) storage: Vec<Spanned<Value>>,
+    /// Sets of pods that start together.
+    #[serde(default)]
+    pub(super) gangs: Vec<GangForm>,
+    /// Labels by namespace, for namespace selectors.
+    #[serde(default)]
+    pub(super) namespaces: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default)]
     pub(super) settings: SettingsForm,
 }
@@ -71,8 +80,18 @@ pub(super) struct PodForm {
     /// The largest skew by topology key, over the pods with the same labels.
     #[serde(default)]
     pub(super) spread: BTreeMap<String, i32>,
+    /// Spread constraints in full, as in Kubernetes.
+    #[serde(default)]
+    pub(super) topology_spread_constraints: Vec<Spanned<Value>>,
+    /// The PodGroup that it starts with.
+    pub(super) gang: Option<String>,
+    /// PersistentVolumeClaims that it uses; `{}` stands for the number of the replica.
+    #[serde(default)]
+    pub(super) claims: Vec<String>,
     #[serde(default)]
     pub(super) host_ports: Vec<i32>,
+    /// Anything else of a PodSpec, as in Kubernetes: init containers, overhead, resources of the pod as a whole.
+    pub(super) spec: Option<Spanned<Value>>,
     #[serde(default)]
     pub(super) do_not_disrupt: bool,
     pub(super) deletion_cost: Option<i32>,
@@ -86,6 +105,22 @@ pub(super) struct PodForm {
 
 fn default_namespace() -> String {
     "default".to_owned()
+}
+
+/// A PodGroup, or a pod group of a Workload as `WORKLOAD/GROUP`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct GangForm {
+    pub(super) name: String,
+    #[serde(default = "default_namespace")]
+    pub(super) namespace: String,
+    pub(super) min_member: u32,
+}
+
+impl GangForm {
+    pub(super) fn key(&self) -> GangKey {
+        GangKey { namespace: self.namespace.clone(), name: self.name.clone(), replica: None }
+    }
 }
 
 /// A machine.
@@ -154,6 +189,7 @@ pub(super) struct SettingsForm {
     pub(super) preference_policy: Option<PreferencePolicy>,
     pub(super) min_values_policy: Option<MinValuesPolicy>,
     pub(super) max_instance_types: Option<usize>,
+    pub(super) fewer_nodes_within_permille: Option<u32>,
     pub(super) spot_to_spot_consolidation: Option<bool>,
     pub(super) reserved_capacity: Option<bool>,
 }

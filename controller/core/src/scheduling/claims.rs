@@ -37,6 +37,30 @@ pub(super) fn sufficient_types(
     types
 }
 
+/// What the bin will cost: the price of the cheapest type that holds its pods and, in a limited pool, no more of the limits than
+/// the bin does.
+pub(super) fn cheapest_price(prepared: &Prepared<'_>, scopes: &Scopes<'_>, classes: &Classes, bin: &Bin) -> Price {
+    cheapest_offering(prepared, scopes, classes, bin).map_or(Price::ZERO, |offering| offering.price)
+}
+
+/// As what the bin will most likely be launched.
+pub(super) fn cheapest_offering<'a>(
+    prepared: &'a Prepared<'_>,
+    scopes: &Scopes<'_>,
+    classes: &Classes,
+    bin: &Bin,
+) -> Option<&'a Offering> {
+    let scope = scopes.get(bin.scope);
+    let pool = &prepared.pools[scope.pool];
+    let within = |kind: &usize| {
+        let held = || pool.types[*kind].capacity.iter().zip(&bin.held).all(|(capacity, held)| capacity <= held);
+        !pool.limited || held()
+    };
+    let types = holding_types(prepared, scope, classes, bin);
+    let cheapest_type = types.into_iter().find(within).unwrap_or(bin.kind);
+    cheapest(&pool.types[cheapest_type], scope, bin, None)
+}
+
 /// The types that would hold the bin's pods, cheapest first. What a reserved machine may be is what the reservation gives it:
 /// once the last one is taken the scope offers the type no longer, but those that took it still have it.
 fn holding_types(prepared: &Prepared<'_>, scope: &Scope, classes: &Classes, bin: &Bin) -> Vec<usize> {

@@ -5,7 +5,10 @@ use super::{
     daemons::required_alternatives,
     host::{HostRules, HostState},
     prepared::Prepared,
-    topology::{Groups, required_affinity, required_anti, required_spread},
+    topology::{
+        Groups, preferred_affinity, preferred_anti, preferred_spread, required_affinity, required_anti, required_spread,
+    },
+    volumes::PodVolumes,
 };
 use crate::{
     api::labels,
@@ -21,6 +24,8 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shape {
     pub(super) requirements: Requirements,
+    /// The part of them that the pod itself asks for: nodes that satisfy it count for its spread, even where its volumes are not.
+    pub(super) own: Requirements,
     pub(super) tolerations: Arc<[Toleration]>,
 }
 
@@ -49,6 +54,19 @@ pub(super) struct DomainRules {
     /// Groups of which some pod must be in the domain.
     pub(super) affinity: Vec<usize>,
     pub(super) spread: Vec<SpreadRule>,
+    /// What it would rather have: it decides between domains that all rules allow, and never keeps a pod waiting.
+    pub(super) preferred: Vec<(usize, Preference)>,
+}
+
+/// How a class would rather stand to the pods of a group that are in its domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Preference {
+    /// Where as few as possible are (`ScheduleAnyway`).
+    Spread,
+    /// Where some is; with the term's weight.
+    Near(i64),
+    /// Where none is; with the term's weight.
+    Apart(i64),
 }
 
 /// A spread constraint over domains.
@@ -64,11 +82,17 @@ pub(super) struct SpreadRule {
 }
 
 impl DomainRules {
-    /// The groups that the rules speak of.
+    /// The groups that the rules speak of: where their pods go must be known.
     pub(super) fn groups(&self) -> impl Iterator<Item = usize> {
         self.anti.iter().chain(&self.affinity).copied().chain(self.spread.iter().map(|rule| rule.group))
     }
 
+    /// The groups that preferences speak of.
+    pub(super) fn preferred_groups(&self) -> impl Iterator<Item = usize> {
+        self.preferred.iter().map(|(group, _)| *group)
+    }
+
+    /// Whether nothing has to hold.
     pub(super) fn is_empty(&self) -> bool {
         self.anti.is_empty() && self.affinity.is_empty() && self.spread.is_empty()
     }
@@ -132,6 +156,13 @@ impl Classes {
                 continue;
             }
             class_key(pod, &mut key);
+            match PodVolumes::of(pod, &prepared.snapshot().storage) {
+                Ok(volumes) => volumes.into_iter().for_each(|volumes| volumes.put_key(&mut key)),
+                Err(why) => {
+                    builder.refused.push((pod.clone(), why));
+                    continue;
+                }
+            }
             match equal.get_mut(&key) {
                 Some(pods) => pods.push(pod.clone()),
                 None => {
@@ -163,20 +194,21 @@ fn wrong_by_itself(pod: &Pod) -> Option<WhyNot> {
 
 /// What a pod needs that is not decided here.
 fn unsupported(spec: &PodSpec) -> Option<&'static str> {
-    let claims = |volume: &k8s_openapi::api::core::v1::Volume| {
-        volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some()
-    };
-    if spec.volumes.iter().flatten().any(claims) {
-        return Some("a volume that is claimed");
-    }
     spec.resource_claims.as_ref().filter(|claims| !claims.is_empty()).map(|_| "a resource claim")
+}
+
+/// What a node must satisfy: all of it, and the part that the pod itself asks for.
+#[derive(Clone, Debug)]
+struct Asked {
+    all: Requirements,
+    own: Requirements,
 }
 
 struct Builder<'a> {
     prepared: &'a Prepared<'a>,
     shapes: Vec<Shape>,
-    /// By requirements and tolerations as text.
-    shape_numbers: BTreeMap<(Requirements, String), usize>,
+    /// By requirements, their own part, and tolerations as text.
+    shape_numbers: BTreeMap<(Requirements, Requirements, String), usize>,
     groups: Groups,
     refused: Vec<(Arc<Pod>, WhyNot)>,
 }
@@ -195,9 +227,10 @@ impl<'a> Builder<'a> {
     /// The class of pods with equal keys; none where they are refused.
     fn class(&mut self, pods: Vec<Arc<Pod>>) -> Option<Class> {
         let pod = pods.first()?.clone();
-        match self.parts(&pod) {
+        let volumes = PodVolumes::of(&pod, &self.prepared.snapshot().storage).ok().flatten().unwrap_or_default();
+        match self.parts(&pod, &volumes) {
             Ok((requests, levels)) => {
-                let request = self.prepared.dimensions.requests(&requests);
+                let request = self.request(&requests, &volumes);
                 let ports = host_ports(&pod).into_iter().collect();
                 let (host, domain) = self.rules(&pod);
                 Some(Class { pods, requests, request, levels, ports, host, domain })
@@ -209,7 +242,19 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn parts(&mut self, pod: &Pod) -> Result<(Resources, Vec<Vec<usize>>), WhyNot> {
+    /// The requests by dimension; none if no machine has some of what is asked for.
+    fn request(&self, requests: &Resources, volumes: &PodVolumes) -> Option<Vec<i64>> {
+        let dimensions = &self.prepared.dimensions;
+        let mut request = dimensions.requests(requests)?;
+        for (driver, count) in volumes.attachments() {
+            if let Some(dimension) = dimensions.attachments(driver) {
+                request[dimension] = count;
+            }
+        }
+        Some(request)
+    }
+
+    fn parts(&mut self, pod: &Pod, volumes: &PodVolumes) -> Result<(Resources, Vec<Vec<usize>>), WhyNot> {
         let requests = pod_requests(pod)?;
         let spec = pod_spec(pod);
         let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
@@ -220,15 +265,17 @@ impl<'a> Builder<'a> {
         if required.is_some_and(|required| required.node_selector_terms.iter().any(by_field)) {
             return Err(WhyNot::MatchFields);
         }
-        let alternatives = required_alternatives(spec);
-        let possible: Vec<&Requirements> =
-            alternatives.iter().filter(|asked| asked.contradiction().is_none()).collect();
+        let alternatives: Vec<Asked> = (required_alternatives(spec).into_iter())
+            .flat_map(|own| volumes.and_where(&own).map(|all| Asked { all, own: own.clone() }).collect::<Vec<_>>())
+            .collect();
+        let possible: Vec<&Asked> = alternatives.iter().filter(|asked| asked.all.contradiction().is_none()).collect();
         if possible.is_empty() {
-            let key = alternatives.iter().find_map(Requirements::contradiction).map(|asked| asked.key().to_owned());
+            let key =
+                alternatives.iter().find_map(|asked| asked.all.contradiction()).map(|asked| asked.key().to_owned());
             let key = key.unwrap_or_else(|| "nodeAffinity".to_owned());
             return Err(WhyNot::Incompatible(Incompatible::Contradiction { key }));
         }
-        if possible.iter().all(|asked| opts_out(asked)) {
+        if possible.iter().all(|asked| opts_out(&asked.all)) {
             return Err(WhyNot::OptsOut);
         }
         Ok((requests, self.levels(spec, &possible)))
@@ -236,16 +283,16 @@ impl<'a> Builder<'a> {
 
     /// Each preferred node affinity term in turn, the heaviest first, as if it were required; then none of them; then, where
     /// some taint only prefers, tolerating that (spec core 2.6).
-    fn levels(&mut self, spec: &PodSpec, alternatives: &[&Requirements]) -> Vec<Vec<usize>> {
+    fn levels(&mut self, spec: &PodSpec, alternatives: &[&Asked]) -> Vec<Vec<usize>> {
         let own: Arc<[Toleration]> = spec.tolerations.clone().unwrap_or_default().into();
         let mut levels: Vec<Vec<usize>> = Vec::new();
         if self.prepared.snapshot().settings.preference_policy == PreferencePolicy::Respect {
             for preferred in preferred_terms(spec) {
                 let both = alternatives
                     .iter()
-                    .map(|asked| asked.and(&preferred))
-                    .filter(|asked| asked.contradiction().is_none());
-                let level: Vec<usize> = both.map(|requirements| self.shape(requirements, &own)).collect();
+                    .map(|asked| Asked { all: asked.all.and(&preferred), own: asked.own.clone() })
+                    .filter(|asked| asked.all.contradiction().is_none());
+                let level: Vec<usize> = both.map(|asked| self.shape(asked, &own)).collect();
                 levels.push(level);
             }
         }
@@ -263,13 +310,15 @@ impl<'a> Builder<'a> {
         levels
     }
 
-    fn shape(&mut self, requirements: Requirements, tolerations: &Arc<[Toleration]>) -> usize {
-        let key = (requirements, serde_json::to_string(tolerations.as_ref()).unwrap_or_default());
+    fn shape(&mut self, asked: Asked, tolerations: &Arc<[Toleration]>) -> usize {
+        let Asked { all, own } = asked;
+        let key = (all, own, serde_json::to_string(tolerations.as_ref()).unwrap_or_default());
         let next = self.shapes.len();
         match self.shape_numbers.get(&key) {
             Some(number) => *number,
             None => {
-                self.shapes.push(Shape { requirements: key.0.clone(), tolerations: tolerations.clone() });
+                let (requirements, own) = (key.0.clone(), key.1.clone());
+                self.shapes.push(Shape { requirements, own, tolerations: tolerations.clone() });
                 self.shape_numbers.insert(key, next);
                 next
             }
@@ -302,7 +351,28 @@ impl<'a> Builder<'a> {
                 });
             }
         }
+        if self.prepared.snapshot().settings.preference_policy == PreferencePolicy::Respect {
+            self.preferences(pod, &mut domain);
+        }
         (host, domain)
+    }
+
+    /// What a pod would rather have of the pods in its domain. Preferences about single nodes are left to kube-scheduler, which
+    /// sees all nodes that there are: to buy a node for each would cost a multiple (the reference does).
+    fn preferences(&mut self, pod: &Pod, domain: &mut DomainRules) {
+        for spread in preferred_spread(pod) {
+            let group = self.groups.of_spread(pod, spread);
+            domain.preferred.push((group, Preference::Spread));
+        }
+        for (weight, term) in preferred_affinity(pod) {
+            let group = self.groups.of_term(pod, term);
+            domain.preferred.push((group, Preference::Near(weight.into())));
+        }
+        for (weight, term) in preferred_anti(pod) {
+            let group = self.groups.of_term(pod, term);
+            domain.preferred.push((group, Preference::Apart(weight.into())));
+        }
+        domain.preferred.retain(|(group, _)| !self.groups.get(*group).is_by_host());
     }
 
     /// Splits a class by which groups select its pods.
@@ -330,6 +400,11 @@ impl<'a> Builder<'a> {
         let (cpu, memory) = (class.requests.get(crate::model::CPU), class.requests.get(crate::model::MEMORY));
         (follows, !demanding, Reverse(cpu), Reverse(memory), class.pods.first().map(|pod| PodKey::of(pod)))
     }
+}
+
+/// The pod's priority; pods of no class have zero.
+pub(super) fn priority(pod: &Pod) -> i32 {
+    pod_spec(pod).priority.unwrap_or(0)
 }
 
 /// Whether only nodes without a NodePool will do.

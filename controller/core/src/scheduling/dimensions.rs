@@ -3,15 +3,25 @@
 use crate::model::{PODS, Resources};
 use std::collections::BTreeSet;
 
-/// The resource names that machines have, in a fixed order.
+/// What a machine has of a dimension that is not limited there: far more than any pods ask for, and far from overflowing.
+const UNLIMITED: i64 = i64::MAX / 4;
+/// Begins the names of dimensions that count volumes by their driver. No resource is called so.
+const ATTACHMENTS: &str = "attachments of ";
+
+/// The resource names that machines have, in a fixed order; and the drivers that can only attach so many volumes.
 #[derive(Clone, Debug)]
 pub(super) struct Dimensions(Vec<String>);
 
 impl Dimensions {
-    /// `known` and the names of all of `machines`.
-    pub(super) fn of<'a>(known: &BTreeSet<String>, machines: impl Iterator<Item = &'a Resources>) -> Self {
+    /// `known` and the names of all of `machines`; and of `drivers`.
+    pub(super) fn of<'a>(
+        known: &BTreeSet<String>,
+        machines: impl Iterator<Item = &'a Resources>,
+        drivers: &BTreeSet<&str>,
+    ) -> Self {
         let mut names = known.clone();
         names.insert(PODS.to_owned());
+        names.extend(drivers.iter().map(|driver| format!("{ATTACHMENTS}{driver}")));
         for (name, _) in machines.flat_map(Resources::iter) {
             if !names.contains(name) {
                 names.insert(name.to_owned());
@@ -41,6 +51,26 @@ impl Dimensions {
             }
         }
         array
+    }
+
+    /// The position of the volumes that `driver` attaches; none if it may attach any number.
+    pub(super) fn attachments(&self, driver: &str) -> Option<usize> {
+        self.position(&format!("{ATTACHMENTS}{driver}"))
+    }
+
+    /// Whether a dimension counts volumes.
+    pub(super) fn counts_volumes(&self, index: usize) -> bool {
+        self.0[index].starts_with(ATTACHMENTS)
+    }
+
+    /// What a machine with `resources` has: as many volumes as anyone may want.
+    pub(super) fn room(&self, resources: &Resources) -> Vec<i64> {
+        let mut room = self.array(resources);
+        for (index, amount) in room.iter_mut().enumerate().filter(|(index, _)| self.counts_volumes(*index)) {
+            debug_assert!(*amount == 0, "{} is no resource", self.name(index));
+            *amount = UNLIMITED;
+        }
+        room
     }
 
     /// `requests` as an array; none if some resource is asked for that no machine has.
@@ -80,7 +110,7 @@ mod tests {
     #[test]
     fn what_no_machine_has_cannot_be_asked_for() {
         let machine = Resources::from_iter([("cpu", 4000), ("memory", 100)]);
-        let dimensions = Dimensions::of(&BTreeSet::new(), [machine.clone()].iter());
+        let dimensions = Dimensions::of(&BTreeSet::new(), [machine.clone()].iter(), &BTreeSet::new());
         assert_eq!(dimensions.array(&machine), [4000, 100, 0]);
         assert_eq!(dimensions.requests(&Resources::from_iter([("cpu", 1), ("gpu", 0)])), Some(vec![1, 0, 0]));
         assert_eq!(dimensions.requests(&Resources::from_iter([("gpu", 1)])), None);

@@ -2,10 +2,11 @@
 //!
 //! A class that such a constraint speaks of is split before packing, so many pods to each domain, and each part is pinned to its
 //! domain. Packing then need not know of domains. Where a part finds no place, the split is made again with what was possible.
+//! Constraints over several labels (zone and capacity type) make a domain of each combination of their values.
 
 use super::{
-    classes::{Class, Classes, DomainRules, Shape, SpreadRule},
-    existing::satisfied,
+    classes::{Class, Classes, DomainRules, Preference, Shape, SpreadRule},
+    existing::{ExistingNode, satisfied},
     prepared::Prepared,
     scopes::Scopes,
 };
@@ -16,20 +17,39 @@ use std::{
     sync::Arc,
 };
 
+/// The values of a class's topology labels, in the order of the labels: which domain it is.
+type Values = Vec<String>;
+
 /// How many pods of a class (by position) found room in a domain, where not all did.
-pub(super) type Caps = BTreeMap<(usize, String), u32>;
+pub(super) type Caps = BTreeMap<(usize, Values), u32>;
+
+/// What earlier splits have shown.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) caps: Caps,
+    /// Domains in which there is no node for the class and none comes about, because limits are reached: kube-scheduler, which
+    /// counts domains by their nodes, does not see them.
+    pub(super) absent: BTreeSet<(usize, Values)>,
+    /// Domains that were thought absent once, until a machine came about there.
+    pub(super) present: BTreeSet<(usize, Values)>,
+}
+
+/// So many combinations of values are looked at; constraints over more labels than that allows are refused.
+const MAX_DOMAINS: usize = 1_024;
 
 /// Classes whose parts are pinned to domains.
 #[derive(Debug)]
 pub(super) struct Pinned {
     pub(super) classes: Classes,
     /// By class: the class and domain that it is a part of.
-    pub(super) parts: Vec<Option<(usize, String)>>,
+    pub(super) parts: Vec<Option<(usize, Values)>>,
+    /// By class that was split: the labels that its domains are made of.
+    pub(super) keys: BTreeMap<usize, Vec<String>>,
 }
 
 impl Pinned {
     /// Every part of the classes of which some part is in `short`.
-    pub(super) fn all_parts_of(&self, short: &Caps) -> impl Iterator<Item = (usize, String)> {
+    pub(super) fn all_parts_of(&self, short: &Caps) -> impl Iterator<Item = (usize, Values)> {
         let classes: BTreeSet<usize> = short.keys().map(|(class, _)| *class).collect();
         self.parts.iter().flatten().filter(move |(class, _)| classes.contains(class)).cloned()
     }
@@ -42,7 +62,9 @@ pub(super) fn needed(classes: &Classes, prepared: &Prepared<'_>) -> bool {
 }
 
 fn is_bound_to_domains(class: &Class, spoken: &BTreeSet<usize>) -> bool {
-    !class.domain.is_empty() || class.domain.selected.iter().any(|group| spoken.contains(group))
+    !class.domain.is_empty()
+        || !class.domain.preferred.is_empty()
+        || class.domain.selected.iter().any(|group| spoken.contains(group))
 }
 
 /// Pods that ask for nothing themselves come first, then those that keep others away or want their own kind; those that spread
@@ -71,7 +93,7 @@ pub(super) fn pin(
     prepared: &Prepared<'_>,
     gone: &BTreeSet<usize>,
     moving: &BTreeSet<PodKey>,
-    caps: &Caps,
+    known: &Known,
 ) -> Pinned {
     let spoken = spoken_of(base, prepared);
     let mut pinning = Pinning {
@@ -87,14 +109,15 @@ pub(super) fn pin(
         spoken: spoken.clone(),
     };
     pinning.count_keepers();
-    let (mut list, mut parts) = (Vec::new(), Vec::new());
+    let (mut list, mut parts, mut keys) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut order: Vec<(usize, &Class)> = base.list.iter().enumerate().collect();
     order.sort_by_key(|(position, class)| (turn(class), *position));
     for (position, class) in order {
         if is_bound_to_domains(class, &spoken) {
-            for (domain, part) in pinning.split(position, class, caps) {
+            keys.insert(position, pinning.keys(class));
+            for (values, part) in pinning.split(position, class, known) {
                 list.push(part);
-                parts.push(Some((position, domain)));
+                parts.push(Some((position, values)));
             }
         } else {
             list.push(class.clone());
@@ -102,7 +125,7 @@ pub(super) fn pin(
         }
     }
     let classes = Classes { list, shapes: pinning.shapes, groups: base.groups.clone(), refused: pinning.refused };
-    Pinned { classes, parts }
+    Pinned { classes, parts, keys }
 }
 
 struct Pinning<'a> {
@@ -112,21 +135,35 @@ struct Pinning<'a> {
     moving: &'a BTreeSet<PodKey>,
     scopes: Scopes<'a>,
     shapes: Vec<Shape>,
-    /// By group and domain: pods placed by this split so far.
-    counts: BTreeMap<(usize, String), u32>,
-    /// By group and domain: pods that keep the group away.
-    keepers: BTreeMap<(usize, String), u32>,
+    /// Pods placed by this split so far.
+    counts: Counts,
+    /// Pods that keep the group away.
+    keepers: Counts,
     refused: Vec<(Arc<Pod>, WhyNot)>,
     spoken: BTreeSet<usize>,
 }
 
+/// Pods by group and the value that their machine has for the group's label.
+type Counts = BTreeMap<(usize, String), u32>;
+
+/// A class being split.
+struct Split<'a> {
+    class: &'a Class,
+    /// The labels that its domains are made of.
+    keys: Vec<String>,
+    /// Pods that run.
+    running: Counts,
+}
+
 /// A domain as a class meets it.
 struct Domain {
-    name: String,
+    values: Values,
     /// What one pod is worth there; none if it can only join machines that exist.
     worth: Option<i128>,
     /// Whether the class may go there; a domain that it cannot use may still count for its spread.
     usable: bool,
+    /// Whether a node is there that counts for the class.
+    exists: bool,
     /// Whether a node is there or could be launched within the pools' limits: kube-scheduler counts domains by their nodes.
     has_nodes: bool,
     /// Whether it is there only for spread constraints that count nodes whatever node affinity says of them.
@@ -138,8 +175,7 @@ struct Domain {
 impl Pinning<'_> {
     /// The machines that count, with what runs there and stays.
     fn running(&self) -> impl Iterator<Item = (&Requirements, &Pod)> {
-        let nodes = self.prepared.nodes.iter().filter(|node| !self.gone.contains(&node.index));
-        nodes.flat_map(|node| {
+        self.nodes_that_stay().flat_map(|node| {
             let pods = &self.prepared.snapshot().nodes[node.index].pods;
             let stays = |pod: &&Arc<Pod>| is_active(pod) && !self.moving.contains(&PodKey::of(pod));
             pods.iter().filter(stays).map(move |pod| (&node.labels, &**pod))
@@ -160,54 +196,58 @@ impl Pinning<'_> {
     }
 
     /// The class's parts by domain; pods that fit into no domain are refused.
-    fn split(&mut self, position: usize, class: &Class, caps: &Caps) -> Vec<(String, Class)> {
-        let Some(key) = self.key(class) else {
-            let constraint = "a set of topology constraints over more than one label besides the host name";
+    fn split(&mut self, position: usize, class: &Class, known: &Known) -> Vec<(Values, Class)> {
+        let keys = self.keys(class);
+        let Some(mut domains) = self.domains(class, &keys) else {
+            let constraint =
+                "a set of topology constraints over labels with more than a thousand combinations of values";
             self.refuse(&class.pods, &WhyNot::Unsupported { constraint });
             return Vec::new();
         };
-        let mut domains = self.domains(class, &key);
         for domain in &mut domains {
-            domain.cap = caps.get(&(position, domain.name.clone())).copied().unwrap_or(u32::MAX);
+            let key = (position, domain.values.clone());
+            domain.cap = known.caps.get(&key).copied().unwrap_or(u32::MAX);
+            domain.has_nodes &= domain.exists || !known.absent.contains(&key);
         }
-        let running = self.running_counts(class, &key);
+        let split = Split { running: self.running_counts(class, &keys), class, keys };
         let mut unplaced = 0;
         for _ in 0..class.count() {
-            let Some(chosen) = self.choose(class, &domains, &running) else {
+            let Some(chosen) = self.choose(&split, &domains) else {
                 unplaced += 1;
                 continue;
             };
             domains[chosen].placed += 1;
-            self.enter(class, &domains[chosen].name.clone());
+            self.enter(&split, &domains[chosen]);
         }
         let (placed, rest) = class.pods.split_at(class.pods.len() - unplaced);
         if !rest.is_empty() {
-            self.refuse(rest, &self.why(class, &key, &domains, &running));
+            self.refuse(rest, &self.why(&split, &domains));
         }
-        self.parts(class, &key, placed, &domains)
+        self.parts(&split, placed, &domains)
     }
 
-    fn parts(&mut self, class: &Class, key: &str, pods: &[Arc<Pod>], domains: &[Domain]) -> Vec<(String, Class)> {
+    fn parts(&mut self, split: &Split<'_>, pods: &[Arc<Pod>], domains: &[Domain]) -> Vec<(Values, Class)> {
+        let class = split.class;
         let mut rest = pods;
         let mut parts = Vec::new();
         for domain in domains.iter().filter(|domain| domain.placed > 0) {
             let (own, others) = rest.split_at(domain.placed as usize);
             rest = others;
-            let here = Requirement::new(key, Operator::In, [&domain.name]);
+            let here = here(&split.keys, &domain.values);
             let levels = class.levels.iter().map(|level| self.narrowed(level, &here));
             let levels: Vec<Vec<usize>> = levels.filter(|level| !level.is_empty()).collect();
             let part = Class { pods: own.to_vec(), levels, domain: DomainRules::default(), ..class.clone() };
-            parts.push((domain.name.clone(), part));
+            parts.push((domain.values.clone(), part));
         }
         parts
     }
 
     /// The shapes of a level with the domain added; those that contradict it are left out.
-    fn narrowed(&mut self, level: &[usize], here: &Requirement) -> Vec<usize> {
+    fn narrowed(&mut self, level: &[usize], here: &[Requirement]) -> Vec<usize> {
         let mut found = Vec::new();
         for shape in level {
             let mut narrowed = self.shapes[*shape].clone();
-            narrowed.requirements.add(here.clone());
+            here.iter().for_each(|one| narrowed.requirements.add(one.clone()));
             if narrowed.requirements.contradiction().is_some() {
                 continue;
             }
@@ -224,49 +264,77 @@ impl Pinning<'_> {
         self.refused.extend(pods.iter().map(|pod| (pod.clone(), why.clone())));
     }
 
-    /// The one label that the class's constraints, and those that keep it away, speak of.
-    fn key(&self, class: &Class) -> Option<String> {
+    /// The labels that the class's constraints, and those that keep it away, speak of.
+    fn keys(&self, class: &Class) -> Vec<String> {
         let rules = &class.domain;
         let selected = rules.selected.iter().copied().filter(|group| self.spoken.contains(group));
-        let keys: BTreeSet<&str> =
-            rules.groups().chain(selected).map(|group| self.base.groups.get(group).key.as_str()).collect();
-        (keys.len() == 1).then(|| keys.first().map(|key| (*key).to_owned())).flatten()
+        let keys: BTreeSet<&str> = rules
+            .groups()
+            .chain(rules.preferred_groups())
+            .chain(selected)
+            .map(|group| self.base.groups.get(group).key.as_str())
+            .collect();
+        keys.into_iter().map(str::to_owned).collect()
     }
 
-    /// The domains that the class may use: those where it could be launched, and those of nodes that would take it.
-    fn domains(&mut self, class: &Class, key: &str) -> Vec<Domain> {
-        let mut names: BTreeSet<String> = self.prepared.values_of(key);
-        names.extend(
-            self.prepared.nodes.iter().filter_map(|node| Some(node.labels.get(key)?.single_value()?.to_owned())),
-        );
+    /// The domains that the class may use: those where it could be launched, and those of nodes that would take it. None if
+    /// there are too many to look at.
+    fn domains(&mut self, class: &Class, keys: &[String]) -> Option<Vec<Domain>> {
         let level = class.levels.last().cloned().unwrap_or_default();
         let looks_beyond = class.domain.spread.iter().any(|rule| !rule.honor_affinity);
         let mut found = Vec::new();
-        for name in names {
-            let here = Requirement::new(key, Operator::In, [&name]);
+        for values in self.combinations(keys)? {
+            let here = here(keys, &values);
             let shapes = self.narrowed(&level, &here);
             let worth = self.worth(class, &shapes);
-            let (accepted, counted) = self.nodes_in(&shapes);
+            let (accepted, counted) = (self.is_accepted(&shapes), self.is_counted(&level, &here));
             let beyond = worth.is_none() && !accepted && !counted;
             if !beyond || looks_beyond {
                 let (usable, has_nodes) = (worth.is_some() || accepted, counted || self.is_within_limits(&shapes));
-                found.push(Domain { name, worth, usable, has_nodes, beyond, placed: 0, cap: u32::MAX });
+                let exists = counted;
+                found.push(Domain { values, worth, usable, exists, has_nodes, beyond, placed: 0, cap: u32::MAX });
             }
         }
-        found
+        Some(found)
     }
 
-    /// Whether some node would take pods of these shapes, and whether some has the labels for it.
-    fn nodes_in(&self, shapes: &[usize]) -> (bool, bool) {
-        let (mut accepted, mut counted) = (false, false);
-        for node in self.prepared.nodes.iter().filter(|node| !self.gone.contains(&node.index)) {
-            for shape in shapes.iter().map(|shape| &self.shapes[*shape]) {
-                let labelled = satisfied(&node.labels, &shape.requirements);
-                counted |= labelled;
-                accepted |= labelled && tolerates_all(&shape.tolerations, &node.taints);
+    /// Every combination of the values that machines have, or may have, for `keys`, in order.
+    fn combinations(&self, keys: &[String]) -> Option<Vec<Values>> {
+        let mut all: Vec<Values> = vec![Vec::new()];
+        for key in keys {
+            let mut values: BTreeSet<String> = self.prepared.values_of(key);
+            let nodes = self.prepared.nodes.iter();
+            values.extend(nodes.filter_map(|node| Some(node.labels.get(key)?.single_value()?.to_owned())));
+            if all.len() * values.len() > MAX_DOMAINS {
+                return None;
             }
+            let with = |so_far: &Values| {
+                let so_far = so_far.clone();
+                values.iter().map(move |value| [so_far.clone(), vec![value.clone()]].concat()).collect::<Vec<_>>()
+            };
+            all = all.iter().flat_map(with).collect();
         }
-        (accepted, counted)
+        Some(all)
+    }
+
+    /// Whether some node would take pods of these shapes.
+    fn is_accepted(&self, shapes: &[usize]) -> bool {
+        let accepts = |node: &ExistingNode, shape: &Shape| {
+            satisfied(&node.labels, &shape.requirements) && tolerates_all(&shape.tolerations, &node.taints)
+        };
+        self.nodes_that_stay().any(|node| shapes.iter().any(|shape| accepts(node, &self.shapes[*shape])))
+    }
+
+    /// Whether some node in the domain has the labels that pods of these shapes themselves ask for: its pods count for spreads,
+    /// wherever volumes are.
+    fn is_counted(&self, level: &[usize], here: &[Requirement]) -> bool {
+        let here: Requirements = here.iter().cloned().collect();
+        let own = |node: &ExistingNode| level.iter().any(|shape| satisfied(&node.labels, &self.shapes[*shape].own));
+        self.nodes_that_stay().any(|node| satisfied(&node.labels, &here) && own(node))
+    }
+
+    fn nodes_that_stay(&self) -> impl Iterator<Item = &ExistingNode> {
+        self.prepared.nodes.iter().filter(|node| !self.gone.contains(&node.index))
     }
 
     fn worth(&mut self, class: &Class, shapes: &[usize]) -> Option<i128> {
@@ -294,23 +362,32 @@ impl Pinning<'_> {
     }
 
     /// By group and domain: pods that run, on the nodes that the class's spread constraints count.
-    fn running_counts(&self, class: &Class, key: &str) -> BTreeMap<(usize, String), u32> {
+    fn running_counts(&self, class: &Class, keys: &[String]) -> Counts {
         let rules = &class.domain;
         let level = class.levels.last().cloned().unwrap_or_default();
         let spread = |group: usize| rules.spread.iter().find(|rule| rule.group == group);
-        let groups: BTreeSet<usize> = rules.groups().chain(rules.selected.iter().copied()).collect();
-        let mut counts = BTreeMap::new();
-        for node in self.prepared.nodes.iter().filter(|node| !self.gone.contains(&node.index)) {
-            let Some(domain) = node.labels.get(key).and_then(Requirement::single_value) else { continue };
+        let spoken = rules.groups().chain(rules.preferred_groups());
+        let groups: BTreeSet<usize> = spoken.chain(rules.selected.iter().copied()).collect();
+        // A node counts for spreads only if it has all labels that the pod spreads over.
+        let spread_keys: BTreeSet<&str> =
+            rules.spread.iter().map(|rule| self.base.groups.get(rule.group).key.as_str()).collect();
+        let mut counts = Counts::new();
+        for node in self.nodes_that_stay() {
+            let domain = |key: &str| node.labels.get(key).and_then(Requirement::single_value);
+            if !keys.iter().any(|key| domain(key).is_some()) {
+                continue;
+            }
+            let has_all = spread_keys.iter().all(|key| domain(key).is_some());
+            let counted = |rule: &SpreadRule| {
+                let shapes = || level.iter().map(|shape| &self.shapes[*shape]);
+                has_all
+                    && (!rule.honor_affinity || shapes().any(|shape| satisfied(&node.labels, &shape.own)))
+                    && (!rule.honor_taints || shapes().any(|shape| tolerates_all(&shape.tolerations, &node.taints)))
+            };
             let pods = &self.prepared.snapshot().nodes[node.index].pods;
             for pod in pods.iter().filter(|pod| is_active(pod) && !self.moving.contains(&PodKey::of(pod))) {
                 for group in groups.iter().copied().filter(|group| self.base.groups.get(*group).selects(pod)) {
-                    let counted = |rule: &SpreadRule| {
-                        let shapes = || level.iter().map(|shape| &self.shapes[*shape]);
-                        (!rule.honor_affinity || shapes().any(|shape| satisfied(&node.labels, &shape.requirements)))
-                            && (!rule.honor_taints
-                                || shapes().any(|shape| tolerates_all(&shape.tolerations, &node.taints)))
-                    };
+                    let Some(domain) = domain(&self.base.groups.get(group).key) else { continue };
                     if spread(group).is_none_or(counted) {
                         *counts.entry((group, domain.to_owned())).or_insert(0) += 1;
                     }
@@ -321,84 +398,104 @@ impl Pinning<'_> {
     }
 
     /// The domain for one more pod: the emptiest that the constraints allow, the cheapest of equally empty ones.
-    fn choose(&self, class: &Class, domains: &[Domain], running: &BTreeMap<(usize, String), u32>) -> Option<usize> {
-        let allowed = (0..domains.len()).filter(|index| self.allows(class, domains, *index, running));
+    fn choose(&self, split: &Split<'_>, domains: &[Domain]) -> Option<usize> {
+        let rules = &split.class.domain;
+        // Pods that ask for nothing themselves keep out of the way of those that spread.
+        let watched: Vec<usize> = if rules.is_empty() {
+            rules.selected.iter().copied().filter(|group| self.spoken.contains(group)).collect()
+        } else {
+            rules.spread.iter().map(|rule| rule.group).collect()
+        };
+        let allowed = (0..domains.len()).filter(|index| self.allows(split, domains, *index));
         allowed.min_by_key(|index| {
             let domain = &domains[*index];
-            // Pods that ask for nothing themselves keep out of the way of those that spread.
-            let watched = class.domain.spread.iter().map(|rule| rule.group);
-            let watched: Vec<usize> =
-                if class.domain.is_empty() { class.domain.selected.clone() } else { watched.collect() };
-            let load: u32 = watched.into_iter().map(|group| self.count(group, &domain.name, running)).sum();
-            (load, domain.worth.unwrap_or(0), domain.name.clone())
+            let load: u32 = watched.iter().map(|group| self.count(split, *group, domain)).sum();
+            (load, self.dislike(split, domain), domain.worth.unwrap_or(0), domain.values.clone())
         })
     }
 
-    fn allows(
-        &self,
-        class: &Class,
-        domains: &[Domain],
-        index: usize,
-        running: &BTreeMap<(usize, String), u32>,
-    ) -> bool {
-        let rules = &class.domain;
+    /// How little one more pod of the class would like the domain.
+    fn dislike(&self, split: &Split<'_>, domain: &Domain) -> i64 {
+        let of = |(group, preference): &(usize, Preference)| {
+            let there = i64::from(self.count(split, *group, domain));
+            match preference {
+                Preference::Spread => there,
+                Preference::Near(weight) => -weight * there.min(1),
+                Preference::Apart(weight) => weight * there,
+            }
+        };
+        split.class.domain.preferred.iter().map(of).sum()
+    }
+
+    fn allows(&self, split: &Split<'_>, domains: &[Domain], index: usize) -> bool {
+        let rules = &split.class.domain;
         let domain = &domains[index];
         if !domain.usable || domain.placed >= domain.cap {
             return false;
         }
-        let here = |group: usize| self.count(group, &domain.name, running);
-        let kept_out = rules.selected.iter().any(|group| self.keepers.contains_key(&(*group, domain.name.clone())));
-        if kept_out || rules.anti.iter().any(|group| here(*group) > 0) {
+        let here = |group: usize| self.count(split, group, domain);
+        let kept_out = |group: &usize| {
+            self.value(split, *group, domain)
+                .is_some_and(|value| self.keepers.contains_key(&(*group, value.to_owned())))
+        };
+        if rules.selected.iter().any(kept_out) || rules.anti.iter().any(|group| here(*group) > 0) {
             return false;
         }
-        let near = rules.affinity.iter().all(|group| {
-            here(*group) > 0 || (rules.selected.contains(group) && !self.present(*group, domains, running))
-        });
-        near && rules.spread.iter().all(|rule| self.within_skew(class, rule, domains, index, running))
+        let near = rules
+            .affinity
+            .iter()
+            .all(|group| here(*group) > 0 || (rules.selected.contains(group) && !self.present(split, *group, domains)));
+        near && rules.spread.iter().all(|rule| self.within_skew(split, rule, domains, index))
     }
 
     /// Whether some pod of the group is in a domain that the class may use.
-    fn present(&self, group: usize, domains: &[Domain], running: &BTreeMap<(usize, String), u32>) -> bool {
-        domains.iter().any(|domain| self.count(group, &domain.name, running) > 0)
+    fn present(&self, split: &Split<'_>, group: usize, domains: &[Domain]) -> bool {
+        domains.iter().any(|domain| self.count(split, group, domain) > 0)
     }
 
-    fn within_skew(
-        &self,
-        class: &Class,
-        rule: &SpreadRule,
-        domains: &[Domain],
-        index: usize,
-        running: &BTreeMap<(usize, String), u32>,
-    ) -> bool {
+    fn within_skew(&self, split: &Split<'_>, rule: &SpreadRule, domains: &[Domain], index: usize) -> bool {
         // Where node affinity does not count, other pods may bring nodes to any domain: all are counted, so that the plan holds.
         let counts_here = |domain: &&Domain| {
             !rule.honor_affinity || (!domain.beyond && domain.has_nodes && (domain.usable || !rule.honor_taints))
         };
-        let counted: Vec<&Domain> = domains.iter().filter(counts_here).collect();
-        let counts = counted.iter().map(|domain| self.count(rule.group, &domain.name, running));
-        let too_few = (counted.len() as u64) < u64::from(rule.min_domains);
-        let least = if too_few { 0 } else { counts.min().unwrap_or(0) };
-        let own = u32::from(class.domain.selected.contains(&rule.group));
+        // Domains that differ in other labels only are one for this constraint.
+        let counts: BTreeMap<Option<&str>, u32> = (domains.iter().filter(counts_here))
+            .map(|domain| (self.value(split, rule.group, domain), self.count(split, rule.group, domain)))
+            .collect();
+        let too_few = (counts.len() as u64) < u64::from(rule.min_domains);
+        let least = if too_few { 0 } else { counts.into_values().min().unwrap_or(0) };
+        let own = u32::from(split.class.domain.selected.contains(&rule.group));
         // The domain itself is among those counted, so the difference is never negative.
-        (self.count(rule.group, &domains[index].name, running) + own).saturating_sub(least) <= rule.max_skew
+        (self.count(split, rule.group, &domains[index]) + own).saturating_sub(least) <= rule.max_skew
     }
 
-    fn count(&self, group: usize, domain: &str, running: &BTreeMap<(usize, String), u32>) -> u32 {
-        let key = (group, domain.to_owned());
-        self.counts.get(&key).copied().unwrap_or(0) + running.get(&key).copied().unwrap_or(0)
+    /// The value that machines of the domain have for the group's label; none if the class does not speak of it.
+    fn value<'a>(&self, split: &Split<'_>, group: usize, domain: &'a Domain) -> Option<&'a str> {
+        let key = &self.base.groups.get(group).key;
+        split.keys.iter().position(|own| own == key).map(|position| domain.values[position].as_str())
     }
 
-    fn enter(&mut self, class: &Class, domain: &str) {
-        for group in &class.domain.selected {
-            *self.counts.entry((*group, domain.to_owned())).or_insert(0) += 1;
+    fn count(&self, split: &Split<'_>, group: usize, domain: &Domain) -> u32 {
+        let Some(value) = self.value(split, group, domain) else { return 0 };
+        let key = (group, value.to_owned());
+        self.counts.get(&key).copied().unwrap_or(0) + split.running.get(&key).copied().unwrap_or(0)
+    }
+
+    fn enter(&mut self, split: &Split<'_>, domain: &Domain) {
+        for group in &split.class.domain.selected {
+            if let Some(value) = self.value(split, *group, domain) {
+                *self.counts.entry((*group, value.to_owned())).or_insert(0) += 1;
+            }
         }
-        for group in &class.domain.anti {
-            *self.keepers.entry((*group, domain.to_owned())).or_insert(0) += 1;
+        for group in &split.class.domain.anti {
+            if let Some(value) = self.value(split, *group, domain) {
+                *self.keepers.entry((*group, value.to_owned())).or_insert(0) += 1;
+            }
         }
     }
 
-    fn why(&self, class: &Class, key: &str, domains: &[Domain], running: &BTreeMap<(usize, String), u32>) -> WhyNot {
-        let rules = &class.domain;
+    fn why(&self, split: &Split<'_>, domains: &[Domain]) -> WhyNot {
+        let rules = &split.class.domain;
         let (kind, group) = if let Some(rule) = rules.spread.first() {
             ("topology spread", Some(rule.group))
         } else if let Some(group) = rules.affinity.first() {
@@ -407,11 +504,16 @@ impl Pinning<'_> {
             ("pod anti-affinity", rules.anti.first().or(rules.selected.first()).copied())
         };
         let counts = domains.iter().map(|domain| {
-            let count = group.map_or(0, |group| self.count(group, &domain.name, running));
-            format!("{}: {count}", domain.name)
+            let count = group.map_or(0, |group| self.count(split, group, domain));
+            format!("{}: {count}", domain.values.join("/"))
         });
         let counts = counts.collect::<Vec<_>>().join(", ");
         let detail = if counts.is_empty() { "no domain will do".to_owned() } else { format!("counts = {counts}") };
-        WhyNot::Topology { kind, key: key.to_owned(), detail }
+        WhyNot::Topology { kind, key: split.keys.join(", "), detail }
     }
+}
+
+/// What holds of machines in a domain.
+fn here(keys: &[String], values: &[String]) -> Vec<Requirement> {
+    keys.iter().zip(values).map(|(key, value)| Requirement::new(key, Operator::In, [value])).collect()
 }

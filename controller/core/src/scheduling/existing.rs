@@ -7,10 +7,11 @@ use super::{
     dimensions::{Dimensions, take, times_that_fit},
     host::HostState,
     prepared::Prepared,
+    volumes::attachable,
 };
 use crate::model::{
-    HostPort, NO_SCHEDULE, Requirement, Requirements, Resources, StateNode, host_ports, is_daemon_pod, is_terminal,
-    pod_requests, tolerates_all,
+    HostPort, NO_SCHEDULE, Requirement, Requirements, Resources, StateNode, Storage, host_ports, is_daemon_pod,
+    is_terminal, pod_requests, tolerates_all,
 };
 use k8s_openapi::api::core::v1::Taint;
 
@@ -29,7 +30,13 @@ pub(super) struct ExistingNode {
 }
 
 impl ExistingNode {
-    pub(super) fn of(index: usize, node: &StateNode, dimensions: &Dimensions, daemons: &[Daemon]) -> Self {
+    pub(super) fn of(
+        index: usize,
+        node: &StateNode,
+        dimensions: &Dimensions,
+        daemons: &[Daemon],
+        storage: &Storage,
+    ) -> Self {
         let labels = node.known_labels();
         let mut taints = node.taints();
         taints.extend(cordon(node));
@@ -40,8 +47,14 @@ impl ExistingNode {
         }
         let still_to_come: Resources =
             expected.requests.iter().map(|(name, amount)| (name, (amount - bound.get(name)).max(0))).collect();
-        let mut free = dimensions.array(&node.available());
+        let mut free = dimensions.room(&node.available());
         take(&dimensions.array(&still_to_come), &mut free, 1);
+        let pods = node.pods.iter().filter(|pod| !is_terminal(pod)).map(AsRef::as_ref);
+        for (driver, left) in attachable(node.name(), pods, storage) {
+            if let Some(dimension) = dimensions.attachments(&driver) {
+                free[dimension] = left.max(0);
+            }
+        }
         let running = node.pods.iter().filter(|pod| !is_terminal(pod));
         Self {
             index,

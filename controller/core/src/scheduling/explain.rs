@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::labels,
-    model::{CPU, Incompatible, NodePoolName, Shortfall, WhyNot},
+    model::{CPU, Exceeding, Incompatible, NodePoolName, Resources, Shortfall, WhyNot},
 };
 
 /// From so many thousandths of a CPU on, a request is thought to be a typing error: a million CPUs.
@@ -79,6 +79,11 @@ fn in_pool(prepared: &Prepared<'_>, classes: &Classes, packing: &mut Packing<'_>
 fn in_scope(prepared: &Prepared<'_>, packing: &Packing<'_>, class: &Class, scope: usize) -> WhyNot {
     let scope = packing.scopes.get(scope);
     let pool = &prepared.pools[scope.pool];
+    if class.request.is_none() {
+        let asked = class.requests.iter().filter(|(_, amount)| *amount > 0).map(|(name, _)| name);
+        let unknown = asked.filter(|name| prepared.dimensions.position(name).is_none());
+        return WhyNot::NoSuchResource { resources: unknown.map(str::to_owned).collect() };
+    }
     let mut shortfall = Shortfall { absurd_cpu: class.requests.get(CPU) >= ABSURD_MILLI_CPU, ..Shortfall::default() };
     let mut meeting = Vec::new();
     let mut only_reserved = false;
@@ -104,6 +109,21 @@ fn in_scope(prepared: &Prepared<'_>, packing: &Packing<'_>, class: &Class, scope
     beyond_types(pool, packing, class, scope, &meeting, only_reserved)
 }
 
+/// The cheapest of `meeting`, with the first limit that it would exceed.
+fn exceeding(pool: &Pool, packing: &Packing<'_>, scope: &super::scopes::Scope, meeting: &[usize]) -> Exceeding {
+    let left = &packing.limits[scope.pool].left;
+    let cheapest = meeting.iter().copied().min_by_key(|kind| (scope.price(*kind), *kind));
+    let found = cheapest.and_then(|kind| {
+        let capacity = &pool.types[kind].capacity;
+        let dimension = (0..left.len()).find(|dimension| capacity[*dimension] > left[*dimension])?;
+        let resource = packing.prepared.dimensions.name(dimension).to_owned();
+        let limit = Resources::of_capacity(&pool.object.spec.limits).get(&resource);
+        let with_it = limit - left[dimension] + capacity[dimension];
+        Some(Exceeding { instance_type: pool.types[kind].kind.name.clone(), resource, with_it, limit })
+    });
+    found.unwrap_or_default()
+}
+
 /// Some types would do by themselves: something of the pool or of other pods stood in the way.
 fn beyond_types(
     pool: &Pool,
@@ -123,7 +143,8 @@ fn beyond_types(
         .filter(|kind| Pool::within_limits(&limits.left, limits.nodes_left, &pool.types[*kind].capacity))
         .collect();
     if within.is_empty() {
-        return WhyNot::Limit { resources: packing.exceeded(scope.pool, meeting) };
+        let nearest = exceeding(pool, packing, scope, meeting);
+        return WhyNot::Limit { resources: packing.exceeded(scope.pool, meeting), nearest };
     }
     if only_reserved && within.iter().all(|kind| scope.price(*kind).is_none()) {
         return WhyNot::NoReservation;

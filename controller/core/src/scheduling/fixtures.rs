@@ -1,6 +1,6 @@
 //! Small worlds for tests.
 
-use super::{Prepared, Results, SchedulingInput, solve};
+use super::{Effort, Prepared, Results, SchedulingInput, solve};
 use crate::{
     api::{NodePool, labels},
     check,
@@ -77,8 +77,13 @@ impl World {
     pub(crate) fn solve(&self) -> Results {
         let prepared = Prepared::new(&self.snapshot, &self.catalog);
         let without = BTreeSet::new();
-        let input =
-            SchedulingInput { prepared: &prepared, pods: &self.pods, without: &without, reserved_fallback: false };
+        let input = SchedulingInput {
+            prepared: &prepared,
+            pods: &self.pods,
+            without: &without,
+            reserved_fallback: false,
+            effort: Effort::Thorough,
+        };
         let results = solve(&input);
         let violations: Vec<String> = check::violations(&input, &results).iter().map(ToString::to_string).collect();
         assert!(violations.is_empty(), "{}\n{}", violations.join("\n"), text(&results));

@@ -7,7 +7,8 @@
 //! 2. `classes` groups the pods; what is wrong with a pod by itself is its reason at once.
 //! 3. `existing` fills machines that exist or are on their way.
 //! 4. `packing` opens machines for the rest, each time the one that costs least per worth of pods packed.
-//! 5. `claims` widens each machine to every type that would do, within the pools' limits.
+//! 5. `improve` packs the machines that cost most for what they hold anew.
+//! 6. `claims` widens each machine to every type that would do, within the pools' limits.
 //!
 //! Unlike the reference (spec core 2.5), which fills one claim until only huge machines are left and never looks at the price
 //! while it packs, a machine here is chosen for its price per packed pod, across the pools of equal weight.
@@ -21,8 +22,11 @@ mod dimensions;
 mod domains;
 mod existing;
 mod explain;
+mod gangs;
 mod host;
+mod improve;
 mod indexed_catalog;
+mod judging;
 mod key_index;
 mod lower_bound;
 mod packing;
@@ -34,17 +38,19 @@ mod scopes;
 mod selector;
 mod sold_out;
 mod topology;
+mod volumes;
 
 pub use indexed_catalog::IndexedCatalog;
-pub use lower_bound::lower_bound;
+pub use lower_bound::{lower_bound, tight_lower_bound};
 pub use pods::{pods_of_leaving_nodes, pods_to_provision};
 pub use prepared::Prepared;
 pub use results::{Launch, Placement, PlannedNodeClaim, Results, Unschedulable};
 
 use crate::model::{PodKey, WhyNot};
 use classes::Classes;
-use domains::{Caps, Pinned};
+use domains::{Caps, Known, Pinned};
 use existing::Filling;
+use gangs::{Gangs, Short};
 use host::HostState;
 use k8s_openapi::api::core::v1::Pod;
 use packing::Packing;
@@ -53,6 +59,9 @@ use std::{collections::BTreeSet, sync::Arc};
 /// How often a split over domains is made again because a part of it found no room; after that what still finds none is not
 /// placed at all, so that the rest is spread as it asks.
 const MAX_ROUNDS: u32 = 8;
+
+/// So many gangs that gave way are tried again.
+const TAKEN_BACK: usize = 16;
 
 /// What to place, and on what.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +75,18 @@ pub struct SchedulingInput<'a> {
     pub without: &'a BTreeSet<usize>,
     /// Whether pods may get machines that are not reserved while reserved ones would do but are all taken.
     pub reserved_fallback: bool,
+    /// How hard to look for a cheaper answer.
+    pub effort: Effort,
+}
+
+/// How hard to look for a cheaper answer once there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// The first answer will do: for questions that are asked by the hundred.
+    Quick,
+    /// The machines that cost most for what they hold are packed anew.
+    #[default]
+    Thorough,
 }
 
 /// Decides where each pod of the input goes. The order of the input's lists does not matter.
@@ -76,6 +97,64 @@ pub fn solve(input: &SchedulingInput<'_>) -> Results {
 /// [`solve`] that ends as soon as `go_on` says so: pods that were not looked at by then get [`WhyNot::OutOfTime`]. What has
 /// been decided until then holds.
 pub fn solve_while(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> Results {
+    let mut gangs = Gangs::of(input);
+    if gangs.is_empty() {
+        return solve_pods(input, go_on);
+    }
+    let incomplete = gangs.incomplete();
+    let mut short = Vec::new();
+    let mut results = loop {
+        let results = solve_without(input, incomplete.iter().chain(&short), go_on);
+        match gangs.give_up(&results) {
+            Some(another) => short.push(another),
+            None => break results,
+        }
+    };
+    take_gangs_back(input, (&mut gangs, &incomplete, &mut short), &mut results, go_on);
+    gangs::refuse(&mut results, incomplete.into_iter().chain(short).collect());
+    results
+}
+
+/// A gang that gave way may have done so for one that gave way later itself: each is tried again, and starts if nothing that
+/// has a place loses it by that.
+fn take_gangs_back(
+    input: &SchedulingInput<'_>,
+    (gangs, incomplete, short): (&mut Gangs, &[Short], &mut Vec<Short>),
+    results: &mut Results,
+    go_on: &mut dyn FnMut() -> bool,
+) {
+    short.sort_by_cached_key(Short::rank);
+    // With one gang alone the first try was the same.
+    let again = if short.len() > 1 || short.iter().any(Short::gave_way) { short.len().min(TAKEN_BACK) } else { 0 };
+    let mut from = 0;
+    for _ in 0..again {
+        let own = short.remove(from);
+        let own_pods: BTreeSet<PodKey> = own.pods().iter().map(|pod| PodKey::of(pod)).collect();
+        let with_it = solve_without(input, incomplete.iter().chain(short.iter()), go_on);
+        let placed_before = |key: &PodKey| !own_pods.contains(key) && results.why_not(key).is_none();
+        let lost = with_it.unschedulable.iter().any(|pod| placed_before(&pod.key));
+        if !lost && gangs.start_with(&own, &with_it) {
+            *results = with_it;
+        } else {
+            short.insert(from, own);
+            from += 1;
+        }
+    }
+}
+
+/// Decides where each pod goes but those of `refused`.
+fn solve_without<'a>(
+    input: &SchedulingInput<'_>,
+    refused: impl Iterator<Item = &'a Short>,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Results {
+    let refused: BTreeSet<PodKey> = refused.flat_map(Short::pods).map(|pod| PodKey::of(pod)).collect();
+    let pods: Vec<Arc<Pod>> = input.pods.iter().filter(|pod| !refused.contains(&PodKey::of(pod))).cloned().collect();
+    solve_pods(&SchedulingInput { pods: &pods, ..*input }, go_on)
+}
+
+/// Decides where each pod goes by itself.
+fn solve_pods(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> Results {
     let prepared = input.prepared;
     let base = Classes::of(input.pods, prepared);
     let moving: BTreeSet<PodKey> =
@@ -83,20 +162,31 @@ pub fn solve_while(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool)
     if !domains::needed(&base, prepared) {
         return place(input, &base, &moving, go_on).results(prepared, &base);
     }
-    let mut caps = Caps::new();
+    let mut known = Known::default();
     let mut round = 1;
     loop {
-        let pinned = domains::pin(&base, prepared, input.without, &moving, &caps);
+        let pinned = domains::pin(&base, prepared, input.without, &moving, &known);
         let placed = place(input, &pinned.classes, &moving, go_on);
         let short = placed.short(&pinned);
-        if short.is_empty() || !placed.packing.unseen.is_empty() {
+        let came: Vec<_> =
+            known.absent.iter().filter(|domain| placed.has_machine_in(&pinned, domain)).cloned().collect();
+        if (short.is_empty() && came.is_empty()) || !placed.packing.unseen.is_empty() {
             return placed.results(prepared, &pinned.classes);
         }
         if round < MAX_ROUNDS {
-            caps.extend(short);
+            came.iter().for_each(|domain| {
+                known.absent.remove(domain);
+            });
+            known.present.extend(came);
+            let gone = short.iter().filter(|(domain, found)| {
+                **found == 0 && !known.present.contains(*domain) && !placed.has_machine_in(&pinned, domain)
+            });
+            known.absent.extend(gone.map(|(domain, _)| domain.clone()));
+            known.caps.extend(short);
         } else {
             // Each time at least one class more has no domain left, so this comes to an end.
-            caps.extend(pinned.all_parts_of(&short).map(|part| (part, 0)));
+            known.absent.clear();
+            known.caps.extend(pinned.all_parts_of(&short).map(|part| (part, 0)));
         }
         round += 1;
     }
@@ -124,6 +214,9 @@ fn place<'a>(
     });
     let mut packing = Packing::new(prepared, classes, input.reserved_fallback);
     packing.run(&mut filling, go_on);
+    if input.effort == Effort::Thorough {
+        packing.improve(go_on);
+    }
     Placed { packing, filling }
 }
 
@@ -133,6 +226,16 @@ impl Placed<'_> {
         let parts = pinned.parts.iter().enumerate().filter_map(|(class, part)| Some((class, part.clone()?)));
         let short = parts.filter(|(class, _)| self.packing.left[*class] > 0);
         short.map(|(class, part)| (part, pinned.classes.list[class].count() - self.packing.left[class])).collect()
+    }
+
+    /// Whether some machine is planned that would be launched in a domain of a class as things are now.
+    fn has_machine_in(&self, pinned: &Pinned, (class, values): &(usize, Vec<String>)) -> bool {
+        let Some(keys) = pinned.keys.get(class) else { return false };
+        let is_there = |bin: &packing::Bin| {
+            let label = |key: &str| self.packing.label_of(bin, key);
+            keys.iter().zip(values).all(|(key, value)| label(key).is_none_or(|own| own == *value))
+        };
+        self.packing.bins.iter().any(is_there)
     }
 
     fn results(mut self, prepared: &Prepared<'_>, classes: &Classes) -> Results {

@@ -13,14 +13,12 @@ use super::{
     prepared::Prepared,
     scopes::{ScopeId, Scopes},
 };
-use crate::model::{HostPort, MinValuesPolicy, Price};
+use crate::{
+    api::labels,
+    model::{HostPort, MinValuesPolicy, Price, Requirement},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So many classes are looked at when a machine is judged; of more, a regular sample is. The chosen machine is filled from all.
-const JUDGED_CLASSES: usize = 256;
-/// Among machines whose price per worth is within so many thousandths of the best, the one that holds most is taken: fewer
-/// nodes for the same money.
-const FEWER_NODES_PERMILLE: i128 = 20;
 /// A balanced filling adds a quarter of what would fit at a time: few steps, yet room to change its mind.
 const BALANCED_PORTION: u32 = 4;
 
@@ -39,6 +37,8 @@ pub(super) struct Bin {
     pub(super) reservation: Option<String>,
     /// What it holds of its pool's limits, by dimension.
     pub(super) held: Vec<i64>,
+    /// What the cheapest type that holds its pods costs, in nano-dollars; none until that has been looked up.
+    pub(super) price: Option<i64>,
 }
 
 /// What may still be launched from a pool.
@@ -50,24 +50,32 @@ pub(super) struct Limits {
 
 /// One solve under way.
 pub(super) struct Packing<'a> {
-    prepared: &'a Prepared<'a>,
-    classes: &'a Classes,
+    pub(super) prepared: &'a Prepared<'a>,
+    pub(super) classes: &'a Classes,
     pub(super) scopes: Scopes<'a>,
     /// By class: pods without a place.
     pub(super) left: Vec<u32>,
     /// By class: the level of preference that is being tried.
     level: Vec<usize>,
+    /// By class: whether it was relaxed after some of its pods had found their place, which they must keep.
+    relaxed_late: Vec<bool>,
     /// By class: what one pod is worth, in nano-dollars.
-    worth: Vec<i128>,
+    pub(super) worth: Vec<i128>,
     /// By class and pool: the scopes of its level, alternatives.
-    class_scopes: Vec<Vec<Vec<ScopeId>>>,
+    pub(super) class_scopes: Vec<Vec<Vec<ScopeId>>>,
+    /// Among machines whose price per worth is within so many thousandths of the best, the one that holds most is taken.
+    pub(super) tolerance: i128,
+    /// So many thousandths more may be paid for fewer nodes.
+    pub(super) fewer_nodes_within: i128,
+    /// How often a class was looked at while some machine was filled.
+    pub(super) work: u64,
     pub(super) bins: Vec<Bin>,
     /// By pool.
     pub(super) limits: Vec<Limits>,
     /// By scope: its types that no other beats, cheapest first.
-    fronts: BTreeMap<ScopeId, Vec<usize>>,
+    pub(super) fronts: BTreeMap<ScopeId, Vec<usize>>,
     /// Dimensions that some class asks for.
-    asked: Vec<usize>,
+    pub(super) asked: Vec<usize>,
     /// By group: whether some pod of it is on some node.
     present: Vec<bool>,
     /// How many of the pods that want to be together must be on the machine that is opened for them; none: all.
@@ -77,15 +85,18 @@ pub(super) struct Packing<'a> {
 }
 
 /// A machine that could be opened.
-struct Candidate {
-    price: Price,
-    worth: i128,
-    bin: Bin,
+pub(super) struct Candidate {
+    pub(super) price: Price,
+    pub(super) worth: i128,
+    pub(super) bin: Bin,
+    /// What its first class allows; pods that came later may have narrowed it.
+    pub(super) asked_scope: ScopeId,
 }
 
 impl<'a> Packing<'a> {
     pub(super) fn new(prepared: &'a Prepared<'a>, classes: &'a Classes, reserved_fallback: bool) -> Self {
         let count = classes.list.len();
+        let fewer_nodes_within = i128::from(prepared.snapshot().settings.fewer_nodes_within_permille);
         let asked = |dimension: &usize| {
             let mut requests = classes.list.iter().filter_map(|class| class.request.as_ref());
             requests.any(|request| request[*dimension] > 0)
@@ -97,7 +108,11 @@ impl<'a> Packing<'a> {
             scopes: Scopes::new(prepared, reserved_fallback),
             left: classes.list.iter().map(Class::count).collect(),
             level: vec![0; count],
+            relaxed_late: vec![false; count],
             worth: vec![0; count],
+            tolerance: fewer_nodes_within,
+            fewer_nodes_within,
+            work: 0,
             class_scopes: vec![Vec::new(); count],
             bins: Vec::new(),
             limits: limits.collect(),
@@ -129,7 +144,7 @@ impl<'a> Packing<'a> {
                     self.unseen.extend(order[position..].iter().copied().filter(|class| self.left[*class] > 0));
                     return;
                 }
-                if self.open_for(class, &order[position..]) || self.join_open(class) {
+                if self.open_for(class, &order[position..]) || self.join_open(class) || self.grow_for(class) {
                     continue;
                 }
                 if self.relax(class) {
@@ -209,6 +224,7 @@ impl<'a> Packing<'a> {
     fn relax(&mut self, class: usize) -> bool {
         let more = self.level[class] + 1 < self.classes.list[class].levels.len();
         if more {
+            self.relaxed_late[class] |= self.left[class] < self.classes.list[class].count();
             self.level[class] += 1;
             self.enter_level(class);
         }
@@ -265,10 +281,62 @@ impl<'a> Packing<'a> {
                 bin.ports.extend(own.ports.iter().cloned());
                 own.enter(&mut bin.host, times);
                 bin.contents.push((class, times));
+                bin.price = None;
                 self.settle(class, times);
             }
         }
         self.left[class] < before
+    }
+
+    /// Makes a machine that is open larger, so that pods of `class`, which want the company of its pods, find room beside them.
+    fn grow_for(&mut self, class: usize) -> bool {
+        if self.classes.list[class].host.affinity.is_empty() {
+            return false;
+        }
+        (0..self.bins.len()).any(|position| {
+            let bin = &self.bins[position];
+            let most = self.classes.list[class].at_most_on(&bin.host, &bin.ports, self.left[class]);
+            // As many as there are, or at least one.
+            bin.reservation.is_none() && most > 0 && (self.grow(position, class, most) || self.grow(position, class, 1))
+        })
+    }
+
+    fn grow(&mut self, position: usize, class: usize, times: u32) -> bool {
+        let own = &self.classes.list[class];
+        let Some(request) = &own.request else { return false };
+        let (scope, kind) = (self.bins[position].scope, self.bins[position].kind);
+        let pool = self.scopes.get(scope).pool;
+        if self.prepared.pools[pool].min_values().next().is_some() {
+            return false;
+        }
+        let types = &self.prepared.pools[pool].types;
+        let mut used: Vec<i64> =
+            types[kind].room.iter().zip(&self.bins[position].free).map(|(room, free)| room - free).collect();
+        used.iter_mut().zip(request).for_each(|(used, asked)| *used += asked * i64::from(times));
+        let before = self.bins[position].clone();
+        self.give_back(&before);
+        for alternative in self.class_scopes[class][pool].clone() {
+            let Some(merged) = self.scopes.merge(scope, alternative) else { continue };
+            let fitting = self.front(merged).into_iter().find(|kind| {
+                let limits = &self.limits[pool];
+                let holds = types[*kind].room.iter().zip(&used).all(|(room, used)| *used <= 0 || used <= room);
+                holds && Pool::within_limits(&limits.left, limits.nodes_left, &types[*kind].capacity)
+            });
+            let Some(kind) = fitting else { continue };
+            let bin = &mut self.bins[position];
+            (bin.scope, bin.kind, bin.price) = (merged, kind, None);
+            bin.free = types[kind].room.iter().zip(&used).map(|(room, used)| room - used).collect();
+            bin.held.clone_from(&types[kind].capacity);
+            bin.ports.extend(own.ports.iter().cloned());
+            own.enter(&mut bin.host, times);
+            bin.contents.push((class, times));
+            let grown = bin.clone();
+            self.book(&grown, 1);
+            self.settle(class, times);
+            return true;
+        }
+        self.book(&before, 1);
+        false
     }
 
     /// The scope of a machine once pods of `class` join it; none if they cannot, or would make it dearer.
@@ -291,7 +359,7 @@ impl<'a> Packing<'a> {
     }
 
     /// Opens machines for `class`, filling them up from `order`; false if none can be.
-    fn open_for(&mut self, class: usize, order: &[usize]) -> bool {
+    pub(super) fn open_for(&mut self, class: usize, order: &[usize]) -> bool {
         let mut from = 0;
         while from < self.prepared.pools.len() {
             let weight = self.prepared.pools[from].weight;
@@ -305,75 +373,28 @@ impl<'a> Packing<'a> {
         false
     }
 
-    /// The best machine for `class` in pools of equal weight.
-    fn best(&mut self, class: usize, pools: std::ops::Range<usize>, order: &[usize]) -> Option<Candidate> {
-        let live: Vec<usize> = order.iter().copied().filter(|other| self.left[*other] > 0).collect();
-        let stride = live.len().div_ceil(JUDGED_CLASSES).max(1);
-        let sample: Vec<usize> = live.iter().copied().step_by(stride).collect();
-        let mut candidates = Vec::new();
-        for pool in pools {
-            for position in 0..self.class_scopes[class][pool].len() {
-                let scope = self.class_scopes[class][pool][position];
-                for kind in self.front(scope) {
-                    candidates.extend(self.judge(scope, kind, class, &sample));
-                }
-            }
-        }
-        pick(candidates)
-    }
-
-    /// The types of `scope` that no other beats in price and room.
-    fn front(&mut self, scope: ScopeId) -> Vec<usize> {
-        if let Some(known) = self.fronts.get(&scope) {
-            return known.clone();
-        }
-        let own = self.scopes.get(scope);
-        let pool = &self.prepared.pools[own.pool];
-        let mut priced: Vec<(Price, usize)> = own.types().filter_map(|kind| Some((own.price(kind)?, kind))).collect();
-        priced.sort_unstable();
-        let mut front: Vec<usize> = Vec::new();
-        for (_, kind) in priced {
-            // A reservation may hold too few machines to stand in for other types.
-            let mut others = front.iter().filter(|other| !is_reserved(pool, own, **other));
-            if !others.any(|other| beats(pool, *other, kind, &self.asked)) {
-                front.push(kind);
-            }
-        }
-        self.fronts.insert(scope, front.clone());
-        front
-    }
-
-    /// The best of three ways to fill a machine of `kind` beginning with `class`: with as much of it as fits and then others in
-    /// order; with nothing else; or balanced.
-    fn judge(&mut self, scope: ScopeId, kind: usize, class: usize, sample: &[usize]) -> Option<Candidate> {
-        let ordered = self.fill(scope, kind, class, sample)?;
-        if sample.len() < 2 {
-            return Some(ordered);
-        }
-        let mut ways = Vec::with_capacity(3);
-        if ordered.bin.contents.len() > 1 {
-            ways.extend(self.fill(scope, kind, class, &[]));
-        }
-        ways.push(ordered);
-        ways.extend(self.fill_balanced(scope, kind, class, sample));
-        pick(ways)
-    }
-
     /// Fills one machine of `kind` with pods of `class`, then with others in order; none if not even one pod fits.
-    fn fill(&mut self, scope: ScopeId, kind: usize, class: usize, others: &[usize]) -> Option<Candidate> {
+    pub(super) fn fill(&mut self, scope: ScopeId, kind: usize, class: usize, others: &[usize]) -> Option<Candidate> {
         let mut bin = self.begin(scope, kind, class, u32::MAX)?;
         for other in others.iter().copied().filter(|other| *other != class) {
             self.add(&mut bin, other, u32::MAX);
         }
-        self.finish(bin)
+        self.finish(bin, scope)
     }
 
     /// Fills one machine of `kind` so that its resources are used up together: each time with the class that is worth most per
     /// share of the resource it is scarcest in.
-    fn fill_balanced(&mut self, scope: ScopeId, kind: usize, class: usize, others: &[usize]) -> Option<Candidate> {
+    pub(super) fn fill_balanced(
+        &mut self,
+        scope: ScopeId,
+        kind: usize,
+        class: usize,
+        others: &[usize],
+    ) -> Option<Candidate> {
         let mut bin = self.begin(scope, kind, class, 1)?;
         let mut open: Vec<usize> = others.to_vec();
         while let Some(next) = self.most_worthy(&bin, &open) {
+            self.work += open.len() as u64 / 8;
             let fitting = self.classes.list[next]
                 .request
                 .as_ref()
@@ -382,7 +403,7 @@ impl<'a> Packing<'a> {
                 open.retain(|other| *other != next);
             }
         }
-        self.finish(bin)
+        self.finish(bin, scope)
     }
 
     fn most_worthy(&self, bin: &Bin, open: &[usize]) -> Option<usize> {
@@ -427,13 +448,51 @@ impl<'a> Packing<'a> {
         Some(bin)
     }
 
-    fn finish(&mut self, mut bin: Bin) -> Option<Candidate> {
+    fn finish(&mut self, mut bin: Bin, asked_scope: ScopeId) -> Option<Candidate> {
         if !self.keep_choice(&mut bin) {
             return None;
         }
-        let worth = bin.contents.iter().map(|(class, times)| self.worth[*class] * i128::from(*times)).sum();
+        let worth = self.worth_of(&bin);
         let price = self.scopes.get(bin.scope).price(bin.kind)?;
-        Some(Candidate { price, worth, bin })
+        Some(Candidate { price, worth, bin, asked_scope })
+    }
+
+    /// What the pods of a machine are worth, in nano-dollars.
+    pub(super) fn worth_of(&self, bin: &Bin) -> i128 {
+        bin.contents.iter().map(|(class, times)| self.worth[*class] * i128::from(*times)).sum()
+    }
+
+    /// What one pod of the class is worth, in nano-dollars.
+    pub(super) fn worth_of_one(&self, class: usize) -> i128 {
+        self.worth[class]
+    }
+
+    /// What one pod of each class is worth.
+    pub(super) fn worths(&self) -> &[i128] {
+        &self.worth
+    }
+
+    pub(super) fn set_worths(&mut self, worths: Vec<i128>) {
+        self.worth = worths;
+    }
+
+    pub(super) fn set_worth(&mut self, class: usize, worth: i128) {
+        self.worth[class] = worth;
+    }
+
+    /// Whether pods of the class may leave their machine for another one that would do: none of them follows others, and all
+    /// have been placed at the level of preference at which the class is now.
+    pub(super) fn may_move(&self, class: usize) -> bool {
+        self.classes.list[class].host.affinity.is_empty() && !self.relaxed_late[class]
+    }
+
+    /// Gives back what a machine holds of its pool's limits.
+    pub(super) fn give_back(&mut self, bin: &Bin) {
+        let limits = &mut self.limits[self.scopes.get(bin.scope).pool];
+        for (left, held) in limits.left.iter_mut().zip(&bin.held).filter(|(left, _)| **left != i64::MAX) {
+            *left += held;
+        }
+        limits.nodes_left = limits.nodes_left.saturating_add(1);
     }
 
     fn empty_bin(&self, scope: ScopeId, kind: usize) -> Bin {
@@ -448,11 +507,16 @@ impl<'a> Packing<'a> {
             contents: Vec::new(),
             reservation: None,
             held: own.capacity.clone(),
+            price: None,
         }
     }
 
     /// Adds as many pods of `class` as fit, at most `most`; returns how many.
     fn add(&mut self, bin: &mut Bin, class: usize, most: u32) -> u32 {
+        if self.left[class] == 0 {
+            return 0;
+        }
+        self.work += 1;
         let own = &self.classes.list[class];
         let Some(request) = &own.request else { return 0 };
         let fitting = times_that_fit(request, &bin.free, self.left[class].min(most));
@@ -510,7 +574,7 @@ impl<'a> Packing<'a> {
     }
 
     /// Opens the machine that was judged best, fills it up from all classes, and repeats it as often as its contents allow.
-    fn open(&mut self, best: Candidate, order: &[usize]) {
+    pub(super) fn open(&mut self, best: Candidate, order: &[usize]) {
         let mut bin = best.bin;
         let pool = &self.prepared.pools[self.scopes.get(bin.scope).pool];
         if pool.min_values().next().is_none() {
@@ -593,45 +657,22 @@ impl<'a> Packing<'a> {
             .collect()
     }
 
+    /// The value of a label that the machine will most likely have; none where that is open.
+    pub(super) fn label_of(&self, bin: &Bin, key: &str) -> Option<String> {
+        let settled = self.scopes.get(bin.scope).admission.requirements.get(key).and_then(Requirement::single_value);
+        let offered = || {
+            let offering = super::claims::cheapest_offering(self.prepared, &self.scopes, self.classes, bin)?;
+            match key {
+                labels::ZONE => Some(offering.zone.clone()),
+                labels::CAPACITY_TYPE => Some(offering.capacity_type.as_str().to_owned()),
+                _ => None,
+            }
+        };
+        settled.map(str::to_owned).or_else(offered)
+    }
+
     /// The level of preference at which `class` was last tried.
     pub(super) fn level_of(&self, class: usize) -> usize {
         self.level[class]
     }
-}
-
-/// Whether `other` has at least the room of `kind` and needs no more of what is limited; it is known to cost no more.
-fn beats(pool: &Pool, other: usize, kind: usize, asked: &[usize]) -> bool {
-    let (better, worse) = (&pool.types[other], &pool.types[kind]);
-    let roomier = asked.iter().all(|dimension| better.room[*dimension] >= worse.room[*dimension]);
-    let within = || better.capacity.iter().zip(&worse.capacity).all(|(better, worse)| better <= worse);
-    roomier && (!pool.limited || within())
-}
-
-/// Whether a machine of `kind` would come out of a reservation.
-fn is_reserved(pool: &Pool, scope: &super::scopes::Scope, kind: usize) -> bool {
-    let own = &pool.types[kind];
-    scope.offer(kind).is_some_and(|offering| own.offering(offering).reservation_id.is_some())
-}
-
-/// The candidate with the least price per worth; of those that are about as good, the one that holds most.
-fn pick(candidates: Vec<Candidate>) -> Option<Candidate> {
-    let costs = |candidate: &Candidate| i128::from(candidate.price.nanos().max(1));
-    let mut best: Option<&Candidate> = None;
-    for candidate in &candidates {
-        let better = |own: &&Candidate| costs(candidate) * own.worth < costs(own) * candidate.worth;
-        if best.is_none_or(|own| better(&own)) {
-            best = Some(candidate);
-        }
-    }
-    let (price, worth) = best.map(|best| (costs(best), best.worth))?;
-    let close = |candidate: &Candidate| {
-        costs(candidate) * worth * 1000 <= price * candidate.worth * (1000 + FEWER_NODES_PERMILLE)
-    };
-    let mut chosen: Option<Candidate> = None;
-    for candidate in candidates.into_iter().filter(close) {
-        if chosen.as_ref().is_none_or(|own| candidate.worth > own.worth) {
-            chosen = Some(candidate);
-        }
-    }
-    chosen
 }

@@ -269,7 +269,7 @@ impl PoolParts<'_> {
             .collect();
         (!offerings.is_empty()).then(|| PoolType {
             capacity: self.dimensions.array(&own.kind.capacity),
-            room: self.dimensions.array(&own.allocatable),
+            room: self.dimensions.room(&own.allocatable),
             kind: own.kind.clone(),
             daemon_group: 0,
             offerings,

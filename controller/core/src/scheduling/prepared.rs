@@ -9,6 +9,7 @@ use super::{
     pool::{Pool, PoolParts, Signatures, unready},
     sold_out::SoldOut,
     topology::required_anti,
+    volumes::limited_drivers,
 };
 use crate::{
     api::labels,
@@ -161,7 +162,7 @@ impl PoolFacts<'_> {
 
 fn dimensions(snapshot: &ClusterSnapshot, catalog: &IndexedCatalog) -> Dimensions {
     let nodes: Vec<Resources> = snapshot.nodes.iter().map(StateNode::allocatable).collect();
-    Dimensions::of(catalog.resources(), nodes.iter())
+    Dimensions::of(catalog.resources(), nodes.iter(), &limited_drivers(&snapshot.storage))
 }
 
 /// Keys that the controller, the cloud or the catalog defines.
@@ -173,7 +174,7 @@ fn well_known(snapshot: &ClusterSnapshot, catalog: &IndexedCatalog) -> WellKnown
 fn existing_nodes(snapshot: &ClusterSnapshot, dimensions: &Dimensions, daemons: &[Daemon]) -> Vec<ExistingNode> {
     let usable = snapshot.nodes.iter().enumerate().filter(|(_, node)| !node.is_going_away());
     let mut nodes: Vec<ExistingNode> =
-        usable.map(|(index, node)| ExistingNode::of(index, node, dimensions, daemons)).collect();
+        usable.map(|(index, node)| ExistingNode::of(index, node, dimensions, daemons, &snapshot.storage)).collect();
     nodes.sort_by(|a, b| (!a.initialized, &a.name).cmp(&(!b.initialized, &b.name)));
     nodes
 }

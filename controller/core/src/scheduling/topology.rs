@@ -142,6 +142,26 @@ pub(super) fn required_spread(pod: &Pod) -> impl Iterator<Item = &TopologySpread
     all.filter(|spread| spread.when_unsatisfiable == "DoNotSchedule")
 }
 
+/// The spread constraints of a pod that need not hold.
+pub(super) fn preferred_spread(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint> {
+    let all = pod_spec(pod).topology_spread_constraints.iter().flatten();
+    all.filter(|spread| spread.when_unsatisfiable == "ScheduleAnyway")
+}
+
+/// The preferred affinity terms of a pod, with their weights.
+pub(super) fn preferred_affinity(pod: &Pod) -> impl Iterator<Item = (i32, &PodAffinityTerm)> {
+    let affinity = pod_spec(pod).affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
+    let terms = affinity.into_iter().flat_map(|own| own.preferred_during_scheduling_ignored_during_execution.iter());
+    terms.flatten().map(|own| (own.weight, &own.pod_affinity_term))
+}
+
+/// The preferred anti-affinity terms of a pod, with their weights.
+pub(super) fn preferred_anti(pod: &Pod) -> impl Iterator<Item = (i32, &PodAffinityTerm)> {
+    let affinity = pod_spec(pod).affinity.as_ref().and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+    let terms = affinity.into_iter().flat_map(|own| own.preferred_during_scheduling_ignored_during_execution.iter());
+    terms.flatten().map(|own| (own.weight, &own.pod_affinity_term))
+}
+
 fn term_namespaces(pod: &Pod, term: &PodAffinityTerm, namespaces: &[Arc<Namespace>]) -> BTreeSet<String> {
     let listed: BTreeSet<String> = term.namespaces.iter().flatten().cloned().collect();
     match &term.namespace_selector {

@@ -15,7 +15,8 @@ mod world;
 
 use crate::{
     disruption::{DisruptionInput, decide},
-    scheduling::{IndexedCatalog, Prepared, SchedulingInput, lower_bound, pods_of_leaving_nodes, solve_while},
+    model::{Catalog, ClusterSnapshot},
+    scheduling::{Effort, IndexedCatalog, Prepared, SchedulingInput, lower_bound, pods_of_leaving_nodes, solve_while},
 };
 use k8s_openapi::api::core::v1::Pod;
 use std::{collections::BTreeSet, sync::Arc};
@@ -45,6 +46,36 @@ impl SolveError {
     }
 }
 
+/// What an input says, for tools that want to decide themselves.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The cluster, pending pods included.
+    pub snapshot: ClusterSnapshot,
+    /// What can be bought.
+    pub catalog: Catalog,
+    /// Whether pods may get machines that are not reserved while reserved ones would do but are all taken.
+    pub reserved_fallback: bool,
+    timeout_seconds: Option<f64>,
+}
+
+impl Problem {
+    /// Reads and checks an input.
+    ///
+    /// # Errors
+    /// [`SolveError`] for the first thing that is wrong with it.
+    pub fn read(input: &str) -> Result<Self, SolveError> {
+        let input = schema::read(input)?;
+        let (timeout_seconds, reserved_fallback) = (input.options.timeout_seconds, input.options.reserved_fallback);
+        let (snapshot, catalog) = world::of(input);
+        Ok(Self { snapshot, catalog, reserved_fallback, timeout_seconds })
+    }
+
+    /// The pods that wait, and those of nodes that go away.
+    pub fn to_place(&self) -> Vec<Arc<Pod>> {
+        self.snapshot.pending.iter().cloned().chain(pods_of_leaving_nodes(&self.snapshot)).collect()
+    }
+}
+
 /// Solves the problem that `input` states, and with `disrupt` also says which of its nodes should go. `millis` tells how many
 /// milliseconds have passed since some moment; the answer's times and the input's `timeoutSeconds` are measured by it.
 ///
@@ -63,32 +94,27 @@ impl SolveError {
 /// # Errors
 /// [`SolveError`] for the first thing that is wrong with the input. Pods without a place are part of the answer.
 pub fn solve_json(input: &str, disrupt: bool, mut millis: impl FnMut() -> u64) -> Result<String, SolveError> {
-    let input = schema::read(input)?;
-    let timeout = input.options.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
-    let reserved_fallback = input.options.reserved_fallback;
-    let world = world::World::of(input);
+    let problem = Problem::read(input)?;
+    let timeout = problem.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
     let started = millis();
     let deadline = started.saturating_add((timeout * 1000.0) as u64);
-    let catalog = IndexedCatalog::new(world.catalog.clone());
-    let prepared = Prepared::new(&world.snapshot, &catalog);
-    let pods = to_place(&world);
+    let catalog = IndexedCatalog::new(problem.catalog.clone());
+    let prepared = Prepared::new(&problem.snapshot, &catalog);
+    let pods = problem.to_place();
     let without = BTreeSet::new();
-    let scheduling = SchedulingInput { prepared: &prepared, pods: &pods, without: &without, reserved_fallback };
+    let reserved_fallback = problem.reserved_fallback;
+    let effort = Effort::Thorough;
+    let scheduling = SchedulingInput { prepared: &prepared, pods: &pods, without: &without, reserved_fallback, effort };
     let results = solve_while(&scheduling, &mut || millis() < deadline);
     let solve_millis = millis().saturating_sub(started);
     let bound = lower_bound(&scheduling, &results);
     let mut answer = answer::Answer::of(&results, bound, solve_millis);
     if disrupt {
         let from = millis();
-        let decision = decide(&DisruptionInput { snapshot: &world.snapshot, catalog: &catalog, running: &[] });
+        let decision = decide(&DisruptionInput { snapshot: &problem.snapshot, catalog: &catalog, running: &[] });
         answer.add_commands(&decision, millis().saturating_sub(from));
     }
     Ok(serde_json::to_string(&answer).expect("the answer has only text keys and finite numbers"))
-}
-
-/// The pods that wait, and those of nodes that go away.
-fn to_place(world: &world::World) -> Vec<Arc<Pod>> {
-    world.snapshot.pending.iter().cloned().chain(pods_of_leaving_nodes(&world.snapshot)).collect()
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use crate::{
 use k8s_openapi::{
     api::{
         apps::v1::DaemonSet,
-        core::v1::{Namespace, Node, Pod},
+        core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
         policy::v1::PodDisruptionBudget,
+        storage::v1::{CSINode, StorageClass},
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
@@ -29,6 +30,12 @@ pub(super) struct Input {
     pub(super) daemon_sets: Vec<DaemonSet>,
     pub(super) pod_disruption_budgets: Vec<PodDisruptionBudget>,
     pub(super) namespaces: Vec<Namespace>,
+    pub(super) pod_groups: Vec<PodGroupInput>,
+    pub(super) persistent_volume_claims: Vec<PersistentVolumeClaim>,
+    pub(super) persistent_volumes: Vec<PersistentVolume>,
+    pub(super) storage_classes: Vec<StorageClass>,
+    #[serde(rename = "csiNodes")]
+    pub(super) csi_nodes: Vec<CSINode>,
     pub(super) well_known_labels: BTreeSet<String>,
     pub(super) options: Options,
 }
@@ -43,6 +50,20 @@ struct NodePoolFields {
     metadata: ObjectMeta,
     spec: NodePoolSpec,
     status: Option<NodePoolStatus>,
+}
+
+/// Pods that start together: a PodGroup that they name, or a pod group of a Workload as `WORKLOAD/GROUP`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PodGroupInput {
+    pub(super) name: String,
+    #[serde(default = "default_namespace")]
+    pub(super) namespace: String,
+    pub(super) min_member: u32,
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -109,6 +130,9 @@ pub(super) struct Options {
     pub(super) spot_to_spot_consolidation: bool,
     pub(super) max_instance_types: Option<usize>,
     pub(super) timeout_seconds: Option<f64>,
+    /// Among decisions whose price is within this part of the best that was found (0.02: two in a hundred), one with fewer nodes
+    /// is taken.
+    pub(super) fewer_nodes_within: Option<f64>,
 }
 
 /// Reads and checks the input.
@@ -236,6 +260,9 @@ impl Check<'_> {
     fn options(&self, options: &Options) -> Result<(), SolveError> {
         if options.max_instance_types == Some(0) {
             return Err(self.error("options.maxInstanceTypes".to_owned(), "at least 1 is needed"));
+        }
+        if options.fewer_nodes_within.is_some_and(|part| !(0.0..=1.0).contains(&part)) {
+            return Err(self.error("options.fewerNodesWithin".to_owned(), "a number between 0 and 1 is needed"));
         }
         if options.timeout_seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds >= 0.0)) {
             return Err(self.error("options.timeoutSeconds".to_owned(), "a number that is not negative is needed"));

@@ -1,11 +1,11 @@
 //! The input as a snapshot and a catalog.
 
-use super::schema::{Input, InstanceTypeInput, NodeInput, OfferingInput, Options};
+use super::schema::{Input, InstanceTypeInput, NodeInput, OfferingInput, Options, PodGroupInput};
 use crate::{
     api::{NodeClaim, NodeClaimSpec, NodeClaimStatus, NodePool, conditions, labels},
     model::{
-        Catalog, ClusterSnapshot, FeatureGates, InstanceType, NodePoolName, Offering, Operator, Overhead, PodKey,
-        Requirement, Requirements, Resources, Settings, StateNode,
+        Catalog, ClusterSnapshot, FeatureGates, GangKey, InstanceType, NodePoolName, Offering, Operator, Overhead,
+        PodKey, Requirement, Requirements, Resources, Settings, StateNode, Storage,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -21,36 +21,41 @@ const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
 const AGE: SignedDuration = SignedDuration::from_hours(1);
 
 /// The input's cluster and cloud.
-pub(super) struct World {
-    pub(super) snapshot: ClusterSnapshot,
-    pub(super) catalog: Catalog,
+pub(super) fn of(input: Input) -> (ClusterSnapshot, Catalog) {
+    let mut types: Vec<Arc<InstanceType>> =
+        input.instance_types.iter().map(|own| Arc::new(instance_type(own))).collect();
+    types.sort_by(|a, b| a.name.cmp(&b.name));
+    let types: Arc<[Arc<InstanceType>]> = types.into();
+    let name = |pool: &NodePool| NodePoolName::from(pool.metadata.name.as_deref().unwrap_or_default());
+    let node_pools: BTreeMap<NodePoolName, Arc<NodePool>> =
+        input.node_pools.into_iter().map(|pool| (name(&pool), Arc::new(pool))).collect();
+    // Every type is offered to every pool; requirements filter.
+    let by_pool = node_pools.keys().map(|name| (name.clone(), types.clone())).collect();
+    let mut nodes: Vec<StateNode> = input.nodes.into_iter().map(|own| state_node(own, &node_pools)).collect();
+    nodes.sort_by(|a, b| a.name().cmp(b.name()));
+    let snapshot = ClusterSnapshot {
+        now: NOW,
+        node_pools,
+        nodes,
+        pending: input.pods.into_iter().map(Arc::new).collect(),
+        daemon_sets: input.daemon_sets.into_iter().map(Arc::new).collect(),
+        pod_disruption_budgets: input.pod_disruption_budgets.into_iter().map(Arc::new).collect(),
+        namespaces: input.namespaces.into_iter().map(Arc::new).collect(),
+        storage: Arc::new(Storage::of(
+            input.persistent_volume_claims.into_iter().map(Arc::new),
+            input.persistent_volumes.into_iter().map(Arc::new),
+            input.storage_classes.into_iter().map(Arc::new),
+            input.csi_nodes.into_iter().map(Arc::new),
+        )),
+        gangs: input.pod_groups.into_iter().map(gang).collect(),
+        settings: settings(&input.options, input.well_known_labels),
+    };
+    (snapshot, Catalog { by_pool })
 }
 
-impl World {
-    pub(super) fn of(input: Input) -> Self {
-        let mut types: Vec<Arc<InstanceType>> =
-            input.instance_types.iter().map(|own| Arc::new(instance_type(own))).collect();
-        types.sort_by(|a, b| a.name.cmp(&b.name));
-        let types: Arc<[Arc<InstanceType>]> = types.into();
-        let name = |pool: &NodePool| NodePoolName::from(pool.metadata.name.as_deref().unwrap_or_default());
-        let node_pools: BTreeMap<NodePoolName, Arc<NodePool>> =
-            input.node_pools.into_iter().map(|pool| (name(&pool), Arc::new(pool))).collect();
-        // Every type is offered to every pool; requirements filter.
-        let by_pool = node_pools.keys().map(|name| (name.clone(), types.clone())).collect();
-        let mut nodes: Vec<StateNode> = input.nodes.into_iter().map(|own| state_node(own, &node_pools)).collect();
-        nodes.sort_by(|a, b| a.name().cmp(b.name()));
-        let snapshot = ClusterSnapshot {
-            now: NOW,
-            node_pools,
-            nodes,
-            pending: input.pods.into_iter().map(Arc::new).collect(),
-            daemon_sets: input.daemon_sets.into_iter().map(Arc::new).collect(),
-            pod_disruption_budgets: input.pod_disruption_budgets.into_iter().map(Arc::new).collect(),
-            namespaces: input.namespaces.into_iter().map(Arc::new).collect(),
-            settings: settings(&input.options, input.well_known_labels),
-        };
-        Self { snapshot, catalog: Catalog { by_pool } }
-    }
+fn gang(input: PodGroupInput) -> (GangKey, u32) {
+    let PodGroupInput { name, namespace, min_member } = input;
+    (GangKey { namespace, name, replica: None }, min_member)
 }
 
 fn settings(options: &Options, well_known_labels: std::collections::BTreeSet<String>) -> Settings {
@@ -59,6 +64,8 @@ fn settings(options: &Options, well_known_labels: std::collections::BTreeSet<Str
         preference_policy: options.preference_policy.unwrap_or(default.preference_policy),
         min_values_policy: options.min_values_policy.unwrap_or(default.min_values_policy),
         max_instance_types: options.max_instance_types.unwrap_or(default.max_instance_types),
+        fewer_nodes_within_permille: (options.fewer_nodes_within)
+            .map_or(default.fewer_nodes_within_permille, |part| (part * 1_000.0).round() as u32),
         well_known_labels,
         feature_gates: FeatureGates {
             spot_to_spot_consolidation: options.spot_to_spot_consolidation,

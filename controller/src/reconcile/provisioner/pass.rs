@@ -9,7 +9,8 @@ use jiff::SignedDuration;
 use sawhorse_core::{
     model::{ClusterSnapshot, NodeClaimName, PodKey, WhyNot},
     scheduling::{
-        IndexedCatalog, Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision, solve_while,
+        Effort, IndexedCatalog, Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision,
+        solve_while,
     },
 };
 use std::{
@@ -51,8 +52,13 @@ pub(super) async fn decide_and_create(ctx: &Context, catalog: &IndexedCatalog, s
 fn solve(ctx: &Context, snapshot: &ClusterSnapshot, catalog: &IndexedCatalog) -> Results {
     let prepared = Prepared::new(snapshot, catalog);
     let pods = pods_to_provision(snapshot);
-    let input =
-        SchedulingInput { prepared: &prepared, pods: &pods, without: &BTreeSet::new(), reserved_fallback: false };
+    let input = SchedulingInput {
+        prepared: &prepared,
+        pods: &pods,
+        without: &BTreeSet::new(),
+        reserved_fallback: false,
+        effort: Effort::Thorough,
+    };
     let started = ctx.clock.elapsed();
     solve_while(&input, &mut || ctx.clock.elapsed() - started < MAX_SOLVE)
 }

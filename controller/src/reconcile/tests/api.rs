@@ -18,7 +18,7 @@ use std::{
 use tokio::sync::broadcast;
 
 /// Kind and plural of what is served.
-const KINDS: [(&str, &str); 11] = [
+const KINDS: [(&str, &str); 15] = [
     ("NodePool", "nodepools"),
     ("NodeClaim", "nodeclaims"),
     ("EC2NodeClass", "ec2nodeclasses"),
@@ -27,6 +27,10 @@ const KINDS: [(&str, &str); 11] = [
     ("DaemonSet", "daemonsets"),
     ("PodDisruptionBudget", "poddisruptionbudgets"),
     ("Namespace", "namespaces"),
+    ("PersistentVolumeClaim", "persistentvolumeclaims"),
+    ("PersistentVolume", "persistentvolumes"),
+    ("StorageClass", "storageclasses"),
+    ("CSINode", "csinodes"),
     ("Event", "events"),
     ("VolumeAttachment", "volumeattachments"),
     ("Lease", "leases"),

@@ -6,7 +6,7 @@
 //! any set of machines that holds them. Any weights give a valid bound; the largest over a grid of weights is returned. Types
 //! with resources that others lack (GPUs) get weights of their own.
 
-use super::{Prepared, Results, SchedulingInput, classes::Classes, scopes::Scopes};
+use super::super::{Prepared, Results, SchedulingInput, classes::Classes, scopes::Scopes};
 use crate::model::{CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Price};
 use k8s_openapi::api::core::v1::Pod;
 use std::sync::Arc;

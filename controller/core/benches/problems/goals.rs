@@ -1,0 +1,59 @@
+//! What is aimed at. A goal that is met is held to; one that is not yet is told.
+
+use crate::{
+    cost::Figures,
+    speed::Row,
+    statistics::{greatest, quantile},
+};
+use sawhorse_problems::Mix;
+
+/// A figure and the most that it should be.
+struct Goal {
+    what: &'static str,
+    value: Option<f64>,
+    most: f64,
+}
+
+/// Goals for the figures of plain pods, host ports, the families with a tight bound, and all.
+pub(crate) fn cost([plain, ports, tight, all]: &[Figures; 4]) {
+    let goal = |what, value, most| Goal { what, value, most };
+    let goals = [
+        goal("plain pods: price ÷ bound at the median", quantile(&plain.gaps, 50), 1.03),
+        goal("host ports: price ÷ bound at the median", quantile(&ports.gaps, 50), 1.03),
+        goal("families with a tight bound: price ÷ bound at the median", quantile(&tight.gaps, 50), 1.05),
+        goal("families with a tight bound: price ÷ bound at p90", quantile(&tight.gaps, 90), 1.20),
+        goal("all families: price ÷ the reference's at most", greatest(&all.beside), 1.0 + 1e-9),
+        goal("all families: price ÷ the reference's in sum", all.beside_of_sums, 0.60),
+    ];
+    tell(&goals);
+}
+
+/// Goals for large problems.
+pub(crate) fn speed(rows: &[Row]) {
+    let named = |name: &str| rows.iter().find(|row| row.speed.name() == name);
+    let seconds = |name: &str| named(name).map(|row| row.ours.seconds);
+    let per_pod = |row: &Row| 1e6 / row.ours.pods_per_second();
+    let mixed: Vec<f64> = rows.iter().filter(|row| row.speed.mix == Mix::Mixed).map(per_pod).collect();
+    let largest: Vec<f64> = rows.iter().filter(|row| row.speed.pods == 50_000).map(|row| row.ours.seconds).collect();
+    let peaks: Vec<f64> = rows.iter().map(|row| row.ours.peak as f64 / 1e6).collect();
+    let preferring = seconds("preferences-4000x400").zip(seconds("plain-4000x400"));
+    let ratio = named("mixed-5000x400").and_then(Row::ratio);
+    let goal = |what, value, most| Goal { what, value, most };
+    tell(&[
+        goal("5,000 mixed pods: part of the reference's time, in percent", ratio.map(|ratio| 100.0 / ratio), 1.0),
+        goal("mixed pods: microseconds per pod (20,000 pods/s)", greatest(&mixed), 50.0),
+        goal("50,000 pods: seconds", greatest(&largest), 5.0),
+        goal("peak memory: MB", greatest(&peaks), 300.0),
+        goal("pods with preferences: times those without", preferring.map(|(with, without)| with / without), 2.0),
+    ]);
+}
+
+fn tell(goals: &[Goal]) {
+    for &Goal { what, value, most } in goals {
+        match value {
+            None => println!("goal not measured: {what} ≤ {most:.2}"),
+            Some(value) if value <= most => println!("goal met: {what} {value:.3} ≤ {most:.2}"),
+            Some(value) => println!("goal not met: {what} {value:.3} > {most:.2}"),
+        }
+    }
+}

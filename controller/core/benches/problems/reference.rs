@@ -1,0 +1,130 @@
+//! The Go program under `controller/benches/karpenter`, and what it answered before.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, Lines, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+/// What the reference answers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Answer {
+    pub(crate) price: f64,
+    #[serde(default)]
+    pub(crate) claims: Option<Vec<Value>>,
+    /// By `namespace/name`.
+    pub(crate) errors: BTreeMap<String, String>,
+    /// Milliseconds.
+    pub(crate) solve: f64,
+    pub(crate) timed_out: bool,
+    /// Bytes.
+    pub(crate) peak: u64,
+    pub(crate) allocated: u64,
+}
+
+impl Answer {
+    pub(crate) fn nodes(&self) -> usize {
+        self.claims.as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// The reference. Its answers change a little from run to run; the first one to a problem is kept beside the program, so that
+/// a table can be printed again while ours is worked upon.
+pub(crate) struct Reference {
+    program: PathBuf,
+    known: BTreeMap<String, Answer>,
+    running: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    problem: String,
+    answer: Answer,
+}
+
+impl Reference {
+    /// The program at `program`, which the Makefile builds where Go is there.
+    pub(crate) fn new(program: &Path) -> Self {
+        let mut known = BTreeMap::new();
+        if let Ok(file) = File::open(kept(program)) {
+            let lines = BufReader::new(file).lines().map_while(Result::ok);
+            let read = lines.filter_map(|line| serde_json::from_str::<Kept>(&line).ok());
+            known.extend(read.map(|kept| (kept.problem, kept.answer)));
+        }
+        Self { program: program.to_owned(), known, running: None }
+    }
+
+    /// The answer to `input`; `timeout` is in seconds, 0 for none.
+    pub(crate) fn answer(&mut self, name: &str, input: &Value, timeout: f64) -> std::io::Result<Answer> {
+        let text = input.to_string();
+        let key = key(name, &text);
+        if let Some(known) = self.known.get(&key) {
+            return Ok(known.clone());
+        }
+        let question = format!("{{\"name\":{},\"timeout\":{timeout},\"input\":{text}}}", json!(name));
+        let line = self.ask(&question)?;
+        let answer: Answer = serde_json::from_str(&line)?;
+        let mut file = OpenOptions::new().create(true).append(true).open(kept(&self.program))?;
+        let kept = Kept { problem: key.clone(), answer: answer.clone() };
+        writeln!(file, "{}", serde_json::to_string(&kept)?)?;
+        self.known.insert(key, answer.clone());
+        Ok(answer)
+    }
+
+    fn ask(&mut self, question: &str) -> std::io::Result<String> {
+        if self.running.is_none() {
+            let mut child = Command::new(&self.program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+            let (input, output) = (child.stdin.take(), child.stdout.take());
+            let (Some(input), Some(output)) = (input, output) else { return Err(ended()) };
+            self.running = Some(Running { child, input, output: BufReader::new(output).lines() });
+        }
+        let running = self.running.as_mut().ok_or_else(ended)?;
+        running.input.write_all(question.as_bytes())?;
+        running.input.flush()?;
+        running.output.next().unwrap_or_else(|| Err(ended()))
+    }
+
+    /// Ends the program, so that the next problem gets a process of its own.
+    pub(crate) fn end(&mut self) {
+        if let Some(Running { mut child, input, .. }) = self.running.take() {
+            // It ends when there is nothing more to read.
+            drop(input);
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn ended() -> std::io::Error {
+    std::io::Error::other("the reference ended without an answer")
+}
+
+fn kept(program: &Path) -> PathBuf {
+    program.with_extension("answers.jsonl")
+}
+
+fn key(name: &str, text: &str) -> String {
+    let mut key = format!("{name} ");
+    for byte in &Sha256::digest(text.as_bytes())[..8] {
+        let _ = write!(key, "{byte:02x}");
+    }
+    key
+}

@@ -1,0 +1,50 @@
+//! Generated problems are read, solved and checked, and none is answered below the bound.
+
+use k8s_openapi::api::core::v1::Pod;
+use rstest::rstest;
+use sawhorse_core::{
+    check::violations,
+    scheduling::{Effort, Prepared, SchedulingInput, solve, tight_lower_bound},
+    solve::Problem,
+};
+use sawhorse_problems::{Family, Speed};
+use std::{collections::BTreeSet, sync::Arc};
+
+#[rstest]
+#[case(Family::Plain)]
+#[case(Family::Selectors)]
+#[case(Family::Spread)]
+#[case(Family::Affinity)]
+#[case(Family::Pools)]
+#[case(Family::Ports)]
+#[case(Family::Nodes)]
+#[case(Family::Mixture)]
+fn a_generated_problem_has_a_right_answer_that_is_not_below_the_bound(#[case] family: Family) {
+    let problem = family.problem(1);
+    assert_eq!(sawhorse_problems::Problem::named(&problem.name).unwrap().input, problem.input);
+    let read = Problem::read(&problem.input.to_string()).unwrap();
+    let prepared = Prepared::new(&read.snapshot, &read.catalog);
+    let (pods, without) = (read.to_place(), BTreeSet::new());
+    let input = SchedulingInput {
+        prepared: &prepared,
+        pods: &pods,
+        without: &without,
+        reserved_fallback: false,
+        effort: Effort::Thorough,
+    };
+    let results = solve(&input);
+    assert_eq!(violations(&input, &results), []);
+    let existing = results.placements.iter().flat_map(|own| &own.pods);
+    let placed: Vec<Arc<Pod>> = results.planned.iter().flat_map(|own| &own.pods).chain(existing).cloned().collect();
+    assert!(placed.len() * 10 >= pods.len() * 9, "{} of {}", placed.len(), pods.len());
+    assert!(tight_lower_bound(&input, &placed) <= results.total_price());
+}
+
+#[test]
+fn a_large_problem_has_what_its_name_says() {
+    let speed = Speed::all().into_iter().find(|speed| speed.name() == "nodes-5000x400").unwrap();
+    let input = speed.problem().input;
+    let count = |list: &str| input[list].as_array().unwrap().len();
+    assert_eq!((count("pods"), count("instanceTypes"), count("nodes")), (5_000, 400, 1_000));
+    assert!(input["nodes"].as_array().unwrap().iter().all(|node| node["pods"].as_array().unwrap().len() == 30));
+}
