@@ -451,6 +451,8 @@ fn fact(name: &str, facts: &Facts, marks: &BTreeMap<String, Facts>) -> Value {
         "events" => json!(facts.events),
         "count" => json!(facts.count),
         "cost" => json!(facts.cost),
+        "left" => json!(facts.left),
+        "reservations" => json!(facts.reservations),
         "calls" => json!(facts.calls),
         "marks" => {
             let mark = |facts: &Facts| json!({"count": facts.count, "cost": facts.cost, "calls": facts.calls});
