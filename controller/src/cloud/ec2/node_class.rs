@@ -207,6 +207,7 @@ mod tests {
             }],
             security_groups: status.security_groups,
             amis: status.amis,
+            ..Found::default()
         }
     }
 
