@@ -163,11 +163,11 @@ fn priority(part: &mut Params) -> Result<Option<Priority>, Refusal> {
 
 fn write(xml: &mut Xml, fleet: &Fleet) {
     xml.text("fleetId", &fleet.id);
-    write_outcome(xml, fleet);
+    write_outcome(xml, fleet, true);
 }
 
-/// Writes what a fleet brought.
-pub(crate) fn write_outcome(xml: &mut Xml, fleet: &Fleet) {
+/// Writes what a fleet brought; where the machines are is in the answer to `CreateFleet` only.
+pub(crate) fn write_outcome(xml: &mut Xml, fleet: &Fleet, with_places: bool) {
     let lifecycle = fleet.market.as_str();
     xml.items("errorSet", &fleet.errors, |xml, error| {
         write_pool(xml, &error.pool);
@@ -181,8 +181,10 @@ pub(crate) fn write_outcome(xml: &mut Xml, fleet: &Fleet) {
         xml.text("lifecycle", lifecycle);
         xml.texts("instanceIds", &launch.instance_ids);
         xml.text("instanceType", &launch.pool.machine_type);
-        xml.text("availabilityZone", &launch.pool.zone);
-        xml.text("subnetId", &launch.pool.subnet_id);
+        if with_places {
+            xml.text("availabilityZone", &launch.pool.zone);
+            xml.text("subnetId", &launch.pool.subnet_id);
+        }
     });
 }
 

@@ -35,7 +35,7 @@ fn write(xml: &mut Xml, record: &FleetRecord) {
         xml.text("totalTargetCapacity", record.target);
         xml.text("defaultTargetCapacityType", record.market.as_str());
     });
-    fleet::write_outcome(xml, &record.fleet);
+    fleet::write_outcome(xml, &record.fleet, false);
     xml.tags("tagSet", &record.tags);
 }
 

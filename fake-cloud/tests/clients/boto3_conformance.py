@@ -574,6 +574,7 @@ def queues(sqs, ec2, image, cluster):
     check("the cluster's queue is there", url.endswith(f"/{cluster}"), url)
     message = refused("unknown queue", "AWS.SimpleQueueService.NonExistentQueue", 400, sqs.get_queue_url, QueueName="none")
     check("the unknown queue is told in SQS' words", "does not exist" in message, message)
+    sqs.purge_queue(QueueUrl=url)
     [machine] = ec2.run_instances(ImageId=image, InstanceType="m5.large", MinCount=1, MaxCount=1)["Instances"]
     got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5, VisibilityTimeout=20,
                               MessageSystemAttributeNames=["SentTimestamp"])["Messages"]
@@ -731,7 +732,8 @@ def reservations(ec2, image, subnets):
 def around_fleets(ec2, template, subnets, image):
     """What there is to ask about fleets, spot requests and template versions."""
     name = template["LaunchTemplateName"]
-    override = {"InstanceType": "m5.large", "SubnetId": subnets[0]["SubnetId"], "ImageId": image}
+    override = {"InstanceType": "m5.large", "SubnetId": subnets[0]["SubnetId"], "ImageId": image,
+                "AvailabilityZone": subnets[0]["AvailabilityZone"]}
     fleet = ec2.create_fleet(
         Type="instant", TargetCapacitySpecification={"TotalTargetCapacity": 2, "DefaultTargetCapacityType": "spot"},
         LaunchTemplateConfigs=[{"LaunchTemplateSpecification": {"LaunchTemplateName": name, "Version": "$Latest"},
