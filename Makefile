@@ -24,7 +24,7 @@ ifeq ($(CONTROL_PLANE), kind)
 RUN = e2e/control-plane/kind/with-docker e2e/control-plane/kind/suite $(SAWHORSE) $(PROGRAMS)
 endif
 
-.PHONY: help build e2e test check lint fmt crds bench bench-cost problem reference kubernetes manifests test-kubernetes test-open judge scale test-clients
+.PHONY: help build e2e test check lint fmt crds bench bench-cost bench-moto problem reference kubernetes manifests test-kubernetes test-open judge scale test-clients
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ judge: $(BUILT_PROGRAMS) ## kube-scheduler judges 200 worlds that the core decid
 scale: $(BUILT_PROGRAMS) ## A thousand pods out and back, 5,000 nodes held beside KWOK: figures (some 20 minutes; PARTS="--part held --seconds 60" for less)
 	e2e/control-plane/build $(PROGRAMS) kwok
 	cargo test --workspace --features $(REAL) --test scale -- --kwok $(PROGRAMS) $(PARTS)
+
+bench-moto: ## The fake cloud beside moto_server in one run, both in throw-away surroundings; needs a release build
+	cargo build --release -p sawhorse
+	fake-cloud/tests/clients/beside_moto.sh $(or $(CARGO_TARGET_DIR),target)/release/sawhorse
 
 test-clients: build ## boto3 against the fake cloud, in a throw-away virtual environment
 	fake-cloud/tests/clients/run.sh $(SAWHORSE)

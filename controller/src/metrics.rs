@@ -9,7 +9,7 @@ pub(crate) use cluster::ClusterMetrics;
 use labels::Build;
 pub(crate) use labels::{
     CloudCall, CloudFailure, ConsolidationType, Created, Decided, Disrupted, Evaluated, InController, InPool,
-    InPoolAndZone, InPoolForReason, OfReason, Requested, Terminated, WithCode,
+    InPoolAndZone, InPoolForReason, OfMessage, OfReason, Requested, Terminated, WithCode,
 };
 use prometheus_client::{
     encoding::text,
@@ -78,6 +78,8 @@ pub(crate) struct Metrics {
     pub(crate) queue_failures: Counters<Decided>,
     pub(crate) cloud_duration: Histograms<CloudCall>,
     pub(crate) cloud_errors: Counters<CloudFailure>,
+    pub(crate) interruption_received: Counters<OfMessage>,
+    pub(crate) interruption_deleted: Counter,
     pub(crate) requests: Counters<Requested>,
 }
 
@@ -182,6 +184,17 @@ impl Metrics {
             cloud_duration: histograms(k, "cloudprovider_duration_seconds", "What calls to the cloud took.", || {
                 Histogram::new(CALL_BUCKETS)
             }),
+            interruption_received: counters(
+                k,
+                "interruption_received_messages",
+                "Messages that the interruption queue gave.",
+            ),
+            interruption_deleted: registered(
+                k,
+                "interruption_deleted_messages",
+                "Messages of the interruption queue that were dealt with.",
+                Counter::default(),
+            ),
             cloud_errors: counters(k, "cloudprovider_errors", "Calls to the cloud that failed."),
             registry: Arc::new(Mutex::new(registry)),
         }

@@ -136,7 +136,14 @@ impl Environment {
             None => None,
             Some(client) => Some(ControllerConfig {
                 client,
-                provider: Arc::new(provider(watched(cloud.clone()), &cloud_config.region, &identity, clock, seed)),
+                provider: Arc::new(provider(
+                    watched(cloud.clone()),
+                    &cloud_config.region,
+                    &identity,
+                    clock,
+                    seed,
+                    scenario.controller.interruption_queue.then(|| identity.name.clone()),
+                )),
                 clock,
                 seed,
                 settings,
@@ -413,7 +420,14 @@ fn lease() -> LeaderElection {
 }
 
 /// The EC2 provider over the cloud's router.
-fn provider(cloud: Router, region: &str, cluster: &ClusterIdentity, clock: Clock, seed: Seed) -> Ec2Provider {
+fn provider(
+    cloud: Router,
+    region: &str,
+    cluster: &ClusterIdentity,
+    clock: Clock,
+    seed: Seed,
+    interruption_queue: Option<String>,
+) -> Ec2Provider {
     let cluster = Cluster {
         name: cluster.name.clone(),
         endpoint: cluster.endpoint.clone(),
@@ -433,6 +447,7 @@ fn provider(cloud: Router, region: &str, cluster: &ClusterIdentity, clock: Clock
         cluster,
         vm_memory_overhead_percent: VM_MEMORY_OVERHEAD,
         reserved_enis: 0,
+        interruption_queue,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{control_plane::ControlPlane, report::Sample};
 use cel::{Context, Program};
-use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, World};
+use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, Reservation, World};
 use sawhorse_kwok::apiserver::GroupResource;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use std::{
 };
 
 /// The names that expressions may use, with what they are.
-pub const NAMES: [(&str, &str); 9] = [
+pub const NAMES: [(&str, &str); 11] = [
     ("pods", "list of pods: name, namespace, app, phase, ready, node, deleting, reason, message"),
     ("nodes", "list of Nodes: name, ready, nodePool, capacityType, instanceType, zone, deleting"),
     ("nodeClaims", "list of NodeClaims: name, nodePool, capacityType, instanceType, zone, node, deleting, conditions"),
@@ -20,6 +20,11 @@ pub const NAMES: [(&str, &str); 9] = [
     ("events", "list of events: reason, kind, name, message"),
     ("count", "numbers: pods, running, pending, succeeded, nodes, readyNodes, nodeClaims, instances, launched"),
     ("cost", "microDollarsPerHour, microDollars"),
+    (
+        "left",
+        "numbers of what the cloud would have left behind: instances, volumes, networkInterfaces, launchTemplates, instanceProfiles",
+    ),
+    ("reservations", "list of capacity reservations: id, instanceType, zone, total, used, state, block"),
     ("calls", "cloud API calls by operation; ask with `'CreateFleet' in calls`"),
     ("marks", "facts remembered by earlier steps, by name"),
 ];
@@ -42,6 +47,10 @@ pub struct Facts {
     pub count: Counts,
     /// Money.
     pub cost: Cost,
+    /// What the cloud would have left behind.
+    pub left: Left,
+    /// Capacity reservations, by id.
+    pub reservations: Vec<ReservationFact>,
     /// Cloud API calls by operation.
     pub calls: BTreeMap<String, i64>,
 }
@@ -109,6 +118,56 @@ pub struct EventFact {
     message: String,
 }
 
+/// A capacity reservation.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReservationFact {
+    id: String,
+    instance_type: String,
+    zone: String,
+    total: i64,
+    used: i64,
+    state: String,
+    block: bool,
+}
+
+/// How much would be left behind if the run ended now.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Left {
+    instances: i64,
+    volumes: i64,
+    network_interfaces: i64,
+    launch_templates: i64,
+    instance_profiles: i64,
+}
+
+impl Left {
+    fn of(world: &World) -> Self {
+        let remaining = world.remaining();
+        Self {
+            instances: number(remaining.instances.len()),
+            volumes: number(remaining.volumes.len()),
+            network_interfaces: number(remaining.network_interfaces.len()),
+            launch_templates: number(remaining.launch_templates.len()),
+            instance_profiles: number(remaining.instance_profiles.len()),
+        }
+    }
+}
+
+fn reservations(world: &World) -> Vec<ReservationFact> {
+    let fact = |one: &Reservation| ReservationFact {
+        id: one.id.clone(),
+        instance_type: one.machine_type.to_owned(),
+        zone: one.zone.name.to_owned(),
+        total: one.total.into(),
+        used: one.used.into(),
+        state: one.state.as_str().to_owned(),
+        block: one.block,
+    };
+    world.reservations().map(fact).collect()
+}
+
 /// Numbers.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -169,7 +228,8 @@ impl Facts {
             ledger.calls.iter().map(|(name, count)| (name.clone(), i64::try_from(count.calls).unwrap_or(i64::MAX)));
         let calls = calls.collect();
         let events = if wanted.events { list(objects, "", "events", event) } else { Vec::new() };
-        Self { pods, nodes, node_claims, instances, events, count, cost, calls }
+        let (left, reservations) = (Left::of(world), reservations(world));
+        Self { pods, nodes, node_claims, instances, events, count, cost, left, reservations, calls }
     }
 }
 
@@ -391,6 +451,8 @@ fn fact(name: &str, facts: &Facts, marks: &BTreeMap<String, Facts>) -> Value {
         "events" => json!(facts.events),
         "count" => json!(facts.count),
         "cost" => json!(facts.cost),
+        "left" => json!(facts.left),
+        "reservations" => json!(facts.reservations),
         "calls" => json!(facts.calls),
         "marks" => {
             let mark = |facts: &Facts| json!({"count": facts.count, "cost": facts.cost, "calls": facts.calls});

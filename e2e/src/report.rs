@@ -110,6 +110,7 @@ fn figures(outcome: &Outcome, seed: u64) -> Markup {
         ("paid", format!("${}", dollars(summary.micro_dollars))),
         ("requests to the API server", summary.kubernetes_calls.to_string()),
         ("requests to the cloud", summary.cloud_calls.to_string()),
+        ("of these throttled", summary.throttled_calls.to_string()),
     ];
     html! {
         table {

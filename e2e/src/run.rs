@@ -432,6 +432,7 @@ impl Run<'_> {
             evictions: tally.evictions,
             micro_dollars: facts::micro_dollars(&ledger),
             cloud_calls: calls.iter().map(|(_, count)| count).sum(),
+            throttled_calls: ledger.calls.values().map(|count| count.throttled).sum(),
             kubernetes_calls: self.environment.control_plane.requests(),
             time_to_bind: percentiles(&tally.time_to_bind),
             calls_by_operation: calls,

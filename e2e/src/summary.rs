@@ -24,6 +24,8 @@ pub struct Summary {
     pub micro_dollars: i64,
     /// Requests to the cloud.
     pub cloud_calls: u64,
+    /// Of these, refused as too frequent.
+    pub throttled_calls: u64,
     /// Requests to the API server.
     pub kubernetes_calls: u64,
     /// The median and the 99th percentile of the time from creation to binding; none if nothing was bound.
@@ -67,7 +69,11 @@ pub fn table(summaries: &[Summary]) -> String {
         let wall = format!("{:.1}s", summary.wall_time.as_secs_f64());
         let bind =
             summary.time_to_bind.map_or("-".to_owned(), |(p50, p99)| format!("{}s/{}s", p50.as_secs(), p99.as_secs()));
-        let calls = format!("{} k8s {} cloud", summary.kubernetes_calls, summary.cloud_calls);
+        let throttled = match summary.throttled_calls {
+            0 => String::new(),
+            count => format!(" ({count} throttled)"),
+        };
+        let calls = format!("{} k8s {} cloud{throttled}", summary.kubernetes_calls, summary.cloud_calls);
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,

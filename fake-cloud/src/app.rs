@@ -57,7 +57,13 @@ impl SharedWorld {
 
 /// Everything the world serves: the control door under `/control/v1/`, the vendors' doors everywhere else.
 pub fn app(world: SharedWorld) -> Router {
-    control::router(world.clone()).merge(doors(world))
+    control::router(world.clone(), None).merge(doors(world))
+}
+
+/// Everything the world serves, the control door and the page only to those who know the token: for networks that others
+/// are on.
+pub fn guarded_app(world: SharedWorld, token: &str) -> Router {
+    control::router(world.clone(), Some(token)).merge(doors(world))
 }
 
 /// The vendors' doors alone, for whoever must not script the world.

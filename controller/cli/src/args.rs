@@ -216,6 +216,9 @@ pub(crate) struct ControlArgs {
     /// Network interfaces that give no addresses to pods
     #[arg(long, env = "RESERVED_ENIS", value_name = "N", default_value_t = 0)]
     pub(crate) reserved_enis: u32,
+    /// Queue that says what happens to machines; without it nothing is known of interruptions before they happen
+    #[arg(long, env = "INTERRUPTION_QUEUE", value_name = "NAME")]
+    pub(crate) interruption_queue: Option<String>,
     #[command(flatten)]
     pub(crate) controller: ControllerArgs,
     #[command(flatten)]
@@ -244,9 +247,12 @@ impl MotionArgs {
 /// Options of `cloud`.
 #[derive(Args, Debug)]
 pub(crate) struct CloudArgs {
-    /// Address to listen on; the control door has no token yet, so keep it on loopback
+    /// Address to listen on; where others can reach it, the control door wants a token
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     pub(crate) bind_address: IpAddr,
+    /// Token of the control door; drawn and printed if the address is not loopback and none is given
+    #[arg(long, env = "SAWHORSE_CONTROL_TOKEN", value_name = "TEXT", hide_env_values = true)]
+    pub(crate) control_token: Option<String>,
     /// Port; 0 chooses a free one
     #[arg(long, default_value_t = 4566, value_name = "PORT")]
     pub(crate) port: u16,

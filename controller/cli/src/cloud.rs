@@ -4,7 +4,7 @@ use crate::{args::CloudArgs, serve};
 use anyhow::Context;
 use sawhorse_ambient::Clock;
 use sawhorse_fake_cloud::{
-    app::{SharedWorld, app, drive},
+    app::{SharedWorld, app, drive, guarded_app},
     world::{CloudConfig, World},
 };
 use std::process::ExitCode;
@@ -22,9 +22,18 @@ pub(crate) fn cloud(args: &CloudArgs) -> anyhow::Result<ExitCode> {
         let (listener, at) = serve::listen(args.bind_address, args.port, "the cloud").await?;
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn(drive(world.clone()));
-        serve::serve(&mut tasks, listener, app(world), &stop);
+        let token = serve::control_token(args.control_token.clone(), args.bind_address)?;
+        let router = match &token {
+            None => app(world),
+            Some(token) => guarded_app(world, token),
+        };
+        serve::serve(&mut tasks, listener, router, &stop);
         eprintln!("cloud    http://{at}   (region {}, cluster {})", config.region, config.cluster);
         eprintln!("control  http://{at}/control/v1/");
+        match &token {
+            None => eprintln!("page     http://{at}/ui"),
+            Some(token) => eprintln!("page     http://{at}/ui?token={token}"),
+        }
         eprintln!("try      aws ec2 describe-instances --endpoint-url http://{at} --region {}", config.region);
         serve::interrupted()?.await;
         stop.cancel();

@@ -44,6 +44,7 @@ async fn run(args: ControlArgs) -> anyhow::Result<ExitCode> {
         endpoint_url,
         vm_memory_overhead_percent,
         reserved_enis,
+        interruption_queue,
         controller,
         motion,
     } = args;
@@ -83,6 +84,7 @@ async fn run(args: ControlArgs) -> anyhow::Result<ExitCode> {
         cluster,
         vm_memory_overhead_percent,
         reserved_enis,
+        interruption_queue,
     });
     // In a cluster the host's name is the pod's.
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();

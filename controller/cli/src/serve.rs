@@ -2,7 +2,10 @@
 
 use anyhow::Context;
 use axum::Router;
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    io::Read,
+    net::{IpAddr, SocketAddr},
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -17,6 +20,17 @@ pub(crate) async fn listen(address: IpAddr, port: u16, what: &str) -> anyhow::Re
         .with_context(|| format!("{what}: port {port} of {address} cannot be listened on: choose another, or 0"))?;
     let at = listener.local_addr()?;
     Ok((listener, at))
+}
+
+/// The control door's token: the given one, else one that is drawn where others than this machine can reach the door.
+pub(crate) fn control_token(given: Option<String>, address: IpAddr) -> anyhow::Result<Option<String>> {
+    if given.is_some() || address.is_loopback() {
+        return Ok(given);
+    }
+    let mut bytes = [0_u8; 16];
+    let drawn = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    drawn.context("no token can be drawn for the control door: serve it on loopback")?;
+    Ok(Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
 /// Ends when the process is asked to stop, by Ctrl-C or SIGTERM.

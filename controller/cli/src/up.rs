@@ -14,6 +14,7 @@ use sawhorse_e2e::{
     run::apply_all,
     scenario::{Scenario, load},
 };
+use sawhorse_fake_cloud::app::guarded_app;
 use sawhorse_kwok::apiserver::{ApiServer, Config};
 use std::{io::Write, net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
@@ -90,13 +91,19 @@ async fn serve_until_interrupted(
         Options { seed, clock, endpoint, servers: None, autoscaler, kwok: args.plane.kwok()?, scheduler_events: true };
     let environment = Environment::start(scenario, &options, control_plane).await?;
     apply_all(&environment.client(), &scenario.objects).await?;
-    serve::serve(&mut tasks, cloud, environment.cloud.clone(), &stop);
+    let token = serve::control_token(None, args.bind_address)?;
+    let router = match &token {
+        None => environment.cloud.clone(),
+        Some(token) => guarded_app(environment.world.clone(), token),
+    };
+    serve::serve(&mut tasks, cloud, router, &stop);
     say(&format!(
         "Kubernetes  export KUBECONFIG={}\ncloud       http://{cloud_at}   (region {}, cluster {})\n\
-         control     http://{cloud_at}/control/v1/\nCtrl-C stops everything.\n",
+         control     http://{cloud_at}/control/v1/\npage        http://{cloud_at}/ui{}\nCtrl-C stops everything.\n",
         args.kubeconfig.display(),
         scenario.cloud.region,
         scenario.cloud.cluster,
+        token.map_or_else(String::new, |token| format!("?token={token}")),
     ));
     tokio::select! {
         biased;

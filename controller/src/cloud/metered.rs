@@ -1,14 +1,15 @@
 //! Counts and times every call to a cloud (spec core 6.1, `cloudprovider_*`).
 
 use super::{
-    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, ResolvedNodeClass,
+    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, Notice,
+    ResolvedNodeClass,
 };
 use crate::metrics::{CloudCall, CloudFailure, Metrics, seconds};
 use async_trait::async_trait;
 use sawhorse_ambient::Clock;
 use sawhorse_core::{
     api::{NodeClaim, NodePool},
-    model::{InstanceType, ProviderId},
+    model::{CapacityType, InstanceType, ProviderId},
 };
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -103,6 +104,23 @@ impl CloudProvider for MeteredProvider {
 
     async fn release_node_class(&self, node_class: &NodeClass) -> Result<(), CloudError> {
         self.metered("nodeclass", "ReleaseNodeClass", self.inner.release_node_class(node_class)).await
+    }
+
+    fn sends_notices(&self) -> bool {
+        self.inner.sends_notices()
+    }
+
+    async fn notices(&self) -> Result<Vec<Notice>, CloudError> {
+        // How long it waits for something to happen says nothing of the cloud.
+        self.inner.notices().await
+    }
+
+    async fn settle_notice(&self, handle: &str) -> Result<(), CloudError> {
+        self.metered("interruption", "SettleNotice", self.inner.settle_notice(handle)).await
+    }
+
+    fn avoid(&self, capacity_type: CapacityType, instance_type: &str, zone: &str) {
+        self.inner.avoid(capacity_type, instance_type, zone);
     }
 
     async fn refresh(&self) -> Result<Duration, CloudError> {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use sawhorse_core::{
     api::{NodeClaim, NodePool},
-    model::{InstanceType, Price, ProviderId, Requirements, Resources},
+    model::{CapacityType, InstanceType, Price, ProviderId, Requirements, Resources},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -55,8 +55,72 @@ pub trait CloudProvider: Send + Sync + 'static {
     /// Lets go of what the provider made for a NodeClass that is being deleted (launch templates, profiles).
     async fn release_node_class(&self, node_class: &NodeClass) -> Result<(), CloudError>;
 
+    /// Whether the cloud tells by itself what happens to machines.
+    fn sends_notices(&self) -> bool {
+        false
+    }
+
+    /// Waits for what the cloud says of machines; empty if there was nothing for a while. A notice comes again unless it is
+    /// settled.
+    async fn notices(&self) -> Result<Vec<Notice>, CloudError> {
+        std::future::pending().await
+    }
+
+    /// A notice has been acted on.
+    async fn settle_notice(&self, _handle: &str) -> Result<(), CloudError> {
+        Ok(())
+    }
+
+    /// Takes a pool for empty for a while, as if it had refused.
+    fn avoid(&self, _capacity_type: CapacityType, _instance_type: &str, _zone: &str) {}
+
     /// Refreshes what is remembered of the cloud (types, offerings, prices) where it is due; returns when to call again.
     async fn refresh(&self) -> Result<Duration, CloudError>;
+}
+
+/// Something that the cloud says of machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What it is settled by.
+    pub handle: String,
+    /// What.
+    pub kind: NoticeKind,
+    /// The cloud's ids of the machines.
+    pub instance_ids: Vec<String>,
+}
+
+/// What a notice says, in the reference's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoticeKind {
+    /// The spot market takes the machine back.
+    SpotInterrupted,
+    /// The machine is at risk of that.
+    RebalanceRecommendation,
+    /// The machine stops.
+    InstanceStopped,
+    /// The machine ends.
+    InstanceTerminated,
+    /// The cloud plans something for the machine.
+    ScheduledChange,
+    /// The reservation that the machine runs in is taken back.
+    ReservationInterrupted,
+    /// Nothing of interest.
+    Nothing,
+}
+
+impl NoticeKind {
+    /// The value of the metric label `message_type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SpotInterrupted => "spot_interrupted",
+            Self::RebalanceRecommendation => "rebalance_recommendation",
+            Self::InstanceStopped => "instance_stopped",
+            Self::InstanceTerminated => "instance_terminated",
+            Self::ScheduledChange => "scheduled_change",
+            Self::ReservationInterrupted => "capacity_reservation_interrupted",
+            Self::Nothing => "no_op",
+        }
+    }
 }
 
 /// A NodeClass of one of the providers.
@@ -122,7 +186,9 @@ pub struct CloudInstance {
     /// The zone's name.
     pub zone: String,
     /// How it is paid for.
-    pub capacity_type: sawhorse_core::model::CapacityType,
+    pub capacity_type: CapacityType,
+    /// The capacity reservation that it runs in, if any.
+    pub reservation_id: Option<String>,
     /// The image it was started from.
     pub image_id: String,
     /// When it was launched.

@@ -24,6 +24,7 @@ labels! {
     InPoolAndZone { nodepool, zone }
     WithCode { code }
     OfReason { reason }
+    OfMessage { message_type }
     InController { controller }
     Evaluated { reason, consolidation_type }
     Decided { decision, reason, consolidation_type }

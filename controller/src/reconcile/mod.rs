@@ -16,6 +16,7 @@ mod conditions;
 mod create;
 mod disruption;
 mod garbage_collection;
+mod interruption;
 mod node_claim;
 mod node_class;
 mod node_pool;
@@ -193,6 +194,7 @@ pub(crate) fn spawn_all(tasks: &mut Tasks, ctx: &Context, stop: &CancellationTok
     per_object(tasks, "nodeclass", ctx, stop, queues.node_classes, POOLS, node_class::reconcile);
     singleton(tasks, "provisioner", ctx, stop, provisioner::run);
     singleton(tasks, "disruption", ctx, stop, disruption::run);
+    singleton(tasks, "interruption", ctx, stop, interruption::run);
     singleton(tasks, "garbagecollection", ctx, stop, garbage_collection::run);
     singleton(tasks, "providers", ctx, stop, catalog::keep_fresh);
 }

@@ -7,10 +7,13 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
-use sawhorse_core::api::{
-    Ec2NodeClass, Ec2NodeClassStatus, NodeClaim,
-    conditions::{self, Conditioned},
-    hash, labels,
+use sawhorse_core::{
+    api::{
+        Ec2NodeClass, Ec2NodeClassStatus, NodeClaim,
+        conditions::{self, Conditioned},
+        hash, labels,
+    },
+    lifecycle::DeletionReason,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -35,7 +38,28 @@ pub(super) async fn reconcile(ctx: Context, name: String) -> Result<Next, Reconc
         ctx.decided("nodeclass", "resolved nodeclass", vec![("EC2NodeClass", name)]);
     }
     ctx.apply.update(&api, &class, &resolved).await?;
+    drain_expiring_blocks(&ctx, &resolved).await?;
     Ok(ctx.after(again_after))
+}
+
+/// Machines of a capacity block that ends soon are given up while there is time to drain them (spec aws 4.3).
+async fn drain_expiring_blocks(ctx: &Context, class: &Ec2NodeClass) -> Result<(), ReconcileError> {
+    let reservations = class.status.iter().flat_map(|status| &status.capacity_reservations);
+    let expiring: Vec<&str> = reservations.filter(|one| one.state == "expiring").map(|one| one.id.as_str()).collect();
+    if expiring.is_empty() {
+        return Ok(());
+    }
+    let inside = |claim: &&Arc<NodeClaim>| {
+        let labels = claim.metadata.labels.as_ref();
+        let id = labels.and_then(|labels| labels.get(labels::CAPACITY_RESERVATION_ID));
+        id.is_some_and(|id| expiring.contains(&id.as_str())) && claim.metadata.deletion_timestamp.is_none()
+    };
+    let claims: Vec<Arc<NodeClaim>> =
+        ctx.mirror.read(|state| state.node_claims().iter().filter(inside).cloned().collect());
+    for claim in claims {
+        super::node_claim::delete(ctx, &claim, DeletionReason::BlockExpiring).await?;
+    }
+    Ok(())
 }
 
 async fn let_go(ctx: &Context, class: &Arc<Ec2NodeClass>) -> Result<Next, ReconcileError> {

@@ -209,6 +209,8 @@ pub struct ControllerSpec {
     pub spot_to_spot_consolidation: bool,
     /// Act only while holding the Lease `karpenter-leader-election` in the namespace `sawhorse`.
     pub leader_election: bool,
+    /// Listen to the queue, called as the cluster is, that the cloud tells of interruptions.
+    pub interruption_queue: bool,
 }
 
 /// How machines boot and nodes live.

@@ -22,7 +22,7 @@ const fn endpoint(
 }
 
 /// Every endpoint. Patterns may contain `*` and `?`.
-pub(super) const ENDPOINTS: [Endpoint; 19] = [
+pub(super) const ENDPOINTS: [Endpoint; 36] = [
     endpoint("GET", "/", "this list", None),
     endpoint(
         "GET",
@@ -63,11 +63,90 @@ pub(super) const ENDPOINTS: [Endpoint; 19] = [
         "POST",
         "/faults",
         "adds a fault rule; effects: \"throttle\", {\"error\": {code, message, status}}, {\"delay\": \"5s\"}, \
-         {\"loseResponse\": \"serverError\" or \"never\"}; optional skip, times, percent",
+         {\"loseResponse\": \"serverError\" or \"never\"}, \"duplicate\"; optional skip, times, percent",
         Some(r#"{"operation": "CreateFleet", "effect": {"loseResponse": "serverError"}, "times": 1}"#),
     ),
     endpoint("DELETE", "/faults", "removes all fault rules", None),
     endpoint("DELETE", "/faults/{id}", "removes a fault rule", None),
+    endpoint("GET", "/throttling", "whether requests are limited, and to how much of EC2's figures", None),
+    endpoint(
+        "PUT",
+        "/throttling",
+        "limits requests by EC2's token buckets, full at first; percent scales what they hold and how fast they fill",
+        Some(r#"{"enabled": true, "percent": 10}"#),
+    ),
+    endpoint("GET", "/consistency", "how late reads and launches see what was made", None),
+    endpoint(
+        "PUT",
+        "/consistency",
+        "sets how late what is made from now on is seen; what is not given is seen at once",
+        Some(r#"{"instances": {"min": "0s", "max": "5s"}, "instanceProfiles": {"min": "1s", "max": "10s"}}"#),
+    ),
+    endpoint("GET", "/events", "where events go, and what becomes of them on the way", None),
+    endpoint(
+        "PUT",
+        "/events",
+        "sets which percent of the events gets lost or comes twice, and how late they come; the queue stays if none is given",
+        Some(r#"{"lostPercent": 20, "duplicatedPercent": 5, "delay": {"min": "0s", "max": "30s"}}"#),
+    ),
+    endpoint(
+        "POST",
+        "/events",
+        "puts a raw body into a queue, the cluster's if none is named",
+        Some(r#"{"body": "{\"version\": \"0\"}"}"#),
+    ),
+    endpoint(
+        "PUT",
+        "/credentials",
+        "says what callers' credentials are worth: valid, expired, wrongSignature or denied",
+        Some(r#"{"credentials": "expired"}"#),
+    ),
+    endpoint(
+        "POST",
+        "/interruptions",
+        "the spot market takes machines back: percent of those that fit instanceType and zone, with the usual notice",
+        Some(r#"{"instanceType": "*", "zone": "us-west-2a", "percent": 30}"#),
+    ),
+    endpoint(
+        "POST",
+        "/losses",
+        "machines that fit instanceType, zone and capacityType end at once and without warning; percent of them",
+        Some(r#"{"zone": "us-west-2a"}"#),
+    ),
+    endpoint(
+        "POST",
+        "/capacity-blocks",
+        "gives the account a capacity block from `start` to `end`, counted from now",
+        Some(
+            r#"{"instanceType": "p5.48xlarge", "zone": "us-west-2a", "count": 2, "start": "0s", "end": "24h", "tags": {"a": "b"}}"#,
+        ),
+    ),
+    endpoint(
+        "POST",
+        "/capacity-reservations",
+        "reserves machines for the account, as CreateCapacityReservation does; open unless targeted",
+        Some(r#"{"instanceType": "m5.large", "zone": "us-west-2a", "count": 2, "targeted": true, "tags": {"a": "b"}}"#),
+    ),
+    endpoint(
+        "POST",
+        "/images",
+        "new images replace those that public parameters (a pattern) name, as a release does",
+        Some(r#"{"parameter": "/aws/service/eks/optimized-ami/1.35/*"}"#),
+    ),
+    endpoint("POST", "/instances/{id}/rebalance", "says that a spot machine is at risk of being taken back", None),
+    endpoint(
+        "POST",
+        "/instances/{id}/impair",
+        "lets a check of the machine fail: instance or system; null makes it well again",
+        Some(r#"{"check": "instance"}"#),
+    ),
+    endpoint(
+        "POST",
+        "/instances/{id}/schedule",
+        "plans something for the machine: instance-reboot, system-reboot, system-maintenance, instance-retirement, instance-stop",
+        Some(r#"{"code": "instance-retirement", "after": "24h"}"#),
+    ),
+    endpoint("GET", "/changes", "the state that the page shows, again after each change, as server-sent events", None),
     endpoint(
         "GET",
         "/audit",

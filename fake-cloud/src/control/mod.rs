@@ -4,8 +4,10 @@
 //! carried out as a whole or not at all. Refusals are `{"error": {"code": …, "message": …}}`.
 
 mod answer;
+mod guard;
 mod index;
 mod machines;
+mod page;
 mod read;
 mod script;
 
@@ -25,9 +27,21 @@ const PREFIX: &str = "/control/v1";
 const MAX_BODY: usize = 1024 * 1024;
 
 /// The door as a router, below [`PREFIX`].
-pub(crate) fn router(world: SharedWorld) -> Router {
+pub(crate) fn router(world: SharedWorld, token: Option<&str>) -> Router {
+    let router = open_router(world);
+    match token {
+        None => router,
+        Some(token) => router.layer(axum::middleware::from_fn_with_state(guard::Token::new(token), guard::check)),
+    }
+}
+
+fn open_router(world: SharedWorld) -> Router {
     // A nested router answers its root without the slash only.
-    Router::new().nest(PREFIX, endpoints(world)).route(&format!("{PREFIX}/"), get(index::index))
+    Router::new()
+        .nest(PREFIX, endpoints(world))
+        .route(&format!("{PREFIX}/"), get(index::index))
+        // Requests of the vendors come with a signature, and mostly by POST: a browser's plain GET is for the page.
+        .route("/ui", get(page::page))
 }
 
 fn endpoints(world: SharedWorld) -> Router {
@@ -37,6 +51,19 @@ fn endpoints(world: SharedWorld) -> Router {
         .route("/prices", get(read::prices).put(script::set_prices))
         .route("/delays", get(read::delays).put(script::set_delays))
         .route("/quotas", axum::routing::put(script::set_quotas))
+        .route("/throttling", get(read::throttling).put(script::set_throttling))
+        .route("/consistency", get(read::consistency).put(script::set_consistency))
+        .route("/events", get(read::events).put(script::set_events).post(script::send_event))
+        .route("/credentials", axum::routing::put(script::set_credentials))
+        .route("/interruptions", post(script::interrupt_many))
+        .route("/losses", post(script::lose_many))
+        .route("/capacity-blocks", post(script::grant_block))
+        .route("/capacity-reservations", post(script::reserve))
+        .route("/images", post(script::release_images))
+        .route("/instances/{id}/rebalance", post(script::rebalance))
+        .route("/instances/{id}/impair", post(script::impair))
+        .route("/instances/{id}/schedule", post(script::schedule))
+        .route("/changes", get(page::changes))
         .route("/faults", get(read::faults).post(script::add_fault).delete(script::clear_faults))
         .route("/faults/{id}", delete(script::remove_fault))
         .route("/audit", get(read::audit))

@@ -40,6 +40,18 @@ pub(super) async fn delays(State(world): State<SharedWorld>) -> Answer {
     Ok(Json(json!(world.with(|world| world.delays()))))
 }
 
+pub(super) async fn throttling(State(world): State<SharedWorld>) -> Answer {
+    Ok(Json(json!(world.with(|world| world.throttling()))))
+}
+
+pub(super) async fn consistency(State(world): State<SharedWorld>) -> Answer {
+    Ok(Json(json!(world.with(|world| world.consistency()))))
+}
+
+pub(super) async fn events(State(world): State<SharedWorld>) -> Answer {
+    Ok(Json(json!(world.with(|world| world.event_config().clone()))))
+}
+
 pub(super) async fn faults(State(world): State<SharedWorld>) -> Answer {
     Ok(Json(world.with(|world| json!({"faults": world.faults()}))))
 }
@@ -91,7 +103,7 @@ fn state_named(name: &str) -> Result<InstanceState, Refusal> {
     })
 }
 
-fn described(world: &World, instance: &Instance) -> Value {
+pub(super) fn described(world: &World, instance: &Instance) -> Value {
     let cost = world.cost_of(instance);
     json!({
         "instanceId": instance.id,
@@ -103,6 +115,7 @@ fn described(world: &World, instance: &Instance) -> Value {
         "launched": instance.launched,
         "interruption": instance.interruption,
         "privateDnsName": instance.private_dns_name,
+        "capacityReservation": instance.reservation,
         "tags": instance.tags,
         "dollars": cost.cost.to_string(),
         "dollarsPerHour": cost.price,
@@ -113,7 +126,7 @@ pub(super) async fn ledger(State(world): State<SharedWorld>) -> Answer {
     Ok(Json(ledger_json(&world.with(|world| world.ledger()))))
 }
 
-fn ledger_json(ledger: &Ledger) -> Value {
+pub(super) fn ledger_json(ledger: &Ledger) -> Value {
     let by_market: serde_json::Map<String, Value> =
         ledger.by_market.iter().map(|(market, amount)| (market.to_string(), json!(money(*amount)))).collect();
     json!({

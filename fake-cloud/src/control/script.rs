@@ -3,7 +3,10 @@
 use super::answer::{Answer, Refusal, body};
 use crate::{
     app::SharedWorld,
-    world::{CallRecord, CapacityRule, Delays, FaultRule, PriceRule, QuotaRule, World},
+    world::{
+        Body, CallRecord, CapacityRule, Check, Consistency, Credentials, Delays, EventConfig, FaultRule, PriceRule,
+        QuotaRule, ReservationRequest, ScheduledCode, Selection, TagSpecification, Tags, Throttling, World,
+    },
 };
 use axum::{
     Json,
@@ -117,5 +120,182 @@ pub(super) async fn kill(State(world): State<SharedWorld>, Path(id): Path<String
     change(&world, "Kill", id.clone(), |world| {
         world.kill(&id)?;
         Ok(json!({"instanceId": id}))
+    })
+}
+
+pub(super) async fn set_throttling(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "SetThrottling", summary(&given), |world| {
+        let throttling: Throttling = body(given)?;
+        world.set_throttling(throttling)?;
+        Ok(json!(throttling))
+    })
+}
+
+pub(super) async fn set_consistency(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "SetConsistency", summary(&given), |world| {
+        let consistency: Consistency = body(given)?;
+        world.set_consistency(consistency)?;
+        Ok(json!(consistency))
+    })
+}
+
+pub(super) async fn set_events(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "SetEvents", summary(&given), |world| {
+        let events: EventConfig = body(given)?;
+        world.set_events(events)?;
+        Ok(json!(world.event_config()))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEvent {
+    queue: Option<String>,
+    body: String,
+}
+
+pub(super) async fn send_event(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "SendEvent", summary(&given), |world| {
+        let RawEvent { queue, body } = body(given)?;
+        let queue = queue.or_else(|| world.event_config().queue.clone()).unwrap_or_default();
+        Ok(json!({"messageId": world.send_message(&queue, Body::Text(body), None)?}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenCredentials {
+    credentials: Credentials,
+}
+
+pub(super) async fn set_credentials(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "SetCredentials", summary(&given), |world| {
+        let GivenCredentials { credentials } = body(given)?;
+        world.set_credentials(credentials);
+        Ok(json!({"credentials": credentials}))
+    })
+}
+
+pub(super) async fn interrupt_many(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "InterruptMany", summary(&given), |world| {
+        let selection: Selection = body(given)?;
+        let spot = Selection { capacity_type: Some(crate::world::Market::Spot), ..selection };
+        let ids = world.selected(&spot);
+        for id in &ids {
+            world.interrupt(id)?;
+        }
+        Ok(json!({"instanceIds": ids}))
+    })
+}
+
+pub(super) async fn lose_many(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "LoseMany", summary(&given), |world| {
+        let selection: Selection = body(given)?;
+        let ids = world.selected(&selection);
+        for id in &ids {
+            world.kill(id)?;
+        }
+        Ok(json!({"instanceIds": ids}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewBlock {
+    instance_type: String,
+    zone: String,
+    count: u32,
+    #[serde(default, with = "crate::world::duration")]
+    start: jiff::SignedDuration,
+    #[serde(with = "crate::world::duration")]
+    end: jiff::SignedDuration,
+    #[serde(default)]
+    tags: Tags,
+}
+
+pub(super) async fn grant_block(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "GrantCapacityBlock", summary(&given), |world| {
+        let NewBlock { instance_type, zone, count, start, end, tags } = body(given)?;
+        let now = world.now();
+        let times = (now.saturating_add(start).unwrap_or(now), now.saturating_add(end).unwrap_or(now));
+        Ok(json!({"capacityReservationId": world.grant_block(&instance_type, &zone, count, times, tags)?}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewReservation {
+    instance_type: String,
+    zone: String,
+    count: u32,
+    #[serde(default)]
+    targeted: bool,
+    #[serde(default)]
+    tags: Tags,
+}
+
+pub(super) async fn reserve(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "Reserve", summary(&given), |world| {
+        let NewReservation { instance_type, zone, count, targeted, tags } = body(given)?;
+        let request = ReservationRequest {
+            machine_type: instance_type,
+            zone,
+            count,
+            targeted,
+            platform: "Linux/UNIX".to_owned(),
+            tenancy: "default".to_owned(),
+            tags: vec![TagSpecification { resource: "capacity-reservation".to_owned(), tags }],
+            ..ReservationRequest::default()
+        };
+        Ok(json!({"capacityReservationId": world.create_reservation(&request)?}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Release {
+    parameter: String,
+}
+
+pub(super) async fn release_images(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "ReleaseImages", summary(&given), |world| {
+        let Release { parameter } = body(given)?;
+        Ok(json!({"parameters": world.release_images(&parameter)?}))
+    })
+}
+
+pub(super) async fn rebalance(State(world): State<SharedWorld>, Path(id): Path<String>) -> Answer {
+    change(&world, "Rebalance", id.clone(), |world| {
+        world.recommend_rebalance(&id)?;
+        Ok(json!({"instanceId": id}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Impaired {
+    check: Option<Check>,
+}
+
+pub(super) async fn impair(State(world): State<SharedWorld>, Path(id): Path<String>, given: Given) -> Answer {
+    change(&world, "Impair", id.clone(), |world| {
+        let Impaired { check } = body(given)?;
+        world.impair(&id, check)?;
+        Ok(json!({"instanceId": id, "check": check}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Planned {
+    code: ScheduledCode,
+    #[serde(default, with = "crate::world::duration")]
+    after: jiff::SignedDuration,
+}
+
+pub(super) async fn schedule(State(world): State<SharedWorld>, Path(id): Path<String>, given: Given) -> Answer {
+    change(&world, "Schedule", id.clone(), |world| {
+        let Planned { code, after } = body(given)?;
+        Ok(json!({"instanceId": id, "notBefore": world.schedule(&id, code, after)?}))
     })
 }

@@ -49,7 +49,8 @@ async fn every_endpoint_of_the_index_is_there_and_its_example_works() {
     let (status, index) = call(&world, "GET", "/", "").await;
     assert_eq!((status, index["endpoints"].as_array().unwrap().len()), (200, ENDPOINTS.len()));
     assert_eq!(index["endpoints"][2]["exampleBody"]["rules"][0]["capacity"], 0);
-    for Endpoint { method, path, body, .. } in ENDPOINTS {
+    // The stream of changes has no end: it has a test of its own.
+    for Endpoint { method, path, body, .. } in ENDPOINTS.into_iter().filter(|endpoint| endpoint.path != "/changes") {
         let id = launch(&world);
         call(&world, "POST", "/faults", r#"{"operation": "X", "effect": "throttle"}"#).await;
         let fault = world.with(|world| world.faults().last().unwrap().id.clone());
@@ -102,6 +103,19 @@ async fn every_endpoint_of_the_index_is_there_and_its_example_works() {
 )]
 #[case("PUT", "/delays", r#"{"booting": "3s"}"#, 400, "unknown field `booting`")]
 #[case("PUT", "/delays", r#"{"pending": {"min": "9s", "max": "3s"}}"#, 422, "delays.pending")]
+#[case("PUT", "/throttling", r#"{"percent": 0}"#, 422, "throttling.percent is 0")]
+#[case("PUT", "/events", r#"{"lostPercent": 101}"#, 422, "events.lostPercent is 101")]
+#[case("PUT", "/consistency", r#"{"instances": {"min": "2s", "max": "1s"}}"#, 422, "consistency.instances")]
+#[case("PUT", "/credentials", r#"{"credentials": "gone"}"#, 400, "unknown variant `gone`")]
+#[case(
+    "POST",
+    "/capacity-blocks",
+    r#"{"instanceType": "p5", "zone": "us-west-2a", "count": 1, "end": "1h"}"#,
+    422,
+    "`p5` is no valid value of `InstanceType`"
+)]
+#[case("POST", "/images", r#"{"parameter": "/nothing"}"#, 404, "the parameter `/nothing` does not exist")]
+#[case("POST", "/events", r#"{"queue": "none", "body": "x"}"#, 404, "the queue `none` does not exist")]
 #[case("PUT", "/quotas", r#"{"rules": [{"class": "q", "capacityType": "spot"}]}"#, 400, "unknown variant `q`")]
 #[case("POST", "/faults", r#"{"operation": "CreateFleet"}"#, 400, "missing field `effect`")]
 #[case(
@@ -222,4 +236,65 @@ async fn machines_are_told_when_others_run() {
     let (_, one) = call(&world, "GET", &seen, "").await;
     assert_eq!((one["machines"][0]["instanceId"].as_str(), one["version"] == nothing["version"]), (Some(&*id), false));
     assert_eq!(one["machines"][0]["machineType"], "m5.large");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_lives_by_the_stream_of_changes() {
+    let world = shared();
+    let get = |path: &str| Request::get(path.to_owned()).body(Body::empty()).unwrap();
+    let page = app(world.clone()).oneshot(get("/ui")).await.unwrap();
+    let page = page.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&page).contains("EventSource"));
+    let response = app(world.clone()).oneshot(get("/control/v1/changes")).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body();
+    let mut next = async || {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let text = String::from_utf8(frame.to_vec()).unwrap();
+        serde_json::from_str::<Value>(text.strip_prefix("data: ").unwrap().trim_end()).unwrap()
+    };
+    assert_eq!(next().await["machines"], json!([]));
+    let id = launch(&world);
+    // A state that was made before may lie in the channel.
+    let mut shown = next().await;
+    while shown["machines"] == json!([]) {
+        shown = next().await;
+    }
+    assert_eq!(shown["machines"][0]["instanceId"], json!(id));
+    assert!(shown["ledger"]["launched"] == 1 && shown["pools"][0]["inUse"] == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_takes_the_share_asked_for_and_the_same_with_the_same_seed() {
+    let storm = async || {
+        let world = shared();
+        (0..10).for_each(|_| drop(launch(&world)));
+        let (status, answer) = call(&world, "POST", "/interruptions", r#"{"percent": 30}"#).await;
+        assert_eq!(status, 200, "{answer}");
+        let marked = world.with(|world| world.instances().filter(|each| each.interruption.is_some()).count());
+        assert_eq!((marked, answer["instanceIds"].as_array().unwrap().len()), (3, 3));
+        answer
+    };
+    assert_eq!(storm().await, storm().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guarded_door_wants_its_token_and_the_vendors_do_not() {
+    let world = shared();
+    let send = async |path: &str, header: Option<&str>| {
+        let mut request = Request::get(path.to_owned());
+        if let Some(header) = header {
+            request = request.header("authorization", header);
+        }
+        let app = crate::app::guarded_app(world.clone(), "secret");
+        app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status().as_u16()
+    };
+    for path in ["/control/v1/ledger", "/control/v1/", "/ui", "/control/v1/nothing"] {
+        assert_eq!(send(path, None).await, 401, "{path}");
+        assert_eq!(send(&format!("{path}?token=guess"), None).await, 401, "{path}");
+    }
+    assert_eq!(send("/control/v1/ledger", Some("Bearer secret")).await, 200);
+    assert_eq!(send("/control/v1/audit?limit=3&token=secret", None).await, 200);
+    assert_eq!(send("/ui?token=secret", None).await, 200);
+    assert_eq!(send("/?Action=DescribeRegions", Some("AWS4-HMAC-SHA256 Credential=x")).await, 200);
 }

@@ -1,5 +1,4 @@
-//! What hangs on instances: `DescribeVolumes`, `DescribeNetworkInterfaces`. And what this world has none of yet:
-//! `DescribeCapacityReservations`, `DescribePlacementGroups`.
+//! What hangs on instances: `DescribeVolumes`, `DescribeNetworkInterfaces`.
 
 use super::{
     Answer, Call,
@@ -112,74 +111,6 @@ fn refuse_unknown(ids: &[String], kind: ResourceKind, known: impl Fn(&str) -> bo
     match ids.iter().find(|id| !known(id)) {
         Some(id) => Err(CloudError::NotFound { kind, id: id.clone() }.into()),
         None => Ok(()),
-    }
-}
-
-/// `DescribeCapacityReservations`: there are none.
-pub(crate) fn describe_capacity_reservations(call: &Call<'_>, mut params: Params) -> Answer {
-    let ids = params.texts("CapacityReservationId")?;
-    filter::take::<Reservation>(&mut params, true)?;
-    Page::take(&mut params, call.action, &(1..=1000))?.cut([(); 0], |()| String::new())?;
-    params.finish()?;
-    if let Some(id) = ids.first() {
-        let text = format!("The capacity reservation '{id}' does not exist");
-        return Err(Refusal::bad("InvalidCapacityReservationId.NotFound", text));
-    }
-    let mut xml = Xml::new();
-    xml.node("capacityReservationSet", |_| {});
-    Ok(xml)
-}
-
-/// `DescribePlacementGroups`: there are none.
-pub(crate) fn describe_placement_groups(_call: &Call<'_>, mut params: Params) -> Answer {
-    let ids = params.texts("GroupId")?;
-    let names = params.texts("GroupName")?;
-    filter::take::<PlacementGroup>(&mut params, true)?;
-    params.finish()?;
-    if let Some(unknown) = ids.iter().chain(&names).next() {
-        let text = format!("The Placement Group '{unknown}' is unknown.");
-        return Err(Refusal::bad("InvalidPlacementGroup.Unknown", text));
-    }
-    let mut xml = Xml::new();
-    xml.node("placementGroupSet", |_| {});
-    Ok(xml)
-}
-
-/// A kind of thing of which there is none; only its filters' names are known.
-enum Reservation {}
-
-impl Filterable for Reservation {
-    const NAMES: &'static [&'static str] = &[
-        "availability-zone",
-        "availability-zone-id",
-        "end-date",
-        "end-date-type",
-        "instance-match-criteria",
-        "instance-platform",
-        "instance-type",
-        "outpost-arn",
-        "owner-id",
-        "placement-group-arn",
-        "reservation-type",
-        "start-date",
-        "state",
-        "tenancy",
-    ];
-
-    fn values(&self, _name: &str) -> Vec<Cow<'_, str>> {
-        match *self {}
-    }
-}
-
-/// A kind of thing of which there is none; only its filters' names are known.
-enum PlacementGroup {}
-
-impl Filterable for PlacementGroup {
-    const NAMES: &'static [&'static str] =
-        &["group-arn", "group-id", "group-name", "partition-count", "spread-level", "state", "strategy"];
-
-    fn values(&self, _name: &str) -> Vec<Cow<'_, str>> {
-        match *self {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! The EC2 code, text and status of each of the world's refusals.
 
 use super::error::Refusal;
-use crate::world::{CloudError, Market, ResourceKind};
+use crate::world::{CloudError, Credentials, Market, ResourceKind};
 use http::StatusCode;
 
 impl From<CloudError> for Refusal {
@@ -52,6 +52,22 @@ impl From<CloudError> for Refusal {
                 "IncorrectInstanceState",
                 format!("The instance '{instance}' is not in a state from which this is possible: it is {state}."),
             ),
+            CloudError::WrongReservationState { id, state } => Self::bad(
+                "InvalidCapacityReservationState",
+                format!("The capacity reservation '{id}' is in state '{state}', which does not allow this."),
+            ),
+            CloudError::ReservationFull { id: _ } => Self::bad(
+                "ReservationCapacityExceeded",
+                "The requested reservation does not have sufficient compatible and available capacity for this request.",
+            ),
+            CloudError::SpreadFull => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InsufficientInstanceCapacity",
+                "You've reached the limit of instances in this spread placement group. A spread placement group can have up to \
+                 seven instances per Availability Zone.",
+            ),
+            CloudError::InUse { reason } => Self::bad("InvalidPlacementGroup.InUse", reason),
+            CloudError::RefusedCaller(credentials) => refused_caller(credentials),
             CloudError::DryRun => Self::dry_run(),
             CloudError::Throttled => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "RequestLimitExceeded", "Request limit exceeded.")
@@ -60,6 +76,22 @@ impl From<CloudError> for Refusal {
                 Self::new(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), code, message)
             }
         }
+    }
+}
+
+fn refused_caller(credentials: Credentials) -> Refusal {
+    match credentials {
+        Credentials::Valid | Credentials::Expired => Refusal::bad("RequestExpired", "Request has expired."),
+        Credentials::WrongSignature => Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "AuthFailure",
+            "AWS was not able to validate the provided access credentials",
+        ),
+        Credentials::Denied => Refusal::new(
+            StatusCode::FORBIDDEN,
+            "UnauthorizedOperation",
+            "You are not authorized to perform this operation.",
+        ),
     }
 }
 
@@ -87,8 +119,30 @@ fn not_found(kind: ResourceKind, id: &str) -> Refusal {
             Refusal::bad("InvalidInstanceType", format!("The following supplied instance types do not exist: [{id}]"))
         }
         ResourceKind::Zone => Refusal::invalid_parameter(format!("Invalid availability zone: [{id}]")),
-        ResourceKind::InstanceProfile => {
+        ResourceKind::LaunchProfile => {
             Refusal::invalid_value(id, "iamInstanceProfile.name", "Invalid IAM Instance Profile name")
+        }
+        ResourceKind::InstanceProfile => {
+            let text = format!("Instance Profile {id} cannot be found.");
+            Refusal::new(StatusCode::NOT_FOUND, "NoSuchEntity", text)
+        }
+        ResourceKind::Role => {
+            let text = format!("The role with name {id} cannot be found.");
+            Refusal::new(StatusCode::NOT_FOUND, "NoSuchEntity", text)
+        }
+        ResourceKind::Queue => Refusal::bad("QueueDoesNotExist", "The specified queue does not exist."),
+        ResourceKind::Receipt => Refusal::bad(
+            "InvalidParameterValue",
+            format!(
+                "Value {id} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available."
+            ),
+        ),
+        ResourceKind::Reservation => does_not_exist("InvalidCapacityReservationId.NotFound", "capacity reservation"),
+        ResourceKind::BlockOffer => {
+            does_not_exist("InvalidCapacityBlockOfferingId.NotFound", "capacity block offering")
+        }
+        ResourceKind::PlacementGroup => {
+            Refusal::bad("InvalidPlacementGroup.Unknown", format!("The Placement Group '{id}' is unknown."))
         }
         ResourceKind::Parameter => Refusal::bad("ParameterNotFound", format!("Parameter {id} not found.")),
         ResourceKind::Volume => does_not_exist("InvalidVolume.NotFound", "volume"),
@@ -115,6 +169,9 @@ fn kind_of(id: &str) -> Option<ResourceKind> {
         "lt" => Some(ResourceKind::LaunchTemplateId),
         "vol" => Some(ResourceKind::Volume),
         "eni" => Some(ResourceKind::NetworkInterface),
+        "cr" => Some(ResourceKind::Reservation),
+        "pg" => Some(ResourceKind::PlacementGroup),
+        "fleet" => Some(ResourceKind::Fleet),
         _ => None,
     }
 }
@@ -138,9 +195,17 @@ fn malformed(kind: ResourceKind, id: &str) -> Refusal {
         ResourceKind::NetworkInterface => ("InvalidNetworkInterfaceId.Malformed", "eni-…"),
         ResourceKind::SpotRequest => ("InvalidSpotInstanceRequestID.Malformed", "sir-…"),
         ResourceKind::Fleet => ("InvalidFleetId.Malformed", "fleet-…"),
-        ResourceKind::MachineType | ResourceKind::Zone | ResourceKind::InstanceProfile | ResourceKind::Parameter => {
-            ("InvalidParameterValue", "another name")
-        }
+        ResourceKind::MachineType
+        | ResourceKind::Zone
+        | ResourceKind::InstanceProfile
+        | ResourceKind::LaunchProfile
+        | ResourceKind::Role
+        | ResourceKind::Queue
+        | ResourceKind::Receipt
+        | ResourceKind::Parameter => ("InvalidParameterValue", "another name"),
+        ResourceKind::Reservation => ("InvalidCapacityReservationId.Malformed", "cr-…"),
+        ResourceKind::BlockOffer => ("InvalidCapacityBlockOfferingId.Malformed", "cbr-…"),
+        ResourceKind::PlacementGroup => ("InvalidPlacementGroupId.Malformed", "pg-…"),
         ResourceKind::Taggable => ("InvalidID", "the ID of a resource that can have tags"),
     };
     Refusal::bad(code, format!("Invalid id: \"{id}\" (expecting \"{example}\")"))
@@ -154,7 +219,20 @@ fn already_exists(kind: ResourceKind, id: &str) -> Refusal {
         ResourceKind::InstanceProfile => {
             Refusal::new(StatusCode::CONFLICT, "EntityAlreadyExists", format!("Instance Profile {id} already exists."))
         }
+        ResourceKind::Role => {
+            Refusal::new(StatusCode::CONFLICT, "EntityAlreadyExists", format!("Role with name {id} already exists."))
+        }
+        ResourceKind::Queue => {
+            Refusal::bad("QueueNameExists", "A queue already exists with the same name and a different value.")
+        }
+        ResourceKind::PlacementGroup => {
+            Refusal::bad("InvalidPlacementGroup.Duplicate", format!("The Placement Group '{id}' already exists."))
+        }
         ResourceKind::Instance
+        | ResourceKind::LaunchProfile
+        | ResourceKind::Receipt
+        | ResourceKind::Reservation
+        | ResourceKind::BlockOffer
         | ResourceKind::Image
         | ResourceKind::Subnet
         | ResourceKind::SecurityGroup
@@ -219,6 +297,9 @@ fn limit_exceeded(what: &str, limit: usize) -> Refusal {
         "tags per resource" => "TagLimitExceeded",
         what if what.starts_with("launch template") => "LaunchTemplateLimitExceeded",
         what if what.starts_with("filter") => "FilterLimitExceeded",
+        "messages in flight" => "OverLimit",
+        "capacity reservations" => "ReservationLimitExceeded",
+        "placement groups" => "PlacementGroupLimitExceeded",
         _ => "InvalidParameterValue",
     };
     Refusal::bad(code, format!("At most {limit} {what} are allowed"))

@@ -3,13 +3,13 @@
 use super::{
     Call, ec2,
     error::{Protocol, Refusal, ec2_response, json_response, query_response},
-    identity, pricing_operation,
+    iam, identity, pricing_operation,
     query::Params,
-    ssm_operation, sts,
+    sqs, ssm_operation, sts,
 };
 use crate::{
     app::SharedWorld,
-    world::{CallRecord, CloudError, LostResponse, Treatment, World},
+    world::{CallRecord, CallShape, CloudError, Credentials, LostResponse, Treatment, World},
 };
 use axum::{
     Router,
@@ -73,30 +73,74 @@ async fn serve(State(door): State<Door>, request: Request<Body>) -> Response {
             return finish(&world, reply, protocol(&parts), record, &request_id);
         }
     };
-    let plan = world.with(|world| world.begin_call(&incoming.action));
+    let plan = world.with(|world| world.begin_call(&incoming.shape()));
     if !plan.delay.is_zero() {
         tokio::time::sleep(plan.delay).await;
     }
     let (protocol, record) = (incoming.service.protocol(), incoming.record(&body));
+    if let Some(waiting) = incoming.waiting().filter(|_| plan.treatment == Treatment::Serve) {
+        waiting.over(&world).await;
+    }
+    let base_url = base_url(&parts);
     let reply = match &plan.treatment {
         Treatment::Refuse(error) => Reply { outcome: Err(refusal(protocol, error)), touched: Vec::new() },
-        Treatment::Serve | Treatment::Lose(_) => world.with(|world| incoming.carry_out(world)),
+        Treatment::Serve | Treatment::Lose(_) => world.with(|world| incoming.carry_out(world, &base_url)),
+        Treatment::Twice => {
+            if let Ok(first) = Incoming::read(&parts, &body) {
+                // The caller gets the answer to the second; what became of the first shows in the world.
+                world.with(|world| drop(first.carry_out(world, &base_url)));
+            }
+            world.with(|world| incoming.carry_out(world, &base_url))
+        }
     };
     match plan.treatment {
         Treatment::Lose(lost) => lose(&world, lost, &reply, protocol, record, &request_id).await,
-        Treatment::Serve | Treatment::Refuse(_) => finish(&world, reply, protocol, record, &request_id),
+        Treatment::Serve | Treatment::Twice | Treatment::Refuse(_) => {
+            finish(&world, reply, protocol, record, &request_id)
+        }
     }
 }
 
-/// A fault rule's refusal: EC2 has its own word for too many requests.
+/// Scheme and host by which the caller reached the door.
+fn base_url(parts: &Parts) -> String {
+    let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| parts.uri.authority().map(http::uri::Authority::as_str)).unwrap_or("localhost");
+    format!("http://{host}")
+}
+
+/// The refusal of a call before it is looked at: the services have different words for it.
 fn refusal(protocol: Protocol, error: &CloudError) -> Refusal {
     match (protocol, error) {
-        (Protocol::Json | Protocol::RestJson | Protocol::Query(_), CloudError::Throttled) => {
-            Refusal::bad("ThrottlingException", "Rate exceeded")
+        (Protocol::Ec2, error) => error.clone().into(),
+        (Protocol::Query(_), CloudError::Throttled) => Refusal::bad("Throttling", "Rate exceeded"),
+        (_, CloudError::Throttled) => Refusal::bad("ThrottlingException", "Rate exceeded"),
+        (Protocol::Query(_), CloudError::RefusedCaller(credentials)) => {
+            let (code, text) = match credentials {
+                Credentials::Valid | Credentials::Expired => {
+                    ("ExpiredToken", "The security token included in the request is expired")
+                }
+                Credentials::WrongSignature => ("SignatureDoesNotMatch", WRONG_SIGNATURE),
+                Credentials::Denied => ("AccessDenied", "User is not authorized to perform this operation"),
+            };
+            Refusal::new(StatusCode::FORBIDDEN, code, text)
         }
-        (Protocol::Ec2 | Protocol::Json | Protocol::RestJson | Protocol::Query(_), error) => error.clone().into(),
+        (_, CloudError::RefusedCaller(credentials)) => match credentials {
+            Credentials::Valid | Credentials::Expired => {
+                Refusal::bad("ExpiredTokenException", "The security token included in the request is expired")
+            }
+            Credentials::WrongSignature => {
+                Refusal::new(StatusCode::FORBIDDEN, "InvalidSignatureException", WRONG_SIGNATURE)
+            }
+            Credentials::Denied => {
+                Refusal::bad("AccessDeniedException", "User is not authorized to perform this operation")
+            }
+        },
+        (_, error) => error.clone().into(),
     }
 }
+
+const WRONG_SIGNATURE: &str = "The request signature we calculated does not match the signature you provided. Check your AWS \
+                               Secret Access Key and signing method.";
 
 /// What became of a call.
 struct Reply {
@@ -120,7 +164,9 @@ fn finish(world: &SharedWorld, reply: Reply, protocol: Protocol, record: CallRec
         Ok(Content::Json(body)) => json_response(protocol, StatusCode::OK, request_id, &body, None),
         Ok(Content::Xml(action, xml)) => match protocol {
             Protocol::Query(namespace) => query_response(&action, namespace, request_id, xml),
-            Protocol::Ec2 | Protocol::Json | Protocol::RestJson => ec2_response(&action, request_id, xml),
+            Protocol::Ec2 | Protocol::Json | Protocol::Sqs | Protocol::RestJson => {
+                ec2_response(&action, request_id, xml)
+            }
         },
     }
 }
@@ -153,8 +199,10 @@ enum Service {
     Iam,
     Sts,
     Ssm,
+    Sqs,
     Pricing,
     Eks,
+    Arc,
 }
 
 impl Service {
@@ -164,7 +212,8 @@ impl Service {
             Self::Iam => Protocol::Query(IAM_NAMESPACE),
             Self::Sts => Protocol::Query(STS_NAMESPACE),
             Self::Ssm | Self::Pricing => Protocol::Json,
-            Self::Eks => Protocol::RestJson,
+            Self::Sqs => Protocol::Sqs,
+            Self::Eks | Self::Arc => Protocol::RestJson,
         }
     }
 
@@ -175,15 +224,17 @@ impl Service {
             Self::Sts => "sts",
             Self::Ssm => "ssm",
             Self::Pricing => "pricing",
+            Self::Sqs => "sqs",
             Self::Eks => "eks",
+            Self::Arc => "arc-zonal-shift",
         }
     }
 }
 
 /// The protocol that the answer must have, as far as the headers tell: before the body is read, and when it cannot be.
 fn protocol(parts: &Parts) -> Protocol {
-    if parts.headers.contains_key("x-amz-target") {
-        Protocol::Json
+    if let Some(target) = parts.headers.get("x-amz-target") {
+        if target.as_bytes().starts_with(b"AmazonSQS.") { Protocol::Sqs } else { Protocol::Json }
     } else if parts.uri.path() == "/" {
         Protocol::Ec2
     } else {
@@ -201,7 +252,8 @@ struct Incoming {
 enum Payload {
     Query(Params),
     Json(Value),
-    Cluster(String),
+    /// What the path names.
+    Path(String),
 }
 
 impl Incoming {
@@ -215,8 +267,16 @@ impl Incoming {
             return Self::read_json(target.to_str().unwrap_or_default(), body);
         }
         if let Some(name) = parts.uri.path().strip_prefix("/clusters/").filter(|_| parts.method == Method::GET) {
-            let payload = Payload::Cluster(name.to_owned());
+            let payload = Payload::Path(name.to_owned());
             return Ok(Self { service: Service::Eks, action: "DescribeCluster".to_owned(), payload });
+        }
+        if parts.uri.path() == "/clusters" && parts.method == Method::GET {
+            let payload = Payload::Path(String::new());
+            return Ok(Self { service: Service::Eks, action: "ListClusters".to_owned(), payload });
+        }
+        if let Some(arn) = parts.uri.path().strip_prefix("/managedresources/").filter(|_| parts.method == Method::GET) {
+            let payload = Payload::Path(percent_decoded(arn));
+            return Ok(Self { service: Service::Arc, action: "GetManagedResource".to_owned(), payload });
         }
         if parts.uri.path() != "/" {
             let text = format!("There is nothing at {} {}", parts.method, parts.uri.path());
@@ -248,6 +308,7 @@ impl Incoming {
         let (service, action) = target.split_once('.').ok_or_else(unknown)?;
         let service = match service {
             "AmazonSSM" => Service::Ssm,
+            "AmazonSQS" => Service::Sqs,
             "AWSPriceListService" => Service::Pricing,
             _ => return Err(unknown()),
         };
@@ -261,28 +322,56 @@ impl Incoming {
         let parameters = match &self.payload {
             Payload::Query(_) => shortened_query(body),
             Payload::Json(_) => shortened(&String::from_utf8_lossy(body), RECORDED_MAX),
-            Payload::Cluster(name) => format!("name={name}"),
+            Payload::Path(name) => format!("name={}", shortened(name, RECORDED_MAX)),
         };
         let operation = shortened(&self.action, RECORDED_VALUE_MAX);
         CallRecord { door: self.service.name(), operation, parameters, ..CallRecord::default() }
     }
 
-    fn carry_out(self, world: &mut World) -> Reply {
-        let mut call = Call { world, action: &self.action, touched: Vec::new() };
+    /// What limits on requests look at.
+    fn shape(&self) -> CallShape<'_> {
+        let everything = match &self.payload {
+            Payload::Query(params) => !params.has("Filter") && !params.has("MaxResults"),
+            Payload::Json(_) | Payload::Path(_) => false,
+        };
+        CallShape { operation: &self.action, of_ec2: self.service == Service::Ec2, everything }
+    }
+
+    /// Whom the caller waits for, if the call is one that waits.
+    fn waiting(&self) -> Option<sqs::Waiting> {
+        match (&self.payload, self.service) {
+            (Payload::Json(body), Service::Sqs) => sqs::Waiting::of(&self.action, body),
+            _ => None,
+        }
+    }
+
+    fn carry_out(self, world: &mut World, base_url: &str) -> Reply {
+        let mut call = Call { world, action: &self.action, base_url, touched: Vec::new() };
         let xml = |xml| Content::Xml(self.action.clone(), xml);
         let outcome = match (self.service, self.payload) {
             (Service::Ec2, Payload::Query(params)) => ec2(&mut call, params).map(xml),
             (Service::Sts, Payload::Query(params)) => sts(&call, params).map(xml),
             (Service::Ssm, Payload::Json(body)) => ssm_operation(&call, body).map(Content::Json),
             (Service::Pricing, Payload::Json(body)) => pricing_operation(&call, body).map(Content::Json),
-            (Service::Eks, Payload::Cluster(name)) => identity::describe_cluster(&call, &name).map(Content::Json),
-            (Service::Ec2 | Service::Iam | Service::Sts | Service::Ssm | Service::Pricing | Service::Eks, _) => {
-                Err(Refusal::invalid_action(&self.action))
+            (Service::Iam, Payload::Query(params)) => iam::operation(&mut call, params).map(xml),
+            (Service::Sqs, Payload::Json(body)) => sqs::operation(&mut call, body).map(Content::Json),
+            (Service::Eks, Payload::Path(name)) if self.action == "ListClusters" && name.is_empty() => {
+                identity::list_clusters(&call).map(Content::Json)
             }
+            (Service::Eks, Payload::Path(name)) => identity::describe_cluster(&call, &name).map(Content::Json),
+            (Service::Arc, Payload::Path(arn)) => identity::get_managed_resource(&call, &arn).map(Content::Json),
+            _ => Err(Refusal::invalid_action(&self.action)),
         };
         let touched = call.touched;
         Reply { outcome, touched }
     }
+}
+
+/// A part of a path as it was meant.
+fn percent_decoded(text: &str) -> String {
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(&format!("x={}", text.replace('+', "%2B"))).unwrap_or_default();
+    pairs.into_iter().next().map_or_else(String::new, |(_, value)| value)
 }
 
 /// The parameters as `name=value` with long values cut.

@@ -77,6 +77,8 @@ pub(crate) enum Protocol {
     Query(&'static str),
     /// `X-Amz-Target` JSON 1.1 (SSM, Pricing).
     Json,
+    /// `X-Amz-Target` JSON 1.0, with the codes of an older protocol beside it (SQS).
+    Sqs,
     /// REST JSON (EKS).
     RestJson,
 }
@@ -93,11 +95,30 @@ impl Protocol {
                 let body = json!({"__type": refusal.code, "message": refusal.message});
                 json_response(self, refusal.status, request_id, &body, None)
             }
+            Self::Sqs => {
+                let body = json!({"__type": format!("com.amazonaws.sqs#{}", refusal.code), "message": refusal.message});
+                let mut response = json_response(self, refusal.status, request_id, &body, None);
+                let sender = if refusal.status.is_server_error() { "Receiver" } else { "Sender" };
+                let code = format!("{};{sender}", query_era_code(&refusal.code));
+                if let Ok(value) = header::HeaderValue::from_str(&code) {
+                    response.headers_mut().insert("x-amzn-query-error", value);
+                }
+                response
+            }
             Self::RestJson => {
                 let code = Some(refusal.code.as_ref());
                 json_response(self, refusal.status, request_id, &json!({"message": refusal.message}), code)
             }
         }
+    }
+}
+
+/// What SQS called its errors before it spoke JSON, which clients still look for.
+fn query_era_code(code: &str) -> &str {
+    match code {
+        "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue",
+        "QueueNameExists" => "QueueAlreadyExists",
+        other => other,
     }
 }
 
@@ -137,7 +158,11 @@ pub(crate) fn json_response(
     body: &serde_json::Value,
     error_type: Option<&str>,
 ) -> Response {
-    let kind = if protocol == Protocol::RestJson { "application/json" } else { "application/x-amz-json-1.1" };
+    let kind = match protocol {
+        Protocol::RestJson => "application/json",
+        Protocol::Sqs => "application/x-amz-json-1.0",
+        Protocol::Json | Protocol::Ec2 | Protocol::Query(_) => "application/x-amz-json-1.1",
+    };
     let headers = [(header::CONTENT_TYPE.as_str(), kind), ("x-amzn-requestid", request_id)];
     let error_type = error_type.map(|code| [("x-amzn-errortype", code.to_owned())]);
     match error_type {

@@ -22,12 +22,17 @@ const SPOT_STRATEGIES: &[(&str, AllocationStrategy)] = &[
 const ON_DEMAND_STRATEGIES: &[(&str, AllocationStrategy)] =
     &[("lowest-price", AllocationStrategy::LowestPrice), ("prioritized", AllocationStrategy::Prioritized)];
 
-const MARKETS: &[(&str, Market)] = &[("spot", Market::Spot), ("on-demand", Market::OnDemand)];
+/// The market, and whether it is that of capacity blocks.
+const MARKETS: &[(&str, (Market, bool))] = &[
+    ("spot", (Market::Spot, false)),
+    ("on-demand", (Market::OnDemand, false)),
+    ("capacity-block", (Market::OnDemand, true)),
+];
 
 /// `CreateFleet`.
 pub(crate) fn create_fleet(call: &mut Call<'_>, mut params: Params) -> Answer {
     refuse_other_types(&mut params)?;
-    let (target, market) = target(params.part("TargetCapacitySpecification"))?;
+    let (target, market, capacity_block) = target(params.part("TargetCapacitySpecification"))?;
     let spot = options(params.part("SpotOptions"), SPOT_STRATEGIES)?;
     let on_demand = options(params.part("OnDemandOptions"), ON_DEMAND_STRATEGIES)?;
     let chosen = if market == Market::Spot { spot } else { on_demand };
@@ -37,6 +42,7 @@ pub(crate) fn create_fleet(call: &mut Call<'_>, mut params: Params) -> Answer {
         target,
         min_target: chosen.min_target,
         market,
+        capacity_block,
         strategy: chosen.strategy,
         max_price: None,
         configs: configs(&mut params)?,
@@ -66,10 +72,10 @@ fn refuse_other_types(params: &mut Params) -> Result<(), Refusal> {
 }
 
 /// The number of machines and their market. A split by market is accepted if one market gets everything.
-fn target(mut part: Params) -> Result<(u32, Market), Refusal> {
+fn target(mut part: Params) -> Result<(u32, Market, bool), Refusal> {
     let path = part.name_of("TotalTargetCapacity");
     let total = part.integer("TotalTargetCapacity", &TARGET)?.ok_or_else(|| Refusal::missing_parameter(&path))?;
-    let default = part.one_of("DefaultTargetCapacityType", MARKETS)?.unwrap_or_default();
+    let (default, block) = part.one_of("DefaultTargetCapacityType", MARKETS)?.unwrap_or_default();
     let spot = part.integer("SpotTargetCapacity", &TARGET)?;
     let on_demand = part.integer("OnDemandTargetCapacity", &TARGET)?;
     part.one_of("TargetCapacityUnitType", &[("units", ())])?;
@@ -85,7 +91,7 @@ fn target(mut part: Params) -> Result<(u32, Market), Refusal> {
             return Err(Refusal::bad("InvalidFleetConfig", text));
         }
     };
-    Ok((total, market))
+    Ok((total, market, block))
 }
 
 #[derive(Default)]
@@ -156,8 +162,13 @@ fn priority(part: &mut Params) -> Result<Option<Priority>, Refusal> {
 }
 
 fn write(xml: &mut Xml, fleet: &Fleet) {
-    let lifecycle = fleet.market.as_str();
     xml.text("fleetId", &fleet.id);
+    write_outcome(xml, fleet, true);
+}
+
+/// Writes what a fleet brought; where the machines are is in the answer to `CreateFleet` only.
+pub(crate) fn write_outcome(xml: &mut Xml, fleet: &Fleet, with_places: bool) {
+    let lifecycle = fleet.market.as_str();
     xml.items("errorSet", &fleet.errors, |xml, error| {
         write_pool(xml, &error.pool);
         xml.text("lifecycle", lifecycle);
@@ -170,8 +181,10 @@ fn write(xml: &mut Xml, fleet: &Fleet) {
         xml.text("lifecycle", lifecycle);
         xml.texts("instanceIds", &launch.instance_ids);
         xml.text("instanceType", &launch.pool.machine_type);
-        xml.text("availabilityZone", &launch.pool.zone);
-        xml.text("subnetId", &launch.pool.subnet_id);
+        if with_places {
+            xml.text("availabilityZone", &launch.pool.zone);
+            xml.text("subnetId", &launch.pool.subnet_id);
+        }
     });
 }
 

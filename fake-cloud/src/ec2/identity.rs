@@ -41,6 +41,23 @@ pub(crate) fn describe_cluster(call: &Call<'_>, name: &str) -> JsonAnswer {
     }}))
 }
 
+/// EKS `ListClusters`: the one cluster.
+pub(crate) fn list_clusters(call: &Call<'_>) -> JsonAnswer {
+    Ok(json!({"clusters": [call.world.cluster()]}))
+}
+
+/// ARC's zonal shifts of the cluster: none is under way.
+pub(crate) fn get_managed_resource(call: &Call<'_>, arn: &str) -> JsonAnswer {
+    let (region, account, cluster) = (call.world.region(), call.account(), call.world.cluster());
+    if arn != format!("arn:aws:eks:{region}:{account}:cluster/{cluster}") {
+        let text = format!("The resource {arn} is not managed.");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", text));
+    }
+    let zones: serde_json::Map<String, serde_json::Value> =
+        call.world.zones().iter().map(|zone| (zone.id.to_owned(), json!(1.0))).collect();
+    Ok(json!({"arn": arn, "name": cluster, "appliedWeights": zones, "zonalShifts": [], "autoshifts": []}))
+}
+
 /// The newest Kubernetes that images are published for.
 fn latest_kubernetes(call: &Call<'_>) -> String {
     let minor = |name: &str| name.strip_prefix(IMAGES_OF_KUBERNETES_1)?.split('/').next()?.parse::<u32>().ok();

@@ -94,7 +94,10 @@ fn machine(xml: &mut Xml, call: &Call<'_>, instance: &Instance) {
     xml.node("placement", |xml| {
         xml.text("availabilityZone", instance.zone.name);
         xml.text("availabilityZoneId", instance.zone.id);
-        xml.text("groupName", "");
+        let placed = instance.placed.as_ref();
+        xml.text("groupName", placed.map_or("", |placed| &placed.group_name));
+        xml.optional("groupId", placed.map(|placed| &placed.group_id));
+        xml.optional("partitionNumber", placed.and_then(|placed| placed.partition));
         xml.text("tenancy", instance.settings.tenancy.as_deref().unwrap_or("default"));
     });
 }
@@ -171,9 +174,13 @@ fn volume(xml: &mut Xml, volume: &Volume) {
 fn purchase(xml: &mut Xml, instance: &Instance) {
     xml.optional("instanceLifecycle", instance.lifecycle());
     xml.optional("spotInstanceRequestId", instance.spot_request_id.as_deref());
+    xml.optional("capacityReservationId", instance.reservation.as_deref());
     xml.node("capacityReservationSpecification", |xml| {
         let preference = instance.settings.reservation_preference.as_deref().unwrap_or("open");
         xml.text("capacityReservationPreference", preference);
+        if let Some(id) = &instance.settings.reservation_id {
+            xml.node("capacityReservationTarget", |xml| xml.text("capacityReservationId", id));
+        }
     });
 }
 

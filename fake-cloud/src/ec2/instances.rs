@@ -5,7 +5,7 @@ use super::{
     page::Page, query::Params, tags::returned_true, xml::Xml,
 };
 use crate::world::{
-    CloudError, Filter, Filterable, Instance, InstanceState, ResourceKind, RunRequest, StateChange, Tags, passes,
+    Check, CloudError, Filter, Filterable, Instance, InstanceState, ResourceKind, RunRequest, StateChange, Tags, passes,
 };
 use std::{borrow::Cow, collections::BTreeSet, ops::RangeInclusive};
 
@@ -33,11 +33,13 @@ pub(crate) fn describe_instance_status(call: &Call<'_>, mut params: Params) -> A
     params.boolean("IncludeManagedResources")?;
     params.finish()?;
     let shown = |instance: &Instance, filters: &[Filter]| {
-        (all || instance.state == InstanceState::Running) && passes(&Status(instance), filters)
+        (all || instance.state == InstanceState::Running) && passes(&Status(instance, call.world.now()), filters)
     };
     let (instances, next) = selection.cut(call, shown)?;
     let mut xml = Xml::new();
-    xml.items("instanceStatusSet", instances, |xml, instance| write_status(xml, &Status(instance)));
+    xml.items("instanceStatusSet", instances, |xml, instance| {
+        write_status(xml, &Status(instance, call.world.now()));
+    });
     xml.optional("nextToken", next);
     Ok(xml)
 }
@@ -67,8 +69,11 @@ impl Selection {
         call: &'c Call<'_>,
         shown: impl Fn(&Instance, &[Filter]) -> bool,
     ) -> Result<(Vec<&'c Instance>, Option<String>), Refusal> {
-        let chosen: Vec<&Instance> =
-            if self.ids.is_empty() { call.world.instances().collect() } else { find(call, &self.ids)? };
+        let chosen: Vec<&Instance> = if self.ids.is_empty() {
+            call.world.instances().filter(|each| call.world.is_visible(each)).collect()
+        } else {
+            find(call, &self.ids)?
+        };
         let mut chosen: Vec<_> = chosen.into_iter().filter(|instance| shown(instance, &self.filters)).collect();
         chosen.sort_by(|one, other| place(one).cmp(&place(other)));
         self.page.cut(chosen, |instance| {
@@ -83,7 +88,8 @@ fn place(instance: &Instance) -> (&str, u32, &str) {
 }
 
 fn find<'c>(call: &'c Call<'_>, ids: &BTreeSet<String>) -> Result<Vec<&'c Instance>, Refusal> {
-    let unknown: Vec<&str> = ids.iter().map(String::as_str).filter(|id| call.world.instance(id).is_err()).collect();
+    let known = |id: &str| call.world.instance(id).is_ok_and(|instance| call.world.is_visible(instance));
+    let unknown: Vec<&str> = ids.iter().map(String::as_str).filter(|id| !known(id)).collect();
     match unknown.as_slice() {
         [] => Ok(ids.iter().filter_map(|id| call.world.instance(id).ok()).collect()),
         [id] => Err(CloudError::NotFound { kind: ResourceKind::Instance, id: (*id).to_owned() }.into()),
@@ -195,13 +201,63 @@ fn write_changes(changes: &[StateChange]) -> Xml {
     xml
 }
 
-/// How an instance does. Machines of the world are well while they run.
-struct Status<'i>(&'i Instance);
+/// How long the checks of a machine take after it began to run.
+const CHECKS_TAKE: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);
+
+/// How an instance does, at a time.
+struct Status<'i>(&'i Instance, jiff::Timestamp);
 
 impl Status<'_> {
-    fn word(&self) -> &'static str {
-        if self.0.state == InstanceState::Running { "ok" } else { "not-applicable" }
+    /// Of a check, or of the disks, which are always well.
+    fn word(&self, check: Option<Check>) -> &'static str {
+        match (self.0.state, self.0.impairment) {
+            (InstanceState::Running, Some(impairment)) if Some(impairment.check) == check => "impaired",
+            (InstanceState::Running, _) if self.1 < self.0.state_since + CHECKS_TAKE && check.is_some() => {
+                "initializing"
+            }
+            (InstanceState::Running, _) => "ok",
+            _ => "not-applicable",
+        }
     }
+
+    fn check_named(name: &str) -> Option<Check> {
+        match name {
+            "instanceStatus" => Some(Check::Instance),
+            "systemStatus" => Some(Check::System),
+            _ => None,
+        }
+    }
+
+    fn reachability(&self, check: Option<Check>) -> &'static str {
+        match self.word(check) {
+            "impaired" => "failed",
+            "initializing" => "initializing",
+            _ => "passed",
+        }
+    }
+}
+
+/// `GetConsoleOutput`: what a machine said when it booted.
+pub(crate) fn get_console_output(call: &Call<'_>, mut params: Params) -> Answer {
+    let id = params.required("InstanceId")?;
+    params.boolean("Latest")?;
+    check_ids(std::slice::from_ref(&id))?;
+    let instance = call.world.instance(&id)?;
+    params.finish()?;
+    let said = match instance.state {
+        InstanceState::Pending => String::new(),
+        _ => format!(
+            "{} booted {} from {}\n",
+            instance.private_dns_name,
+            id,
+            instance.settings.image_id.as_deref().unwrap_or("")
+        ),
+    };
+    let mut xml = Xml::new();
+    xml.text("instanceId", &id);
+    xml.time("timestamp", instance.state_since);
+    xml.text("output", base64::Engine::encode(&base64::engine::general_purpose::STANDARD, said));
+    Ok(xml)
 }
 
 fn write_status(xml: &mut Xml, status: &Status<'_>) {
@@ -212,13 +268,25 @@ fn write_status(xml: &mut Xml, status: &Status<'_>) {
     instance_xml::write_state(xml, "instanceState", instance.state);
     for name in ["instanceStatus", "systemStatus", "attachedEbsStatus"] {
         xml.node(name, |xml| {
-            xml.text("status", status.word());
+            let check = Status::check_named(name);
+            xml.text("status", status.word(check));
             if instance.state == InstanceState::Running {
-                xml.items("details", ["reachability"], |xml, name| {
-                    xml.text("name", name);
-                    xml.text("status", "passed");
+                xml.items("details", ["reachability"], |xml, reachability| {
+                    xml.text("name", reachability);
+                    xml.text("status", status.reachability(check));
+                    if let Some(failing) = instance.impairment.filter(|each| Some(each.check) == check) {
+                        xml.time("impairedSince", failing.since);
+                    }
                 });
             }
+        });
+    }
+    if let Some(scheduled) = instance.scheduled {
+        xml.items("eventsSet", [scheduled], |xml, scheduled| {
+            xml.text("instanceEventId", format!("instance-event-{}", instance.id.trim_start_matches("i-")));
+            xml.text("code", scheduled.code.as_str());
+            xml.text("description", format!("The instance is scheduled for {}", scheduled.code.as_str()));
+            xml.time("notBefore", scheduled.not_before);
         });
     }
 }
@@ -251,12 +319,16 @@ impl Filterable for Status<'_> {
             "availability-zone-id" => vec![self.0.zone.id.into()],
             "instance-state-code" => vec![self.0.state.code().to_string().into()],
             "instance-state-name" => vec![self.0.state.as_str().into()],
-            "attached-ebs-status.status" | "instance-status.status" | "system-status.status" => {
-                vec![self.word().into()]
+            "attached-ebs-status.status" => vec![self.word(None).into()],
+            "instance-status.status" => vec![self.word(Some(Check::Instance)).into()],
+            "system-status.status" => vec![self.word(Some(Check::System)).into()],
+            "instance-status.reachability" if running => vec![self.reachability(Some(Check::Instance)).into()],
+            "system-status.reachability" if running => vec![self.reachability(Some(Check::System)).into()],
+            "event.code" => self.0.scheduled.iter().map(|each| each.code.as_str().into()).collect(),
+            "event.not-before" => {
+                self.0.scheduled.iter().map(|each| super::xml::iso_8601(each.not_before).into()).collect()
             }
-            "instance-status.reachability" | "system-status.reachability" if running => vec!["passed".into()],
             "operator.managed" => vec!["false".into()],
-            // The world schedules no events.
             _ => Vec::new(),
         }
     }

@@ -42,7 +42,12 @@ const KEPT: &[&str] = &[
 /// The parts of `ConnectionTrackingSpecification`, kept for each interface.
 const CONNECTION_TRACKING: [&str; 3] = ["TcpEstablishedTimeout", "UdpStreamTimeout", "UdpTimeout"];
 
-const MARKETS: &[(&str, Market)] = &[("spot", Market::Spot), ("on-demand", Market::OnDemand)];
+/// The market, and whether it is that of capacity blocks.
+const MARKETS: &[(&str, (Market, bool))] = &[
+    ("spot", (Market::Spot, false)),
+    ("on-demand", (Market::OnDemand, false)),
+    ("capacity-block", (Market::OnDemand, true)),
+];
 
 /// Takes the settings of a launch from `params`, except for its tags, which templates and requests spell differently.
 pub(crate) fn take(params: &mut Params) -> Result<LaunchSettings, Refusal> {
@@ -78,7 +83,9 @@ fn take_structures(params: &mut Params, settings: &mut LaunchSettings) -> Result
     placement.no_more()?;
 
     let mut market = params.part("InstanceMarketOptions");
-    settings.market = market.one_of("MarketType", MARKETS)?;
+    let kind = market.one_of("MarketType", MARKETS)?;
+    settings.market = kind.map(|(market, _)| market);
+    settings.capacity_block = kind.is_some_and(|(_, block)| block);
     let mut spot = market.part("SpotOptions");
     settings.max_spot_price = price(&mut spot, "MaxPrice")?;
     spot.no_more()?;
@@ -230,8 +237,13 @@ fn metadata(mut part: Params) -> Result<Option<MetadataSettings>, Refusal> {
 
 /// Takes `TagSpecification.N` below `params`.
 pub(crate) fn tag_specifications(params: &mut Params) -> Result<Vec<TagSpecification>, Refusal> {
+    tag_specifications_named(params, "TagSpecification")
+}
+
+/// Takes tag specifications where an operation has another name for them.
+pub(crate) fn tag_specifications_named(params: &mut Params, name: &str) -> Result<Vec<TagSpecification>, Refusal> {
     let mut specifications = Vec::new();
-    for mut part in elements(params, "TagSpecification")? {
+    for mut part in elements(params, name)? {
         let resource = part.required("ResourceType")?;
         let tags = part.tags("Tag")?.into_iter().collect();
         part.no_more()?;

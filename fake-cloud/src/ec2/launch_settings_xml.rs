@@ -40,7 +40,7 @@ fn branches(settings: &LaunchSettings) -> Branch {
         ("KeyName", settings.key_name.as_deref()),
         ("Placement.AvailabilityZone", settings.zone.as_deref()),
         ("Placement.Tenancy", settings.tenancy.as_deref()),
-        ("InstanceMarketOptions.MarketType", settings.market.map(crate::world::Market::as_str)),
+        ("InstanceMarketOptions.MarketType", market_type(settings)),
         ("CapacityReservationSpecification.CapacityReservationPreference", settings.reservation_preference.as_deref()),
         (
             "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId",
@@ -65,6 +65,10 @@ fn branches(settings: &LaunchSettings) -> Branch {
     let listed = |path: &str| path.starts_with("NetworkInterface.");
     settings.other.iter().filter(|(path, _)| !listed(path)).for_each(|(path, value)| root.insert(path, Some(value)));
     root
+}
+
+fn market_type(settings: &LaunchSettings) -> Option<&'static str> {
+    if settings.capacity_block { Some("capacity-block") } else { settings.market.map(crate::world::Market::as_str) }
 }
 
 /// A tree of elements.

@@ -106,7 +106,7 @@ pub(crate) fn template_reference(params: &mut Params) -> Result<TemplateRef, Ref
     }
 }
 
-fn write(xml: &mut Xml, call: &Call<'_>, template: &LaunchTemplate) {
+pub(crate) fn write(xml: &mut Xml, call: &Call<'_>, template: &LaunchTemplate) {
     xml.text("launchTemplateId", &template.id);
     xml.text("launchTemplateName", &template.name);
     xml.time("createTime", template.created);
@@ -116,7 +116,7 @@ fn write(xml: &mut Xml, call: &Call<'_>, template: &LaunchTemplate) {
     xml.tags("tagSet", &template.tags);
 }
 
-fn write_version(
+pub(crate) fn write_version(
     xml: &mut Xml,
     call: &Call<'_>,
     template: &LaunchTemplate,

@@ -1,4 +1,4 @@
-//! The doors that speak AWS: EC2 and STS (Query/XML), SSM and Pricing (JSON), EKS (REST).
+//! The doors that speak AWS: EC2, IAM and STS (Query/XML), SQS, SSM and Pricing (JSON), EKS and ARC (REST).
 //!
 //! A door translates and holds no rules: parameters become a request to the [`World`], its answer becomes XML or JSON, its
 //! refusal a code. One port serves all services; `door` tells them apart and takes the fault rules into account.
@@ -10,8 +10,11 @@ mod attachments;
 mod codes;
 pub(crate) mod door;
 mod error;
+mod event_json;
 mod filter;
 mod fleet;
+mod fleets;
+mod iam;
 mod identity;
 mod images;
 mod instance_xml;
@@ -24,12 +27,22 @@ mod machine_types;
 mod network;
 mod offerings;
 mod page;
+mod placement_groups;
 mod pricing;
 mod query;
+mod reservations;
+mod sqs;
 mod ssm;
 mod tags;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_fuzz;
+#[cfg(test)]
+mod tests_reference;
+#[cfg(test)]
+mod tests_services;
+mod versions;
 mod xml;
 
 use crate::world::World;
@@ -50,6 +63,8 @@ struct Call<'a> {
     world: &'a mut World,
     /// The operation's name.
     action: &'a str,
+    /// How the caller reached this door: scheme and host of URLs that lead back here.
+    base_url: &'a str,
     /// Ids that the call made or changed, for the audit trail.
     touched: Vec<String>,
 }
@@ -70,6 +85,11 @@ impl Call<'_> {
         format!("arn:aws:ec2:{}:{}:{kind}/{id}", self.world.region(), self.account())
     }
 
+    /// The URL of a queue.
+    fn queue_url(&self, name: &str) -> String {
+        format!("{}/{}/{name}", self.base_url, self.account())
+    }
+
     /// The name of a security group.
     fn group_name(&self, id: &str) -> Option<&str> {
         self.world.security_group(id).map(|group| group.name.as_str())
@@ -79,13 +99,24 @@ impl Call<'_> {
 /// Carries out an operation of EC2.
 fn ec2(call: &mut Call<'_>, params: Params) -> Answer {
     match call.action {
+        "CancelCapacityReservation" => reservations::cancel(call, params),
+        "CancelSpotInstanceRequests" => fleets::cancel_spot_requests(call, params),
+        "CreateCapacityReservation" => reservations::create(call, params),
         "CreateFleet" => fleet::create_fleet(call, params),
         "CreateLaunchTemplate" => launch_templates::create_launch_template(call, params),
+        "CreateLaunchTemplateVersion" => versions::create(call, params),
+        "CreatePlacementGroup" => placement_groups::create(call, params),
         "CreateTags" => tags::create_tags(call, params),
+        "DeleteFleets" => fleets::delete(call, params),
         "DeleteLaunchTemplate" => launch_templates::delete_launch_template(call, params),
+        "DeleteLaunchTemplateVersions" => versions::delete(call, params),
+        "DeletePlacementGroup" => placement_groups::delete(call, params),
         "DeleteTags" => tags::delete_tags(call, params),
         "DescribeAvailabilityZones" => network::describe_availability_zones(call, params),
-        "DescribeCapacityReservations" => attachments::describe_capacity_reservations(call, params),
+        "DescribeCapacityBlockOfferings" => reservations::describe_offers(call, params),
+        "DescribeCapacityReservations" => reservations::describe(call, params),
+        "DescribeFleetInstances" => fleets::describe_instances(call, params),
+        "DescribeFleets" => fleets::describe(call, params),
         "DescribeImages" => images::describe_images(call, params),
         "DescribeInstanceStatus" => instances::describe_instance_status(call, params),
         "DescribeInstanceTypeOfferings" => offerings::describe_instance_type_offerings(call, params),
@@ -94,14 +125,20 @@ fn ec2(call: &mut Call<'_>, params: Params) -> Answer {
         "DescribeLaunchTemplateVersions" => launch_templates::describe_launch_template_versions(call, params),
         "DescribeLaunchTemplates" => launch_templates::describe_launch_templates(call, params),
         "DescribeNetworkInterfaces" => attachments::describe_network_interfaces(call, params),
-        "DescribePlacementGroups" => attachments::describe_placement_groups(call, params),
+        "DescribePlacementGroups" => placement_groups::describe(call, params),
         "DescribeRegions" => network::describe_regions(call, params),
         "DescribeSecurityGroups" => network::describe_security_groups(call, params),
+        "DescribeSpotInstanceRequests" => fleets::describe_spot_requests(call, params),
         "DescribeSpotPriceHistory" => offerings::describe_spot_price_history(call, params),
         "DescribeSubnets" => network::describe_subnets(call, params),
         "DescribeTags" => tags::describe_tags(call, params),
         "DescribeVolumes" => attachments::describe_volumes(call, params),
         "DescribeVpcs" => network::describe_vpcs(call, params),
+        "GetConsoleOutput" => instances::get_console_output(call, params),
+        "GetSpotPlacementScores" => fleets::spot_placement_scores(call, params),
+        "ModifyCapacityReservation" => reservations::modify(call, params),
+        "ModifyLaunchTemplate" => versions::modify(call, params),
+        "PurchaseCapacityBlock" => reservations::purchase(call, params),
         "RebootInstances" => instances::reboot_instances(call, params),
         "RunInstances" => instances::run_instances(call, params),
         "StartInstances" => instances::start_instances(call, params),

@@ -14,12 +14,12 @@ use std::time::Duration;
 use tower::ServiceExt;
 
 /// A world with its doors.
-struct Cloud {
-    world: SharedWorld,
+pub(super) struct Cloud {
+    pub(super) world: SharedWorld,
     app: Router,
 }
 
-fn cloud() -> Cloud {
+pub(super) fn cloud() -> Cloud {
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let config = CloudConfig { seed: 1, cluster: "c1".to_owned(), ..CloudConfig::default() };
     let world = SharedWorld::new(World::new(&config, clock.now()).unwrap(), clock);
@@ -27,39 +27,44 @@ fn cloud() -> Cloud {
 }
 
 impl Cloud {
-    async fn send(&self, request: Request<Body>) -> Response {
+    pub(super) async fn send(&self, request: Request<Body>) -> Response {
         self.app.clone().oneshot(request).await.unwrap()
     }
 
     /// Sends parameters to EC2; status and body.
-    async fn ec2(&self, action: &str, parameters: &[(&str, &str)]) -> (StatusCode, String) {
-        let mut pairs = vec![("Action", action), ("Version", "2016-11-15")];
+    pub(super) async fn ec2(&self, action: &str, parameters: &[(&str, &str)]) -> (StatusCode, String) {
+        self.query("2016-11-15", action, parameters).await
+    }
+
+    /// Sends parameters to the service of that version; status and body.
+    pub(super) async fn query(&self, version: &str, action: &str, parameters: &[(&str, &str)]) -> (StatusCode, String) {
+        let mut pairs = vec![("Action", action), ("Version", version)];
         pairs.extend(parameters);
         let body = serde_urlencoded::to_string(pairs).unwrap();
         read(self.send(signed("/").body(Body::from(body)).unwrap()).await).await
     }
 
     /// Sends parameters to EC2; the indented content of the answer, which must be a success.
-    async fn ok(&self, action: &str, parameters: &[(&str, &str)]) -> String {
+    pub(super) async fn ok(&self, action: &str, parameters: &[(&str, &str)]) -> String {
         let (status, body) = self.ec2(action, parameters).await;
         assert_eq!(status, StatusCode::OK, "{body}");
         indented(&body)
     }
 
-    async fn json(&self, target: &str, body: &str) -> (StatusCode, String) {
+    pub(super) async fn json(&self, target: &str, body: &str) -> (StatusCode, String) {
         let request = signed("/").header("x-amz-target", target).body(Body::from(body.to_owned())).unwrap();
         read(self.send(request).await).await
     }
 
-    fn parameter(&self, name: &str) -> String {
+    pub(super) fn parameter(&self, name: &str) -> String {
         self.world.with(|world| world.parameter(name).unwrap().to_owned())
     }
 
-    fn image(&self) -> String {
+    pub(super) fn image(&self) -> String {
         self.parameter("/aws/service/eks/optimized-ami/1.35/amazon-linux-2023/x86_64/standard/recommended/image_id")
     }
 
-    fn subnet(&self, zone: &str) -> String {
+    pub(super) fn subnet(&self, zone: &str) -> String {
         self.world.with(|world| world.subnets().iter().find(|subnet| subnet.zone.name == zone).unwrap().id.clone())
     }
 
@@ -74,11 +79,11 @@ impl Cloud {
     }
 }
 
-fn signed(path: &str) -> http::request::Builder {
+pub(super) fn signed(path: &str) -> http::request::Builder {
     Request::post(path).header("authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-west-2/ec2/aws4_request")
 }
 
-async fn read(response: Response) -> (StatusCode, String) {
+pub(super) async fn read(response: Response) -> (StatusCode, String) {
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
@@ -96,7 +101,7 @@ fn indented(xml: &str) -> String {
 }
 
 /// The texts of all elements called `name`.
-fn texts(xml: &str, name: &str) -> Vec<String> {
+pub(super) fn texts(xml: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let inner = |rest: &str| rest.split_once(&close).map(|(text, _)| text.to_owned());
     xml.split(&open).skip(1).filter_map(inner).collect()
@@ -117,7 +122,7 @@ async fn a_machine_type_says_all_that_ec2_says() {
 }
 
 /// Creates the template `lt` and returns the parameters of a spot fleet of `count` machines over two zones.
-async fn fleet(cloud: &Cloud, count: &str) -> Vec<(String, String)> {
+pub(super) async fn fleet(cloud: &Cloud, count: &str) -> Vec<(String, String)> {
     let image = cloud.image();
     cloud
         .ok(
@@ -154,7 +159,7 @@ async fn fleet(cloud: &Cloud, count: &str) -> Vec<(String, String)> {
     parameters
 }
 
-fn borrowed(parameters: &[(String, String)]) -> Vec<(&str, &str)> {
+pub(super) fn borrowed(parameters: &[(String, String)]) -> Vec<(&str, &str)> {
     parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
@@ -171,7 +176,7 @@ async fn a_fleet_answers_with_machines_and_errors_side_by_side() {
     let parameters = fleet(&cloud, "1").await;
     insta::assert_snapshot!("fleet", cloud.ok("CreateFleet", &borrowed(&parameters)).await);
     insta::assert_snapshot!("instances", cloud.ok("DescribeInstances", &[]).await);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(180)).await;
     insta::assert_snapshot!("instance_status", cloud.ok("DescribeInstanceStatus", &[("MaxResults", "5")]).await);
     let ids = texts(&cloud.ok("DescribeInstances", &[]).await, "instanceId");
     insta::assert_snapshot!("terminating", cloud.ok("TerminateInstances", &[("InstanceId.1", &ids[0])]).await);
@@ -307,7 +312,7 @@ async fn every_protocol_has_its_own_envelope() {
         signed("/").body(Body::from("Action=Nonsense&Version=2016-11-15")),
         signed("/").body(Body::from("Action=Nonsense&Version=2011-06-15")),
         signed("/").body(Body::from("Action=GetCallerIdentity&Version=2011-06-15")),
-        signed("/").body(Body::from("Action=ListRoles&Version=2010-05-08")),
+        signed("/").body(Body::from("Action=ListUsers&Version=2010-05-08")),
         signed("/").body(Body::from("Action=DescribeRegions&Version=1999-01-01")),
         signed("/").body(Body::from("Version=2016-11-15")),
         signed("/").body(Body::from(vec![b'A'; 1024 * 1024 + 1])),

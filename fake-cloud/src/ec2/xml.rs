@@ -77,6 +77,20 @@ impl Xml {
         });
     }
 
+    /// `<name><member>…</member>…</name>`, as IAM writes lists.
+    pub(crate) fn members<T>(
+        &mut self,
+        name: &str,
+        members: impl IntoIterator<Item = T>,
+        write: impl Fn(&mut Self, T),
+    ) {
+        self.node(name, |xml| {
+            for member in members {
+                xml.node("member", |xml| write(xml, member));
+            }
+        });
+    }
+
     /// `<name><item>text</item>…</name>`
     pub(crate) fn texts(&mut self, name: &str, texts: impl IntoIterator<Item = impl Display>) {
         self.node(name, |xml| texts.into_iter().for_each(|text| xml.text("item", text)));

@@ -97,6 +97,11 @@ impl Audit {
         &self.counts
     }
 
+    /// The last entries, up to `limit`, oldest first.
+    pub(crate) fn last(&self, limit: usize) -> impl Iterator<Item = &AuditEntry> {
+        self.entries.iter().skip(self.entries.len().saturating_sub(limit))
+    }
+
     /// Up to `limit` entries with a number above `after`, oldest first.
     pub(crate) fn page(&self, after: u64, limit: usize) -> impl Iterator<Item = &AuditEntry> {
         let first = self.entries.front().map_or(0, |entry| entry.number);

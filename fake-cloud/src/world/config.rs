@@ -1,6 +1,6 @@
 //! How a world begins: the one schema for scenario files, the command line and the control door.
 
-use super::{Capacity, FaultRule, Market, Price, QuotaRule};
+use super::{Capacity, Consistency, EventConfig, FaultRule, Market, Price, QuotaRule, Throttling};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
@@ -40,8 +40,16 @@ pub struct CloudConfig {
     pub quotas: Vec<QuotaRule>,
     /// What goes wrong.
     pub faults: Vec<FaultRule>,
+    /// Limits on requests; none by default.
+    pub throttling: Throttling,
+    /// How late reads and launches see what was made; at once by default.
+    pub consistency: Consistency,
+    /// Who is told what happens.
+    pub events: EventConfig,
     /// Instance profiles that exist; every name is accepted if not given.
     pub instance_profiles: Option<Vec<String>>,
+    /// Roles that exist; every name is accepted if not given.
+    pub roles: Option<Vec<String>>,
     /// Addresses of each subnet that machines can have; all of a /19 if not given.
     pub addresses_per_subnet: Option<u32>,
     /// Kubernetes minor versions (of 1.x) that images are published for.
@@ -61,7 +69,11 @@ impl Default for CloudConfig {
             delays: Delays::default(),
             quotas: Vec::new(),
             faults: Vec::new(),
+            throttling: Throttling::default(),
+            consistency: Consistency::default(),
+            events: EventConfig::default(),
             instance_profiles: None,
+            roles: None,
             addresses_per_subnet: None,
             kubernetes_minors: MinorRange::default(),
         }

@@ -1,7 +1,8 @@
 //! What can be wrong with settings, in words that say what would be right.
 
 use super::{
-    Capacity, CapacityRule, Catalogue, CloudConfig, DelayRange, Delays, FaultEffect, FaultRule, MinorRange, PriceRule,
+    Capacity, CapacityRule, Catalogue, CloudConfig, Consistency, DelayRange, Delays, EventConfig, FaultEffect,
+    FaultRule, MinorRange, PriceRule, Throttling,
     fault::{MAX_DELAY, MAX_RULES},
     matches_pattern,
     nearest::hint,
@@ -12,6 +13,8 @@ use jiff::SignedDuration;
 const MAX_CAPACITY: u32 = 1_000_000;
 /// No state lasts longer than a scenario.
 const MAX_STATE: SignedDuration = SignedDuration::from_hours(24 * 7);
+/// A hundred times EC2's limits are none.
+const MAX_THROTTLING_PERCENT: u32 = 10_000;
 /// Spot prices may not reach 0.
 const MAX_SWING_PERCENT: u8 = 90;
 /// More versions than Kubernetes has in a decade are a mistake; each costs some 20 images.
@@ -56,6 +59,9 @@ impl CloudConfig {
             problems.push(format!("prices.spotSwingPercent is {swing}: it can be 0 to {MAX_SWING_PERCENT}"));
         }
         problems.extend(delay_problems(&self.delays));
+        problems.extend(event_problems(&self.events));
+        problems.extend(consistency_problems(&self.consistency));
+        problems.extend(throttling_problems(self.throttling));
         problems.extend(fault_problems(&self.faults));
         problems.extend(minor_problems(self.kubernetes_minors));
         ConfigError::check(problems)
@@ -140,12 +146,37 @@ fn capacity_value_problems(what: &str, capacity: Capacity) -> Vec<String> {
     }
 }
 
+pub(crate) fn throttling_problems(throttling: Throttling) -> Vec<String> {
+    let percent = throttling.percent;
+    let in_range = (1..=MAX_THROTTLING_PERCENT).contains(&percent);
+    let problem = || format!("throttling.percent is {percent}: it can be 1 to {MAX_THROTTLING_PERCENT}");
+    (!in_range).then(problem).into_iter().collect()
+}
+
+pub(crate) fn event_problems(events: &EventConfig) -> Vec<String> {
+    let percents = [("lostPercent", events.lost_percent), ("duplicatedPercent", events.duplicated_percent)];
+    let beyond = percents.iter().filter(|(_, percent)| *percent > 100);
+    let problems = beyond.map(|(name, percent)| format!("events.{name} is {percent}: it can be 0 to 100"));
+    problems.chain(range_problem("events.delay", events.delay)).collect()
+}
+
+pub(crate) fn consistency_problems(consistency: &Consistency) -> Vec<String> {
+    let ranges = [
+        ("consistency.instances", consistency.instances),
+        ("consistency.launchTemplates", consistency.launch_templates),
+        ("consistency.instanceProfiles", consistency.instance_profiles),
+    ];
+    ranges.into_iter().filter_map(|(name, range)| range_problem(name, range)).collect()
+}
+
+fn range_problem(name: &str, range: DelayRange) -> Option<String> {
+    let in_range = !range.min.is_negative() && range.min <= range.max && range.max <= MAX_STATE;
+    let problem = || format!("{name}: {:#} to {:#} is no range between 0s and 7 days", range.min, range.max);
+    (!in_range).then(problem)
+}
+
 pub(crate) fn delay_problems(delays: &Delays) -> Vec<String> {
-    let range = |name: &str, range: DelayRange| {
-        let in_range = !range.min.is_negative() && range.min <= range.max && range.max <= MAX_STATE;
-        let problem = || format!("delays.{name}: {:#} to {:#} is no range between 0s and 7 days", range.min, range.max);
-        (!in_range).then(problem)
-    };
+    let range = |name: &str, range: DelayRange| range_problem(&format!("delays.{name}"), range);
     let single = |name: &str, duration: SignedDuration| {
         let in_range = !duration.is_negative() && duration <= MAX_STATE;
         (!in_range).then(|| format!("delays.{name}: {duration:#} is not between 0s and 7 days"))
@@ -188,7 +219,11 @@ fn one_fault_problems(rule: &FaultRule) -> Vec<String> {
         FaultEffect::Delay(delay) if delay.is_negative() || *delay > MAX_DELAY => {
             problems.push(format!("fault for `{operation}`: the delay {delay:#} is not between 0s and 10m"));
         }
-        FaultEffect::Error(_) | FaultEffect::Delay(_) | FaultEffect::Throttle | FaultEffect::LoseResponse(_) => {}
+        FaultEffect::Error(_)
+        | FaultEffect::Delay(_)
+        | FaultEffect::Throttle
+        | FaultEffect::LoseResponse(_)
+        | FaultEffect::Duplicate => {}
     }
     problems
 }

@@ -46,6 +46,8 @@ impl World {
 
     fn price_at(&self, instance: &Instance, at: Timestamp) -> Option<Price> {
         match instance.market {
+            // A capacity block was paid for in advance.
+            Market::OnDemand if instance.in_block => Some(Price::default()),
             Market::OnDemand => self.on_demand_price_of(instance.type_index),
             Market::Spot => self.spot_price_of(instance.type_index, self.zone_index(instance.zone.name)?, at),
         }
@@ -108,6 +110,11 @@ impl World {
             volumes: self.retired.volumes.iter().cloned().chain(left_volumes).collect(),
             network_interfaces: self.retired.interfaces.iter().cloned().chain(left_interfaces).collect(),
             launch_templates: self.launch_templates().map(|template| template.id.clone()).collect(),
+            instance_profiles: self
+                .instance_profiles()
+                .filter(|profile| profile.made)
+                .map(|profile| profile.name.clone())
+                .collect(),
         }
     }
 }

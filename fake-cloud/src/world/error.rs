@@ -1,6 +1,6 @@
 //! Why the world refuses a request: no vendor's codes, but enough data for a door to produce them.
 
-use super::{Market, QuotaClass};
+use super::{Credentials, Market, QuotaClass};
 use std::time::Duration;
 
 /// A refusal.
@@ -145,6 +145,32 @@ pub enum CloudError {
         /// Its state.
         state: &'static str,
     },
+    /// The reservation is not in a state that allows this.
+    #[error("the capacity reservation `{id}` is {state}")]
+    WrongReservationState {
+        /// Its id.
+        id: String,
+        /// Its state.
+        state: &'static str,
+    },
+    /// The reservation has no machine left for the request.
+    #[error("the capacity reservation `{id}` has no fitting capacity left")]
+    ReservationFull {
+        /// Its id.
+        id: String,
+    },
+    /// A spread placement group holds no more machines in the zone.
+    #[error("the spread placement group has seven instances in the zone")]
+    SpreadFull,
+    /// Something else needs it.
+    #[error("{reason}")]
+    InUse {
+        /// What needs it.
+        reason: String,
+    },
+    /// The caller's credentials are not taken.
+    #[error("the credentials are not taken")]
+    RefusedCaller(Credentials),
     /// A dry run that would have succeeded.
     #[error("the request would have succeeded, but it is a dry run")]
     DryRun,
@@ -196,6 +222,20 @@ pub enum ResourceKind {
     SpotRequest,
     /// A fleet.
     Fleet,
+    /// An instance profile that a launch names.
+    LaunchProfile,
+    /// A role.
+    Role,
+    /// A message queue.
+    Queue,
+    /// What a received message is deleted by.
+    Receipt,
+    /// A capacity reservation.
+    Reservation,
+    /// An offer of a capacity block.
+    BlockOffer,
+    /// A placement group.
+    PlacementGroup,
     /// Anything that can carry tags.
     Taggable,
 }
@@ -211,7 +251,13 @@ impl std::fmt::Display for ResourceKind {
             Self::LaunchTemplateVersion => "launch template version",
             Self::MachineType => "instance type",
             Self::Zone => "zone",
-            Self::InstanceProfile => "instance profile",
+            Self::InstanceProfile | Self::LaunchProfile => "instance profile",
+            Self::Role => "role",
+            Self::Queue => "queue",
+            Self::Receipt => "receipt handle",
+            Self::Reservation => "capacity reservation",
+            Self::BlockOffer => "capacity block offering",
+            Self::PlacementGroup => "placement group",
             Self::Parameter => "parameter",
             Self::Volume => "volume",
             Self::NetworkInterface => "network interface",
@@ -240,6 +286,8 @@ pub enum Treatment {
     Refuse(CloudError),
     /// It takes effect, but its caller does not learn the answer.
     Lose(LostResponse),
+    /// It takes effect twice, as if the network had delivered it twice; the caller gets the second answer.
+    Twice,
 }
 
 /// What a caller gets instead of the answer.

@@ -47,6 +47,8 @@ pub enum FaultEffect {
     Delay(SignedDuration),
     /// Takes effect, but the answer is lost.
     LoseResponse(LostResponse),
+    /// Takes effect twice.
+    Duplicate,
 }
 
 /// An error in the vendor's words.
@@ -144,6 +146,7 @@ fn apply(effect: &FaultEffect, plan: &mut CallPlan) {
             Treatment::Refuse(CloudError::Scripted { code: code.clone(), message: message.clone(), status: *status })
         }
         FaultEffect::LoseResponse(lost) => Treatment::Lose(*lost),
+        FaultEffect::Duplicate => Treatment::Twice,
     };
     if plan.treatment == Treatment::Serve {
         plan.treatment = treatment;

@@ -15,6 +15,8 @@ pub struct FleetRequest {
     pub min_target: Option<u32>,
     /// The market of all machines.
     pub market: Market,
+    /// Whether they are bought in capacity blocks, which the templates name.
+    pub capacity_block: bool,
     /// Which pools first.
     pub strategy: AllocationStrategy,
     /// The most to pay per machine and hour.

@@ -57,6 +57,7 @@ impl World {
             self.undo(&mut filling);
         }
         let fleet = filling.fleet;
+        self.record_fleet(&fleet, request);
         self.tokens.remember(self.now, "CreateFleet", token, print, Outcome::Fleet(fleet.clone()));
         Ok(fleet)
     }
@@ -72,6 +73,7 @@ impl World {
         let mut candidates = Vec::new();
         for (place, config) in request.configs.iter().enumerate() {
             let (template, version, content) = self.templates.version(&config.template, config.version.as_deref())?;
+            self.check_known(template, &config.template)?;
             let version = TemplateVersion { id: template.id.clone(), name: template.name.clone(), version };
             let as_it_is = [FleetOverride::default()];
             let overrides = if config.overrides.is_empty() { &as_it_is[..] } else { &config.overrides };
@@ -146,14 +148,31 @@ impl World {
         while filling.launched < request.target && !open.is_empty() {
             open.retain_mut(|(place, plan)| {
                 let wanted = at_once.min(request.target - filling.launched);
-                if wanted == 0 {
+                let throttled = filling.fleet.errors.last().is_some_and(|last| last.error == CloudError::Throttled);
+                if wanted == 0 || throttled {
                     return true;
                 }
                 let candidate = &candidates[*place];
                 let plan = plan.get_or_insert_with(|| self.fleet_plan(request, candidate, *place, filling));
                 self.take_from_pool(&candidate.pool, plan, wanted, filling)
             });
+            // The account may ask for no more machines now, whichever pool they come from.
+            if filling.fleet.errors.last().is_some_and(|refusal| refusal.error == CloudError::Throttled) {
+                return;
+            }
         }
+    }
+
+    /// A template that was just made is not known to launches yet.
+    fn check_known(&self, template: &super::LaunchTemplate, named: &super::TemplateRef) -> Result<(), CloudError> {
+        if self.template_is_known(template) {
+            return Ok(());
+        }
+        let (kind, id) = match named {
+            super::TemplateRef::Id(id) => (super::ResourceKind::LaunchTemplateId, id.clone()),
+            super::TemplateRef::Name(name) => (super::ResourceKind::LaunchTemplateName, name.clone()),
+        };
+        Err(CloudError::NotFound { kind, id })
     }
 
     fn row(&self, candidate: &FleetCandidate) -> Candidate {
@@ -177,6 +196,7 @@ impl World {
         let mut settings = content.settings.clone();
         settings.machine_type = Some(pool.machine_type.clone());
         settings.image_id = pool.override_given.image_id.clone().or(settings.image_id);
+        settings.capacity_block |= request.capacity_block;
         settings.tags.extend(request.tags.iter().filter(|tags| tags.resource != "fleet").cloned());
         Ok(Plan {
             key: candidate.key,
@@ -208,7 +228,8 @@ impl World {
         let mut failed = plan.as_ref().err().cloned();
         if let Ok(plan) = plan {
             while failed.is_none() && (ids.len() as u32) < wanted {
-                match self.place(plan, filling.launched) {
+                let allowed = self.take_resources("RunInstances", 1);
+                match allowed.and_then(|()| self.place(plan, filling.launched)) {
                     Ok(id) => {
                         ids.push(id);
                         filling.launched += 1;

@@ -1,6 +1,6 @@
 //! A machine: what it is, its state, what it costs.
 
-use super::{Amount, LaunchSettings, Market, Price, Tags, TypeIndex, Zone};
+use super::{Amount, Impairment, LaunchSettings, Market, Placed, Price, Scheduled, Tags, TypeIndex, Zone};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::net::Ipv4Addr;
@@ -71,6 +71,8 @@ pub enum StateReason {
     SpotReclaimed,
     /// The hardware failed.
     HardwareFailed,
+    /// The capacity block ended.
+    BlockEnded,
 }
 
 impl StateReason {
@@ -81,6 +83,7 @@ impl StateReason {
             Self::UserStopped => "Client.UserInitiatedShutdown",
             Self::SpotReclaimed => "Server.SpotInstanceTermination",
             Self::HardwareFailed => "Server.InternalError",
+            Self::BlockEnded => "Server.CapacityReservationExpired",
         }
     }
 
@@ -90,6 +93,7 @@ impl StateReason {
             Self::UserTerminated | Self::UserStopped => "Client.UserInitiatedShutdown: User initiated shutdown",
             Self::SpotReclaimed => "Server.SpotInstanceTermination: Spot instance termination",
             Self::HardwareFailed => "Server.InternalError: Internal error on launch or during operation",
+            Self::BlockEnded => "Server.CapacityReservationExpired: The capacity block has ended",
         }
     }
 }
@@ -129,6 +133,16 @@ pub struct Instance {
     pub launched: Timestamp,
     /// When the spot market will take it back, once announced.
     pub interruption: Option<Timestamp>,
+    /// The capacity reservation that it runs in, if any.
+    pub reservation: Option<String>,
+    /// Whether that is a capacity block.
+    pub in_block: bool,
+    /// Its place in a placement group, if it is in one.
+    pub placed: Option<Placed>,
+    /// The check that fails, if one does.
+    pub impairment: Option<Impairment>,
+    /// What is planned for it.
+    pub scheduled: Option<Scheduled>,
     /// The merged settings it was launched with.
     pub settings: LaunchSettings,
     /// The image's architecture, and its platform.
@@ -155,6 +169,8 @@ pub struct Instance {
     /// Whether it takes room in its pool and quota. A machine that was stopped has none, also while it is then ended.
     pub(crate) has_room: bool,
     pub(crate) delegated_addresses: u32,
+    /// From when on describing calls see it.
+    pub(crate) visible: Timestamp,
     pub(crate) meter: Meter,
 }
 
@@ -227,10 +243,11 @@ pub(crate) struct Meter {
 }
 
 impl Instance {
-    /// How EC2 names the market (`InstanceLifecycle`): `spot`, or nothing.
+    /// How EC2 names the market (`InstanceLifecycle`): `spot`, `capacity-block`, or nothing.
     pub fn lifecycle(&self) -> Option<&'static str> {
         match self.market {
             Market::Spot => Some("spot"),
+            Market::OnDemand if self.in_block => Some("capacity-block"),
             Market::OnDemand => None,
         }
     }

@@ -6,6 +6,7 @@ use super::{
     capacity::PoolKey,
     instance::Meter,
     network::ADDRESSES_PER_PREFIX,
+    reservation::Source,
     tags::tags_for,
     token::{Outcome, fingerprint},
 };
@@ -66,6 +67,7 @@ impl World {
         if request.dry_run {
             return Err(CloudError::DryRun);
         }
+        self.take_resources("RunInstances", request.max as usize)?;
         let mut ids = Vec::new();
         for index in 0..request.max {
             match self.place(&plan, index) {
@@ -145,15 +147,6 @@ impl World {
         Ok(image)
     }
 
-    fn check_profile(&self, name: Option<&str>) -> Result<(), CloudError> {
-        match (name, &self.instance_profiles) {
-            (Some(name), Some(known)) if !known.contains(name) => {
-                Err(CloudError::NotFound { kind: ResourceKind::InstanceProfile, id: name.to_owned() })
-            }
-            _ => Ok(()),
-        }
-    }
-
     pub(crate) fn unknown_type(&self, name: &str) -> CloudError {
         let hint = self.catalogue.nearest(name).map_or_else(String::new, |near| format!(", such as `{near}`"));
         CloudError::InvalidParameter {
@@ -196,7 +189,7 @@ impl World {
         Ok(())
     }
 
-    fn insufficient(&self, key: PoolKey) -> CloudError {
+    pub(crate) fn insufficient(&self, key: PoolKey) -> CloudError {
         let has_room = |zone: usize| {
             self.is_offered(key.type_index, &self.zones[zone]) && self.pool_free(PoolKey { zone, ..key }) != Some(0)
         };
@@ -228,16 +221,30 @@ impl World {
 
     /// Launches one machine, or changes nothing.
     pub(crate) fn place(&mut self, plan: &Plan, index: u32) -> Result<String, CloudError> {
-        self.room(plan.key, plan.max_price)?;
+        let source = self.launch_source(&plan.settings, plan.key)?;
+        if source == Source::Pool {
+            self.room(plan.key, plan.max_price)?;
+        }
+        let placed = self.group_place(&plan.settings, self.zones[plan.key.zone].name)?;
         let (addresses, delegated) = self.take_addresses(plan)?;
-        let machine_type = self.catalogue.at(plan.key.type_index);
-        self.pools.take(plan.key);
-        self.quotas.take(machine_type, plan.key.market);
-        let instance = self.new_instance(plan, index, &addresses, delegated);
+        let mut instance = self.new_instance(plan, index, &addresses, delegated);
+        instance.placed = placed;
+        match source {
+            Source::Pool => {
+                self.pools.take(plan.key);
+                self.quotas.take(self.catalogue.at(plan.key.type_index), plan.key.market);
+            }
+            Source::Reservation(reservation) => {
+                self.take_reserved(&reservation);
+                instance.reservation = Some(reservation);
+                instance.in_block = plan.settings.capacity_block;
+            }
+        }
         let id = instance.id.clone();
         self.instances.insert(id.clone(), instance);
         self.launched += 1;
         self.schedule_state(&id);
+        self.tell_of_instance(&id, super::EventKind::StateChange(InstanceState::Pending));
         self.changed();
         Ok(id)
     }
@@ -286,6 +293,12 @@ impl World {
             state_since: self.now,
             launched: self.now,
             interruption: None,
+            reservation: None,
+            in_block: false,
+            placed: None,
+            impairment: None,
+            scheduled: None,
+            visible: self.visible_from(&id),
             architecture: plan.image.architecture,
             platform: plan.image.platform,
             root_device: plan.image.root_device,

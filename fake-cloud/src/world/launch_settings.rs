@@ -42,6 +42,8 @@ pub struct LaunchSettings {
     pub enclave: Option<bool>,
     /// The market (EC2 `InstanceMarketOptions`); a fleet has its own.
     pub market: Option<Market>,
+    /// Bought in a capacity block.
+    pub capacity_block: bool,
     /// The most to pay on the spot market.
     pub max_spot_price: Option<Price>,
     /// `open`, `none`, `capacity-reservations-only`.
@@ -134,7 +136,7 @@ pub struct MetadataSettings {
 
 impl LaunchSettings {
     /// These settings with those of `over` where it gives any (EC2: a request's parameters override its template's).
-    pub(crate) fn overridden_by(&self, over: &Self) -> Self {
+    pub fn overridden_by(&self, over: &Self) -> Self {
         fn list<T: Clone>(under: &[T], over: &[T]) -> Vec<T> {
             if over.is_empty() { under.to_vec() } else { over.to_vec() }
         }
@@ -155,6 +157,7 @@ impl LaunchSettings {
             ebs_optimized: over.ebs_optimized.or(self.ebs_optimized),
             enclave: over.enclave.or(self.enclave),
             market: over.market.or(self.market),
+            capacity_block: over.capacity_block || self.capacity_block,
             max_spot_price: over.max_spot_price.or(self.max_spot_price),
             reservation_preference: over.reservation_preference.clone().or_else(|| self.reservation_preference.clone()),
             reservation_id: over.reservation_id.clone().or_else(|| self.reservation_id.clone()),

@@ -37,6 +37,8 @@ pub struct Remaining {
     pub network_interfaces: Vec<String>,
     /// Launch templates.
     pub launch_templates: Vec<String>,
+    /// Instance profiles that a request made.
+    pub instance_profiles: Vec<String>,
 }
 
 impl Remaining {

@@ -1,7 +1,7 @@
 //! What happens to machines after their launch: time, ends, stops, interruptions.
 
 use super::{
-    CloudError, Instance, InstanceState, Market, StateChange, StateReason, World, capacity::PoolKey,
+    CloudError, EventKind, Instance, InstanceState, Market, StateChange, StateReason, World, capacity::PoolKey,
     launch::give_all_back, query::unknown_instance,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -25,7 +25,7 @@ impl World {
 
     /// What is due for a machine now; nothing if the entry was stale.
     fn pass(&mut self, id: &str) {
-        let Some(instance) = self.instances.get(id) else { return };
+        let Some(instance) = self.instances.get(id) else { return self.pass_reservation(id) };
         let interrupted = instance.interruption.is_some_and(|at| at <= self.now);
         if interrupted && matches!(instance.state, InstanceState::Pending | InstanceState::Running) {
             self.enter(id, InstanceState::ShuttingDown, Some(StateReason::SpotReclaimed));
@@ -41,7 +41,7 @@ impl World {
     }
 
     /// Puts a machine into a state, with all that follows from it: money, capacity, addresses, what is due next.
-    fn enter(&mut self, id: &str, state: InstanceState, reason: Option<StateReason>) {
+    pub(crate) fn enter(&mut self, id: &str, state: InstanceState, reason: Option<StateReason>) {
         self.settle(id);
         let now = self.now;
         let instance = self.instances.get_mut(id).expect("callers look the machine up first");
@@ -56,6 +56,7 @@ impl World {
             self.detach(id);
         }
         self.schedule_state(id);
+        self.tell_of_instance(id, EventKind::StateChange(state));
         self.changed();
     }
 
@@ -66,6 +67,10 @@ impl World {
             return;
         }
         let instance = &self.instances[id];
+        if let Some(reservation) = instance.reservation.clone() {
+            self.give_reserved_back(&reservation);
+            return;
+        }
         let zone = self.zone_index(instance.zone.name).unwrap_or_default();
         let key = PoolKey { type_index: instance.type_index, zone, market: instance.market };
         self.pools.give_back(key);
@@ -137,6 +142,7 @@ impl World {
     /// One of them does not exist; then none is ended.
     pub fn terminate(&mut self, ids: &[String]) -> Result<Vec<StateChange>, CloudError> {
         self.check_instances(ids)?;
+        self.take_resources("TerminateInstances", ids.len())?;
         let over = |state| matches!(state, InstanceState::ShuttingDown | InstanceState::Terminated);
         Ok(ids
             .iter()
@@ -231,8 +237,12 @@ impl World {
         if !matches!(instance.state, InstanceState::Pending | InstanceState::Running) {
             return Err(wrong_state(instance));
         }
-        let at = *instance.interruption.get_or_insert(at);
+        if instance.interruption.is_some_and(|announced| announced <= at) {
+            return Ok(instance.interruption.unwrap_or(at));
+        }
+        instance.interruption = Some(at);
         self.due.insert((at, id.to_owned()));
+        self.tell_of_instance(id, EventKind::SpotInterruption);
         self.changed();
         Ok(at)
     }

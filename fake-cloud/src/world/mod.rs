@@ -5,8 +5,9 @@
 //! the same times give the same world.
 //!
 //! Reading order: [`Catalogue`] and [`MachineType`] (what can be bought) · `capacity`, `price`, `quota` (whether, and for
-//! how much) · `network`, `image`, `template` (what a launch needs) · `launch`, `fleet_launch` (buying) · `life` (what
-//! happens then) · `ledger`, `audit` (what it came to) · `fault`, `script` (what a tester can do) · `config` (how it begins).
+//! how much) · `network`, `image`, `template`, `profile`, `placement_group` (what a launch needs) · `launch`, `fleet_launch`,
+//! `reservation` (buying) · `life`, `health` (what happens then) · `event`, `queue` (who is told) · `ledger`, `audit` (what it
+//! came to) · `fault`, `throttle`, `consistency`, `credentials`, `script` (what a tester can do) · `config` (how it begins).
 
 mod audit;
 mod capacity;
@@ -14,15 +15,20 @@ mod catalogue;
 mod catalogue_rows;
 mod config;
 mod config_check;
+mod consistency;
 mod cost;
-mod duration;
+mod credentials;
+pub(crate) mod duration;
 mod error;
+mod event;
 mod fault;
 mod filter;
 mod filter_fields;
 mod fleet;
 mod fleet_launch;
 mod fleet_order;
+mod fleet_record;
+mod health;
 mod image;
 mod instance;
 mod launch;
@@ -34,9 +40,13 @@ mod market;
 mod money;
 mod nearest;
 mod network;
+mod placement_group;
 mod price;
+mod profile;
 mod query;
+mod queue;
 mod quota;
+mod reservation;
 mod resources;
 mod running;
 mod script;
@@ -44,6 +54,7 @@ mod tags;
 mod template;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod token;
 
 pub use audit::{AuditEntry, CallCount, CallRecord, MAX_AUDIT_ENTRIES};
@@ -51,12 +62,17 @@ pub use capacity::Capacity;
 pub use catalogue::{Catalogue, ListPrice, TypeIndex, Zone};
 pub use config::{CapacityConfig, CapacityRule, CloudConfig, DelayRange, Delays, MinorRange, PriceConfig, PriceRule};
 pub use config_check::ConfigError;
+pub use consistency::Consistency;
+pub use credentials::Credentials;
 pub use error::{CallPlan, CloudError, LostResponse, ResourceKind, Treatment};
+pub use event::{Event, EventConfig, EventKind, ScheduledCode};
 pub use fault::{ActiveFault, FaultEffect, FaultRule, ScriptedError};
 pub use filter::{Filter, Filterable, check_filters, matches_pattern, passes};
 pub use fleet::{
     AllocationStrategy, Fleet, FleetConfig, FleetError, FleetLaunch, FleetOverride, FleetPool, FleetRequest, Priority,
 };
+pub use fleet_record::FleetRecord;
+pub use health::{Check, Impairment, Scheduled, Selection};
 pub use image::Image;
 pub use instance::{
     Instance, InstanceCost, InstanceState, Interface, RunningMachine, StateChange, StateReason, TemplateVersion, Volume,
@@ -71,11 +87,16 @@ pub use machine_type::{
 pub use market::Market;
 pub use money::{Amount, Price, PriceError};
 pub use network::{SecurityGroup, Subnet, Vpc};
+pub use placement_group::{Placed, Placement, PlacementGroup};
 pub use price::SpotPrice;
+pub use profile::{InstanceProfile, Role};
 pub use query::{Offering, PoolState};
+pub use queue::{Body, Message, Queue, QueueCounts, QueueSettings};
 pub use quota::{QuotaClass, QuotaRule};
+pub use reservation::{BlockOffer, Reservation, ReservationRequest, ReservationState};
 pub use tags::{TagSpecification, Tags};
 pub use template::{LaunchTemplate, LaunchTemplateVersion, TemplateRef, TemplateRequest};
+pub use throttle::{CallShape, Throttling};
 
 use jiff::Timestamp;
 use price::{PriceOverrides, SpotCurve};
@@ -100,8 +121,17 @@ pub struct World {
     network: network::Network,
     images: image::Images,
     templates: template::Templates,
-    /// `None` accepts every name.
-    instance_profiles: Option<BTreeSet<String>>,
+    identities: profile::Identities,
+    reservations: reservation::Reservations,
+    groups: placement_group::PlacementGroups,
+    fleets: fleet_record::Fleets,
+    queues: queue::Queues,
+    events: EventConfig,
+    /// Events so far: their numbers name what is drawn for them.
+    told: u64,
+    consistency: Consistency,
+    buckets: throttle::Buckets,
+    credentials: Credentials,
     pools: capacity::Pools,
     price_overrides: PriceOverrides,
     spot_swing_percent: u8,
@@ -142,7 +172,16 @@ impl World {
             network: network::Network::new(seed, &zones, &config.cluster, config.addresses_per_subnet),
             images: image::Images::published(region, config.kubernetes_minors.first..=config.kubernetes_minors.last),
             templates: template::Templates::default(),
-            instance_profiles: config.instance_profiles.clone().map(|names| names.into_iter().collect()),
+            identities: profile::Identities::default(),
+            reservations: reservation::Reservations::default(),
+            groups: placement_group::PlacementGroups::default(),
+            fleets: fleet_record::Fleets::default(),
+            queues: queue::Queues::default(),
+            events: config.events.clone(),
+            told: 0,
+            consistency: config.consistency,
+            buckets: throttle::Buckets::default(),
+            credentials: Credentials::default(),
             pools: capacity::Pools::new(config.capacity.default),
             price_overrides: PriceOverrides::default(),
             spot_swing_percent: config.prices.spot_swing_percent,
@@ -160,6 +199,9 @@ impl World {
             zones,
         };
         world.apply_rules(config);
+        world.begin_identities(config.instance_profiles.as_deref(), config.roles.as_deref());
+        world.listen_to_events();
+        world.buckets.settings = config.throttling;
         Ok(world)
     }
 

@@ -308,9 +308,17 @@ impl World {
         all.extend(self.launch_templates().map(|template| ("launch-template", template.id.as_str(), &template.tags)));
         all.extend(self.security_groups().iter().map(|group| ("security-group", group.id.as_str(), &group.tags)));
         all.extend(self.subnets().iter().map(|subnet| ("subnet", subnet.id.as_str(), &subnet.tags)));
+        all.extend(self.reservations().map(|each| ("capacity-reservation", each.id.as_str(), &each.tags)));
+        all.extend(self.placement_groups().map(|group| ("placement-group", group.id.as_str(), &group.tags)));
+        all.extend(self.fleets().map(|record| ("fleet", record.fleet.id.as_str(), &record.tags)));
         all.push(("vpc", &self.network.vpc.id, &self.network.vpc.tags));
         all.sort_by_key(|(kind, id, _)| (*kind, *id));
         all
+    }
+
+    /// The last entries of the audit trail, up to `limit`, oldest first.
+    pub fn audit_last(&self, limit: usize) -> impl Iterator<Item = &AuditEntry> {
+        self.audit.last(limit)
     }
 
     /// A page of the audit trail: up to `limit` entries numbered above `after`, oldest first.

@@ -106,10 +106,15 @@ impl Quotas {
 
     /// The limit that one machine more would exceed.
     pub(crate) fn exceeded_by(&self, machine_type: &MachineType, market: Market) -> Option<u32> {
+        self.exceeded_by_many(machine_type, market, 1)
+    }
+
+    /// The limit that `count` machines more would exceed.
+    pub(crate) fn exceeded_by_many(&self, machine_type: &MachineType, market: Market, count: u32) -> Option<u32> {
         let key = (QuotaClass::of(machine_type), market);
         let limit = self.limits.get(&key).copied()?;
         let used = self.used.get(&key).copied().unwrap_or(0);
-        (used.saturating_add(machine_type.cpu.vcpus) > limit).then_some(limit)
+        (used.saturating_add(machine_type.cpu.vcpus.saturating_mul(count)) > limit).then_some(limit)
     }
 
     pub(crate) fn take(&mut self, machine_type: &MachineType, market: Market) {

@@ -42,6 +42,32 @@ impl World {
         Ok((template, number))
     }
 
+    /// Says which version is meant where none is named.
+    ///
+    /// # Errors
+    /// The template does not exist.
+    pub fn set_default_version(&mut self, template: &TemplateRef, number: u64) -> Result<(), CloudError> {
+        self.templates.find_mut(template)?.default_version = number;
+        self.changed();
+        Ok(())
+    }
+
+    /// Deletes a version of a launch template.
+    ///
+    /// # Errors
+    /// There is no such version, or it is the default one.
+    pub fn delete_launch_template_version(&mut self, template: &TemplateRef, number: u64) -> Result<(), CloudError> {
+        let template = self.templates.find_mut(template)?;
+        if template.default_version == number {
+            let reason = format!("Cannot delete version {number}: it is the default version.");
+            return Err(CloudError::InUse { reason });
+        }
+        let unknown = || CloudError::NotFound { kind: ResourceKind::LaunchTemplateVersion, id: number.to_string() };
+        template.versions.remove(&number).ok_or_else(unknown)?;
+        self.changed();
+        Ok(())
+    }
+
     /// Deletes a launch template; machines launched from it stay.
     ///
     /// # Errors
@@ -108,6 +134,9 @@ impl World {
                 let mut groups = self.network.security_groups.iter_mut();
                 groups.find(|group| group.id == id).map(|group| &mut group.tags)
             }
+            "cr" => self.reservations.by_id.get_mut(id).map(|reservation| &mut reservation.tags),
+            "pg" => self.groups.0.get_mut(id).map(|group| &mut group.tags),
+            "fleet" => self.fleet_tags_mut(id),
             "vpc" => Some(&mut self.network.vpc).filter(|vpc| vpc.id == id).map(|vpc| &mut vpc.tags),
             _ => None,
         };

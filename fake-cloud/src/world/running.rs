@@ -51,6 +51,7 @@ fn hardware(machine_type: &MachineType, instance: &Instance) -> BTreeMap<String,
     let found = devices.into_iter().filter(|(_, count)| *count > 0);
     let mut hardware: BTreeMap<String, String> =
         found.map(|(name, count)| (name.to_owned(), count.to_string())).collect();
+    hardware.insert("pods".to_owned(), machine_type.address_limited_pods().to_string());
     hardware.insert("cpu".to_owned(), machine_type.cpu.vcpus.to_string());
     hardware.insert("memory".to_owned(), format!("{}Ki", machine_type.visible_memory_kib()));
     hardware.insert("ephemeral-storage".to_owned(), format!("{}Gi", data_volume_gib(instance)));

@@ -1,10 +1,10 @@
 //! What a tester can do to the world: capacity, prices, delays, quotas, faults; and how a door asks what goes wrong.
 
 use super::{
-    ActiveFault, CallPlan, CallRecord, CapacityRule, ConfigError, Delays, FaultRule, Market, PriceRule, QuotaRule,
-    TypeIndex, World,
+    ActiveFault, CallPlan, CallRecord, CallShape, CapacityRule, CloudError, ConfigError, Consistency, Delays,
+    EventConfig, FaultRule, Market, PriceRule, QuotaRule, ResourceKind, Treatment, TypeIndex, World,
     capacity::PoolKey,
-    config_check::{Known, delay_problems, fault_problems},
+    config_check::{Known, consistency_problems, delay_problems, event_problems, fault_problems},
     fault::MAX_RULES,
     matches_pattern,
     price::Change,
@@ -128,9 +128,68 @@ impl World {
         std::mem::take(&mut self.faults.active).len()
     }
 
-    /// What the fault rules make of a call to `operation`. Ask once per call: rules count.
-    pub fn begin_call(&mut self, operation: &str) -> CallPlan {
-        self.faults.plan(self.seed, operation)
+    /// What the fault rules, the callers' credentials and the limits on requests make of a call. Ask once per call: all
+    /// of them count.
+    pub fn begin_call(&mut self, call: &CallShape<'_>) -> CallPlan {
+        let mut plan = self.faults.plan(self.seed, call.operation);
+        let throttled = self.is_throttled(call).then_some(CloudError::Throttled);
+        if let Some(refusal) = self.refused_caller().or(throttled)
+            && plan.treatment == Treatment::Serve
+        {
+            plan.treatment = Treatment::Refuse(refusal);
+        }
+        plan
+    }
+
+    /// Says where events go from now on, and what becomes of them on the way.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn set_events(&mut self, events: EventConfig) -> Result<(), ConfigError> {
+        ConfigError::check(event_problems(&events))?;
+        let queue = events.queue.clone().or_else(|| self.event_config().queue.clone());
+        self.events = EventConfig { queue, ..events };
+        self.changed();
+        Ok(())
+    }
+
+    /// Says how late what is made from now on is seen.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn set_consistency(&mut self, consistency: Consistency) -> Result<(), ConfigError> {
+        ConfigError::check(consistency_problems(&consistency))?;
+        self.consistency = consistency;
+        self.changed();
+        Ok(())
+    }
+
+    /// New images replace those that public parameters name, as a release does: the parameters name the new ones, and the
+    /// old ones are deprecated. How many parameters (`pattern` may have wildcards) that are.
+    ///
+    /// # Errors
+    /// There is no such parameter.
+    pub fn release_images(&mut self, pattern: &str) -> Result<usize, CloudError> {
+        let names: Vec<String> =
+            self.images.parameters.keys().filter(|name| matches_pattern(pattern, name)).cloned().collect();
+        if names.is_empty() {
+            return Err(CloudError::NotFound { kind: ResourceKind::Parameter, id: pattern.to_owned() });
+        }
+        let now = self.now;
+        for name in &names {
+            let Some(old) = self.images.parameters.get(name).cloned() else { continue };
+            let Some(mut image) = self.images.images.get(&old).cloned() else { continue };
+            // Parameters of one image get one new image.
+            let id = format!("ami-0{}", self.seed.stream(&["release", &old, &now.to_string()]).hex(16));
+            self.images.images.entry(old).and_modify(|old| old.deprecated = Some(now));
+            image.id.clone_from(&id);
+            image.name = format!("{}-{}", image.name, now.strftime("%Y%m%d%H%M%S"));
+            image.created = now;
+            self.images.images.insert(id.clone(), image);
+            self.images.parameters.insert(name.clone(), id);
+        }
+        self.changed();
+        Ok(names.len())
     }
 
     /// Writes a call into the audit trail; `lost` if its answer does not reach the caller.

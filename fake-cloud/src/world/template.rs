@@ -120,6 +120,11 @@ impl Templates {
         Ok((template, number))
     }
 
+    pub(crate) fn find_mut(&mut self, template: &TemplateRef) -> Result<&mut LaunchTemplate, CloudError> {
+        let id = self.find(template)?.id.clone();
+        Ok(self.by_id.get_mut(&id).expect("`find` returned a template of this map"))
+    }
+
     pub(crate) fn remove(&mut self, template: &TemplateRef) -> Result<LaunchTemplate, CloudError> {
         let id = self.find(template)?.id.clone();
         let removed = self.by_id.remove(&id).expect("`find` returned a template of this map");

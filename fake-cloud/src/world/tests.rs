@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 const START: &str = "2026-01-01T00:00:00Z";
+const CALL: super::CallShape<'_> = super::CallShape { operation: "CreateFleet", of_ec2: true, everything: false };
 const IMAGE: &str = "/aws/service/eks/optimized-ami/1.35/amazon-linux-2023/x86_64/standard/recommended/image_id";
 
 fn start() -> Timestamp {
@@ -220,7 +221,7 @@ fn after_a_lost_response_the_machine_is_found_by_its_tag() {
             percent: None,
         }];
     });
-    assert_eq!(world.begin_call("CreateFleet").treatment, Treatment::Lose(LostResponse::ServerError));
+    assert_eq!(world.begin_call(&CALL).treatment, Treatment::Lose(LostResponse::ServerError));
     let tags = Tags::from([("karpenter.sh/nodepool".to_owned(), "default".to_owned())]);
     let request = FleetRequest {
         token: Some("uid-1".to_owned()),
@@ -232,7 +233,7 @@ fn after_a_lost_response_the_machine_is_found_by_its_tag() {
     let found: Vec<_> = world.instances().filter(|each| super::passes(*each, std::slice::from_ref(&filter))).collect();
     assert_eq!(found.iter().map(|each| each.id.as_str()).collect::<Vec<_>>(), lost.instance_ids().collect::<Vec<_>>());
     // The retry with the same token is not hit again and launches nothing more.
-    assert_eq!(world.begin_call("CreateFleet").treatment, Treatment::Serve);
+    assert_eq!(world.begin_call(&CALL).treatment, Treatment::Serve);
     assert_eq!(world.create_fleet(&request).unwrap(), lost);
     assert_eq!(world.instances().count(), 1);
 }

@@ -23,6 +23,8 @@ pub(crate) enum Outcome {
     Instances(Vec<String>),
     /// A launch template, by id.
     Template(String),
+    /// A capacity reservation, by id.
+    Reservation(String),
 }
 
 /// The tokens in force, by operation and token.

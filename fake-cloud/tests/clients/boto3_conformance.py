@@ -60,8 +60,13 @@ CONTRACT = {
     "DescribeImages": [
         "Images[].ImageId", "Images[].Name", "Images[].Architecture", "Images[].CreationDate",
     ],
-    "DescribeCapacityReservations": ["CapacityReservations"],
-    "DescribePlacementGroups": ["PlacementGroups"],
+    "DescribeCapacityReservations": [
+        "?CapacityReservations[].CapacityReservationId", "?CapacityReservations[].AvailableInstanceCount",
+        "?CapacityReservations[].InstanceType", "?CapacityReservations[].AvailabilityZone", "?CapacityReservations[].OwnerId",
+        "?CapacityReservations[].InstanceMatchCriteria", "?CapacityReservations[].ReservationType",
+        "?CapacityReservations[].State", "?CapacityReservations[].Interruptible",
+    ],
+    "DescribePlacementGroups": ["?PlacementGroups[].GroupId", "?PlacementGroups[].GroupName", "?PlacementGroups[].Strategy"],
     "DescribeInstanceStatus": [
         "InstanceStatuses[].InstanceId", "InstanceStatuses[].InstanceStatus.Status",
         "InstanceStatuses[].SystemStatus.Status",
@@ -92,6 +97,17 @@ CONTRACT = {
         "TerminatingInstances[].InstanceId", "TerminatingInstances[].CurrentState.Name",
         "TerminatingInstances[].PreviousState.Name",
     ],
+    "CreateCapacityReservation": ["CapacityReservation.CapacityReservationId", "CapacityReservation.State"],
+    "DescribeFleets": ["Fleets[].FleetId", "Fleets[].FleetState", "Fleets[].Instances[].InstanceIds"],
+    "GetQueueUrl": ["QueueUrl"],
+    "ReceiveMessage": ["?Messages[].MessageId", "?Messages[].ReceiptHandle", "?Messages[].Body", "?Messages[].Attributes.SentTimestamp"],
+    "GetInstanceProfile": [
+        "InstanceProfile.InstanceProfileName", "InstanceProfile.Path", "InstanceProfile.Roles[].RoleName",
+        "InstanceProfile.CreateDate", "InstanceProfile.Tags[].Key",
+    ],
+    "ListInstanceProfiles": ["InstanceProfiles[].InstanceProfileName", "InstanceProfiles[].Path", "IsTruncated"],
+    "DescribeSpotInstanceRequests": ["SpotInstanceRequests[].SpotInstanceRequestId", "SpotInstanceRequests[].State"],
+    "GetManagedResource": ["arn", "zonalShifts"],
     "GetParameter": ["Parameter.Name", "Parameter.Value", "Parameter.Type", "Parameter.Version"],
     "GetParameters": ["Parameters[].Name", "Parameters[].Value", "InvalidParameters"],
     "GetProducts": ["FormatVersion", "PriceList"],
@@ -552,12 +568,217 @@ def instances(ec2, template, subnets, ids, image):
     check("no live instance is left", left == [])
 
 
-def identity(sts, eks, name):
+def queues(sqs, ec2, image, cluster):
+    """Queues, and what the cloud tells them."""
+    url = sqs.get_queue_url(QueueName=cluster)["QueueUrl"]
+    check("the cluster's queue is there", url.endswith(f"/{cluster}"), url)
+    message = refused("unknown queue", "AWS.SimpleQueueService.NonExistentQueue", 400, sqs.get_queue_url, QueueName="none")
+    check("the unknown queue is told in SQS' words", "does not exist" in message, message)
+    sqs.purge_queue(QueueUrl=url)
+    [machine] = ec2.run_instances(ImageId=image, InstanceType="m5.large", MinCount=1, MaxCount=1)["Instances"]
+    got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5, VisibilityTimeout=20,
+                              MessageSystemAttributeNames=["SentTimestamp"])["Messages"]
+    events = [json.loads(m["Body"]) for m in got]
+    of_machine = [e for e in events if e["detail"].get("instance-id") == machine["InstanceId"]]
+    check("a state change is told", of_machine and of_machine[0]["detail"]["state"] == "pending", events[:1])
+    check("events have EventBridge's envelope", all({"version", "id", "detail-type", "source", "account", "time", "region",
+                                                     "resources", "detail"} == set(e) for e in events))
+    check("messages say when they were sent", all(int(m["Attributes"]["SentTimestamp"]) > 1e12 for m in got))
+    deleted = sqs.delete_message_batch(QueueUrl=url, Entries=[
+        {"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(got)])
+    check("DeleteMessageBatch deletes all", len(deleted["Successful"]) == len(got), deleted)
+    ec2.terminate_instances(InstanceIds=[machine["InstanceId"]])
+
+    made = sqs.create_queue(QueueName="mine", Attributes={"VisibilityTimeout": "0", "MessageRetentionPeriod": "300"})["QueueUrl"]
+    check("creating it again is fine", sqs.create_queue(
+        QueueName="mine", Attributes={"VisibilityTimeout": "0", "MessageRetentionPeriod": "300"})["QueueUrl"] == made)
+    refused("creating it otherwise", "QueueAlreadyExists", 400, sqs.create_queue, QueueName="mine",
+            Attributes={"VisibilityTimeout": "9"})
+    sqs.send_message(QueueUrl=made, MessageBody="one")
+    sent = sqs.send_message_batch(QueueUrl=made, Entries=[{"Id": "a", "MessageBody": "two"}, {"Id": "b", "MessageBody": "three"}])
+    check("SendMessageBatch sends both", sorted(s["Id"] for s in sent["Successful"]) == ["a", "b"], sent)
+    counts = sqs.get_queue_attributes(QueueUrl=made, AttributeNames=["All"])["Attributes"]
+    check("GetQueueAttributes counts", counts["ApproximateNumberOfMessages"] == "3", counts)
+    check("messages that are not hidden come again", [
+        len(sqs.receive_message(QueueUrl=made, MaxNumberOfMessages=10).get("Messages", [])) for _ in range(2)] == [3, 3])
+    [one] = sqs.receive_message(QueueUrl=made, MaxNumberOfMessages=1)["Messages"]
+    sqs.change_message_visibility(QueueUrl=made, ReceiptHandle=one["ReceiptHandle"], VisibilityTimeout=60)
+    left = sqs.receive_message(QueueUrl=made, MaxNumberOfMessages=10)["Messages"]
+    check("a hidden message does not come", len(left) == 2 and one["MessageId"] not in [m["MessageId"] for m in left])
+    sqs.set_queue_attributes(QueueUrl=made, Attributes={"VisibilityTimeout": "30"})
+    check("SetQueueAttributes sets", sqs.get_queue_attributes(
+        QueueUrl=made, AttributeNames=["VisibilityTimeout"])["Attributes"] == {"VisibilityTimeout": "30"})
+    refused("an unknown attribute", "InvalidAttributeName", 400, sqs.get_queue_attributes, QueueUrl=made, AttributeNames=["Colour"])
+    refused("eleven messages", "InvalidParameterValue", 400, sqs.receive_message, QueueUrl=made, MaxNumberOfMessages=11)
+    refused("a receipt that is none", "ReceiptHandleIsInvalid", 400, sqs.delete_message, QueueUrl=made, ReceiptHandle="x")
+    refused("a batch of nothing", "AWS.SimpleQueueService.EmptyBatchRequest", 400, sqs.send_message_batch, QueueUrl=made, Entries=[])
+    sqs.purge_queue(QueueUrl=made)
+    check("a purged queue is empty", "Messages" not in sqs.receive_message(QueueUrl=made))
+    pages = [u for p in sqs.get_paginator("list_queues").paginate(PaginationConfig={"PageSize": 1}) for u in p["QueueUrls"]]
+    check("ListQueues pages", made in pages and url in pages, pages)
+    sqs.delete_queue(QueueUrl=made)
+    check("a deleted queue is not listed", "QueueUrls" not in (got := sqs.list_queues(QueueNamePrefix="mine")) or not got["QueueUrls"])
+
+
+def profiles(iam, ec2, image):
+    """Roles and instance profiles."""
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    role = iam.create_role(RoleName="nodes", AssumeRolePolicyDocument=trust, Tags=[{"Key": "a", "Value": "b"}])["Role"]
+    check("CreateRole gives an ARN", role["Arn"].endswith(":role/nodes"), role)
+    check("GetRole reads the document", iam.get_role(RoleName="nodes")["Role"]["AssumeRolePolicyDocument"] == json.loads(trust))
+    refused("the role again", "EntityAlreadyExists", 409, iam.create_role, RoleName="nodes", AssumeRolePolicyDocument=trust)
+    path = "/karpenter/us-west-2/c1/"
+    made = iam.create_instance_profile(InstanceProfileName="c1_1", Path=path, Tags=[{"Key": "k", "Value": "v"}])["InstanceProfile"]
+    check("a new profile has no role", (made["Roles"], made["Path"]) == ([], path), made)
+    refused("the profile again", "EntityAlreadyExists", 409, iam.create_instance_profile, InstanceProfileName="c1_1")
+    refused("an unknown profile", "NoSuchEntity", 404, iam.get_instance_profile, InstanceProfileName="none")
+    iam.add_role_to_instance_profile(InstanceProfileName="c1_1", RoleName="nodes")
+    refused("a second role", "LimitExceeded", 409, iam.add_role_to_instance_profile, InstanceProfileName="c1_1", RoleName="nodes")
+    got = iam.get_instance_profile(InstanceProfileName="c1_1")["InstanceProfile"]
+    check("GetInstanceProfile shows role and tags", (got["Roles"][0]["RoleName"], got["Tags"][0]["Value"]) == ("nodes", "v"), got)
+    iam.create_instance_profile(InstanceProfileName="c1_2", Path=path)
+    listed = [p["InstanceProfileName"] for page in iam.get_paginator("list_instance_profiles").paginate(
+        PathPrefix=path, PaginationConfig={"PageSize": 1}) for p in page["InstanceProfiles"]]
+    check("ListInstanceProfiles pages by path", listed == ["c1_1", "c1_2"], listed)
+    of_role = iam.list_instance_profiles_for_role(RoleName="nodes")["InstanceProfiles"]
+    check("ListInstanceProfilesForRole", [p["InstanceProfileName"] for p in of_role] == ["c1_1"])
+    iam.tag_instance_profile(InstanceProfileName="c1_1", Tags=[{"Key": "k2", "Value": "v2"}])
+    refused("deleting a profile with a role", "DeleteConflict", 409, iam.delete_instance_profile, InstanceProfileName="c1_1")
+    refused("deleting a role in a profile", "DeleteConflict", 409, iam.delete_role, RoleName="nodes")
+    refused("a path that is none", "ValidationError", 400, iam.create_instance_profile, InstanceProfileName="x", Path="y")
+    [machine] = ec2.run_instances(ImageId=image, InstanceType="m5.large", MinCount=1, MaxCount=1,
+                                  IamInstanceProfile={"Name": "c1_1"})["Instances"]
+    check("a machine has its profile", machine["IamInstanceProfile"]["Arn"].endswith("instance-profile/c1_1"), machine)
+    said = ec2.get_console_output(InstanceId=machine["InstanceId"])
+    check("GetConsoleOutput answers", said["InstanceId"] == machine["InstanceId"], said)
+    ec2.terminate_instances(InstanceIds=[machine["InstanceId"]])
+    iam.remove_role_from_instance_profile(InstanceProfileName="c1_1", RoleName="nodes")
+    for name in listed:
+        iam.delete_instance_profile(InstanceProfileName=name)
+    check("ListRoles", [r["RoleName"] for r in iam.list_roles()["Roles"]] == ["nodes"])
+    iam.delete_role(RoleName="nodes")
+
+
+def reservations(ec2, image, subnets):
+    """Capacity reservations, capacity blocks, placement groups."""
+    zone, subnet = subnets[0]["AvailabilityZone"], subnets[0]["SubnetId"]
+    wanted = {"InstanceType": "c5.large", "InstancePlatform": "Linux/UNIX", "AvailabilityZone": zone, "InstanceCount": 2}
+    refused("a reservation's dry run", "DryRunOperation", 412, ec2.create_capacity_reservation, DryRun=True, **wanted)
+    token = str(uuid.uuid4())
+    made = ec2.create_capacity_reservation(ClientToken=token, InstanceMatchCriteria="targeted", TagSpecifications=[
+        {"ResourceType": "capacity-reservation", "Tags": TAGS}], **wanted)["CapacityReservation"]
+    rid = made["CapacityReservationId"]
+    check("CreateCapacityReservation reserves", (made["State"], made["AvailableInstanceCount"], made["InstanceMatchCriteria"],
+                                                 made["ReservationType"]) == ("active", 2, "targeted", "default"), made)
+    again = ec2.create_capacity_reservation(ClientToken=token, InstanceMatchCriteria="targeted", TagSpecifications=[
+        {"ResourceType": "capacity-reservation", "Tags": TAGS}], **wanted)["CapacityReservation"]
+    check("the same token reserves nothing more", again["CapacityReservationId"] == rid)
+    refused("a token with other parameters", "IdempotentParameterMismatch", 400, ec2.create_capacity_reservation,
+            ClientToken=token, **wanted)
+    found = ec2.describe_capacity_reservations(Filters=[
+        {"Name": "state", "Values": ["active"]}, {"Name": f"tag:{TAGS[0]['Key']}", "Values": [TAGS[0]["Value"]]}], MaxResults=1000)
+    check("it is found by tag", [r["CapacityReservationId"] for r in found["CapacityReservations"]] == [rid])
+    inside = {"ImageId": image, "InstanceType": "c5.large", "MinCount": 1, "MaxCount": 1, "SubnetId": subnet,
+              "CapacityReservationSpecification": {"CapacityReservationPreference": "capacity-reservations-only",
+                                                   "CapacityReservationTarget": {"CapacityReservationId": rid}}}
+    ids = [ec2.run_instances(**inside)["Instances"][0]["InstanceId"] for _ in range(2)]
+    machine = described(ec2, InstanceIds=ids[:1])[0]
+    check("a machine says in which it runs", (machine["CapacityReservationId"], machine["CapacityReservationSpecification"][
+        "CapacityReservationTarget"]["CapacityReservationId"]) == (rid, rid), machine)
+    refused("a full reservation", "ReservationCapacityExceeded", 400, ec2.run_instances, **inside)
+    ec2.modify_capacity_reservation(CapacityReservationId=rid, InstanceCount=3)
+    one = ec2.describe_capacity_reservations(CapacityReservationIds=[rid])["CapacityReservations"][0]
+    check("ModifyCapacityReservation adds one", (one["TotalInstanceCount"], one["AvailableInstanceCount"]) == (3, 1), one)
+    check("CancelCapacityReservation", ec2.cancel_capacity_reservation(CapacityReservationId=rid)["Return"] is True)
+    refused("cancelling it again", "InvalidCapacityReservationState", 400, ec2.cancel_capacity_reservation, CapacityReservationId=rid)
+    machine = described(ec2, InstanceIds=ids[:1])[0]
+    check("its machine runs on without it", "CapacityReservationId" not in machine, machine.get("CapacityReservationId"))
+    ec2.terminate_instances(InstanceIds=ids)
+
+    offers = ec2.describe_capacity_block_offerings(InstanceType="p5.48xlarge", InstanceCount=2, CapacityDurationHours=48)[
+        "CapacityBlockOfferings"]
+    check("capacity blocks are offered", offers and float(offers[0]["UpfrontFee"]) > 1000, offers[:1])
+    block = ec2.purchase_capacity_block(CapacityBlockOfferingId=offers[0]["CapacityBlockOfferingId"],
+                                        InstancePlatform="Linux/UNIX")["CapacityReservation"]
+    check("PurchaseCapacityBlock schedules one", (block["State"], block["ReservationType"], block["TotalInstanceCount"]) == (
+        "scheduled", "capacity-block", 2), block)
+    refused("an offer that is sold", "InvalidCapacityBlockOfferingId.NotFound", 400, ec2.purchase_capacity_block,
+            CapacityBlockOfferingId=offers[0]["CapacityBlockOfferingId"], InstancePlatform="Linux/UNIX")
+    refused("a block of 25 hours", "InvalidParameterValue", 400, ec2.describe_capacity_block_offerings,
+            InstanceType="p5.48xlarge", InstanceCount=1, CapacityDurationHours=25)
+    refused("a type without blocks", "InvalidParameterValue", 400, ec2.describe_capacity_block_offerings,
+            InstanceType="m5.large", InstanceCount=1, CapacityDurationHours=24)
+    refused("a block before it begins", "ReservationCapacityExceeded", 400, ec2.run_instances, ImageId=image, MinCount=1,
+            InstanceType="p5.48xlarge", MaxCount=1, SubnetId=[s["SubnetId"] for s in subnets if s["AvailabilityZone"]
+                                                             == block["AvailabilityZone"]][0],
+            InstanceMarketOptions={"MarketType": "capacity-block"}, CapacityReservationSpecification={
+                "CapacityReservationTarget": {"CapacityReservationId": block["CapacityReservationId"]}})
+
+    group = ec2.create_placement_group(GroupName="apart", Strategy="partition", PartitionCount=3)["PlacementGroup"]
+    check("CreatePlacementGroup", (group["Strategy"], group["PartitionCount"], group["State"]) == ("partition", 3, "available"), group)
+    refused("the group again", "InvalidPlacementGroup.Duplicate", 400, ec2.create_placement_group, GroupName="apart", Strategy="cluster")
+    shown = ec2.describe_placement_groups(GroupIds=[group["GroupId"]], Filters=[{"Name": "state", "Values": ["available"]}])
+    check("DescribePlacementGroups by id", [g["GroupName"] for g in shown["PlacementGroups"]] == ["apart"])
+    machines = ec2.run_instances(ImageId=image, InstanceType="m5.large", MinCount=3, MaxCount=3,
+                                 Placement={"GroupName": "apart"})["Instances"]
+    check("machines share the partitions out", sorted(m["Placement"]["PartitionNumber"] for m in machines) == [1, 2, 3])
+    refused("deleting a group in use", "InvalidPlacementGroup.InUse", 400, ec2.delete_placement_group, GroupName="apart")
+    ids = [m["InstanceId"] for m in machines]
+    ec2.terminate_instances(InstanceIds=ids)
+    ec2.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 240})
+    ec2.delete_placement_group(GroupName="apart")
+
+
+def around_fleets(ec2, template, subnets, image):
+    """What there is to ask about fleets, spot requests and template versions."""
+    name = template["LaunchTemplateName"]
+    override = {"InstanceType": "m5.large", "SubnetId": subnets[0]["SubnetId"], "ImageId": image,
+                "AvailabilityZone": subnets[0]["AvailabilityZone"]}
+    fleet = ec2.create_fleet(
+        Type="instant", TargetCapacitySpecification={"TotalTargetCapacity": 2, "DefaultTargetCapacityType": "spot"},
+        LaunchTemplateConfigs=[{"LaunchTemplateSpecification": {"LaunchTemplateName": name, "Version": "$Latest"},
+                                "Overrides": [override]}],
+        TagSpecifications=[{"ResourceType": "fleet", "Tags": TAGS}])
+    shown = ec2.describe_fleets(FleetIds=[fleet["FleetId"]])["Fleets"][0]
+    check("DescribeFleets shows what it brought", (shown["Type"], shown["FleetState"], len(shown["Instances"][0]["InstanceIds"])) == (
+        "instant", "active", 2), shown)
+    refused("instances of an instant fleet", "Unsupported", 400, ec2.describe_fleet_instances, FleetId=fleet["FleetId"])
+    refused("an unknown fleet", "InvalidFleetId.NotFound", 400, ec2.describe_fleets,
+            FleetIds=["fleet-00000000-0000-4000-8000-000000000000"])
+    ids = fleet["Instances"][0]["InstanceIds"]
+    requests = ec2.describe_spot_instance_requests(Filters=[{"Name": "instance-id", "Values": ids}])["SpotInstanceRequests"]
+    check("spot requests are fulfilled", [(r["State"], r["Status"]["Code"]) for r in requests] == [("active", "fulfilled")] * 2, requests)
+    cancelled = ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=[requests[0]["SpotInstanceRequestId"]])
+    check("CancelSpotInstanceRequests", cancelled["CancelledSpotInstanceRequests"][0]["State"] == "cancelled", cancelled)
+    scores = ec2.get_spot_placement_scores(InstanceTypes=["m5.large"], TargetCapacity=10, SingleAvailabilityZone=True)
+    check("GetSpotPlacementScores by zone", len(scores["SpotPlacementScores"]) == len(subnets), scores)
+    deleted = ec2.delete_fleets(FleetIds=[fleet["FleetId"]], TerminateInstances=True)
+    check("DeleteFleets ends it", deleted["SuccessfulFleetDeletions"][0]["FleetId"] == fleet["FleetId"], deleted)
+    check("with its machines", {i["State"]["Name"] for i in described(ec2, InstanceIds=ids)} == {"shutting-down"})
+
+    version = ec2.create_launch_template_version(LaunchTemplateName=name, SourceVersion="1", LaunchTemplateData={
+        "InstanceType": "m5.xlarge"})["LaunchTemplateVersion"]
+    check("a version from another keeps the rest", version["LaunchTemplateData"]["ImageId"] == image, version)
+    number = version["VersionNumber"]
+    moved = ec2.modify_launch_template(LaunchTemplateName=name, DefaultVersion=str(number))["LaunchTemplate"]
+    check("ModifyLaunchTemplate moves the default", moved["DefaultVersionNumber"] == number, moved)
+    gone = ec2.delete_launch_template_versions(LaunchTemplateName=name, Versions=["1", str(number), "99"])
+    check("DeleteLaunchTemplateVersions keeps the default", (
+        [v["VersionNumber"] for v in gone["SuccessfullyDeletedLaunchTemplateVersions"]],
+        len(gone["UnsuccessfullyDeletedLaunchTemplateVersions"])) == ([1], 2), gone)
+
+
+def identity(sts, eks, arc, name):
     """The small doors."""
     caller = sts.get_caller_identity()
     check("GetCallerIdentity has an account of 12 digits", len(caller["Account"]) == 12 and caller["Account"].isdigit())
     cluster = eks.describe_cluster(name=name)["cluster"]
     check("DescribeCluster gives a version", cluster["version"].startswith("1."), cluster["version"])
+    check("ListClusters", eks.list_clusters()["clusters"] == [name])
+    managed = arc.get_managed_resource(resourceIdentifier=cluster["arn"])
+    check("no zonal shift is under way", managed["zonalShifts"] == [], managed)
+    refused("an unmanaged resource", "ResourceNotFoundException", 404, arc.get_managed_resource,
+            resourceIdentifier="arn:aws:eks:us-west-2:123456789012:cluster/other")
     refused("unknown cluster", "ResourceNotFoundException", 404, eks.describe_cluster, name="no-such-cluster")
 
 def wire(endpoint, ec2, region):
@@ -598,10 +819,14 @@ def main():
         ids = section(fleets, ec2, template, subnets, image, set(pairs))
         if ids:
             section(instances, ec2, template, subnets, ids, image)
+        section(around_fleets, ec2, template, subnets, image)
         ec2.delete_launch_template(LaunchTemplateName=template["LaunchTemplateName"])
         refused("a deleted template", "InvalidLaunchTemplateName.NotFoundException", 400, ec2.describe_launch_templates,
                 LaunchTemplateNames=[template["LaunchTemplateName"]])
-    section(identity, client("sts"), client("eks"), args.cluster)
+    section(queues, client("sqs"), ec2, image, args.cluster)
+    section(profiles, client("iam"), ec2, image)
+    section(reservations, ec2, image, subnets)
+    section(identity, client("sts"), client("eks"), client("arc-zonal-shift"), args.cluster)
     section(wire, args.endpoint, ec2, args.region)
     contract_checks()
     print(f"# {time.monotonic() - started:.1f} s, {sum(map(len, SERVED.values()))} answers of {len(SERVED)} operations")

@@ -56,6 +56,18 @@ pub enum DeletionReason {
     Expired,
     /// Its machine is gone.
     GarbageCollected,
+    /// The spot market takes its machine back.
+    SpotInterrupted,
+    /// Its machine was stopped.
+    InstanceStopped,
+    /// Its machine is being ended.
+    InstanceTerminated,
+    /// The cloud plans something for its machine.
+    ScheduledChange,
+    /// The reservation that its machine runs in is taken back.
+    ReservationInterrupted,
+    /// The capacity block that its machine runs in ends soon.
+    BlockExpiring,
 }
 
 impl DeletionReason {
@@ -68,6 +80,12 @@ impl DeletionReason {
             Self::RegistrationTimeout => "registration_timeout",
             Self::Expired => "expired",
             Self::GarbageCollected => "garbage_collected",
+            Self::SpotInterrupted => "spot_interrupted",
+            Self::InstanceStopped => "instance_stopped",
+            Self::InstanceTerminated => "instance_terminated",
+            Self::ScheduledChange => "scheduled_change",
+            Self::ReservationInterrupted => "capacity_reservation_interrupted",
+            Self::BlockExpiring => "capacity_block_expiring",
         }
     }
 }

@@ -19,6 +19,11 @@ impl<V: Clone> Cache<V> {
         Self { clock, ttl, entries: Mutex::default() }
     }
 
+    /// Forgets everything.
+    pub(super) async fn clear(&self) {
+        self.entries.lock().await.clear();
+    }
+
     /// The answer for `key`: the one that is kept, else what `read` gives. An error is not kept.
     pub(super) async fn get_or(
         &self,

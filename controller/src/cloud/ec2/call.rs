@@ -1,6 +1,9 @@
 //! One call to the cloud: retried while that may help, timed and reported.
 
-use super::error::{cloud_error, unusable};
+use super::{
+    error::{cloud_error, unusable},
+    pace::Paces,
+};
 use crate::cloud::CloudError;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use sawhorse_ambient::{Clock, Seed};
@@ -8,12 +11,14 @@ use std::{
     collections::BTreeMap,
     error::Error,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 /// How often a call is sent at most, the first time included; the SDK's standard.
 const MAX_ATTEMPTS: u32 = 3;
+/// Of these, those that were only told to slow down: with each of them the calls come slower.
+const MAX_THROTTLED: u32 = 8;
 /// The longest wait before the second attempt; doubled for each further one. The SDK's standard.
 const FIRST_BACKOFF_MS: u64 = 1_000;
 /// Pages of one listing that are read at most: at 100 to 2,000 items a page that is far beyond any account.
@@ -43,6 +48,7 @@ pub(super) struct Calls {
     observer: Option<Arc<dyn CallObserver>>,
     /// How often each operation had to wait for another attempt: names the stream that the wait is drawn from.
     waits: Mutex<BTreeMap<&'static str, u64>>,
+    paces: Mutex<Paces>,
 }
 
 impl fmt::Debug for Calls {
@@ -53,7 +59,7 @@ impl fmt::Debug for Calls {
 
 impl Calls {
     pub(super) fn new(clock: Clock, seed: Seed, observer: Option<Arc<dyn CallObserver>>) -> Self {
-        Self { clock, seed, observer, waits: Mutex::default() }
+        Self { clock, seed, observer, waits: Mutex::default(), paces: Mutex::default() }
     }
 
     /// Sends what `request` makes until it succeeds, its error will not pass, or the attempts are used up. Only for requests
@@ -63,13 +69,39 @@ impl Calls {
         F: Future<Output = Result<T, SdkError<E>>>,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let mut attempt = 1;
+        let (mut attempt, mut throttled) = (1, 0);
         loop {
+            self.wait_for_place(operation).await;
             match self.once(operation, request()).await {
-                Err(error) if attempt < MAX_ATTEMPTS && error.may_pass() => self.back_off(operation, attempt).await,
-                outcome => return outcome,
+                Err(CloudError::Throttled { .. }) if throttled + 1 < MAX_THROTTLED => {
+                    throttled += 1;
+                    self.paces().throttled(operation, self.clock.elapsed());
+                    self.back_off(operation, throttled.min(MAX_ATTEMPTS)).await;
+                }
+                Err(error) if attempt < MAX_ATTEMPTS && error.may_pass() => {
+                    self.back_off(operation, attempt).await;
+                    attempt += 1;
+                }
+                outcome => {
+                    if outcome.is_ok() {
+                        self.paces().succeeded(operation);
+                    }
+                    return outcome;
+                }
             }
-            attempt += 1;
+        }
+    }
+
+    fn paces(&self) -> MutexGuard<'_, Paces> {
+        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it is this call's turn, if calls of the operation have to wait for one another.
+    async fn wait_for_place(&self, operation: &'static str) {
+        let now = self.clock.elapsed();
+        let at = self.paces().reserve(operation, now);
+        if at > now {
+            tokio::time::sleep(at - now).await;
         }
     }
 
@@ -178,10 +210,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn three_attempts_are_all() {
-        let (outcome, codes, _) = run(&[Some("RequestLimitExceeded"); 4]).await;
-        assert!(matches!(outcome, Err(CloudError::Throttled { operation: "DescribeSubnets" })));
+    async fn three_attempts_are_all_and_eight_where_it_is_only_too_fast() {
+        let (outcome, codes, _) = run(&[Some("InternalError"); 4]).await;
+        assert!(outcome.unwrap_err().has_code("InternalError"));
         assert_eq!(codes.len(), 3);
+        let (outcome, codes, _) = run(&[Some("RequestLimitExceeded"); 9]).await;
+        assert!(matches!(outcome, Err(CloudError::Throttled { operation: "DescribeSubnets" })));
+        assert_eq!(codes.len(), 8);
     }
 
     #[tokio::test(start_paused = true)]

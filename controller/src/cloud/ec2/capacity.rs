@@ -54,6 +54,18 @@ impl Shape {
     }
 }
 
+impl Shape {
+    /// Whether machines reckon by themselves how many pods their interfaces have addresses for, with our result. Then their
+    /// user data need not say it, and machines of different sizes share a launch template.
+    pub(super) fn machines_know_their_pods(&self) -> bool {
+        self.family == AmiFamily::AL2023
+            && self.kubelet.max_pods_number().is_none()
+            && self.kubelet.pods_per_core.is_none()
+            && self.reserved_enis == 0
+            && self.efa_only.is_none()
+    }
+}
+
 /// What `machine` has.
 pub(super) fn capacity(machine: &Machine, shape: &Shape) -> Resources {
     let mut capacity = Resources::new()

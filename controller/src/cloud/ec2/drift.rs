@@ -60,6 +60,7 @@ mod tests {
     fn machine(image: &str, subnet: &str, groups: &[&str]) -> Described {
         Described {
             instance: CloudInstance {
+                reservation_id: None,
                 provider_id: provider_id("us-east-1a", "i-1"),
                 instance_type: "m5.large".into(),
                 zone: "us-east-1a".into(),

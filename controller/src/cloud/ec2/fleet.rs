@@ -27,7 +27,12 @@ const TOLD_REFUSALS: usize = 3;
 /// The request for one machine. The token makes a repetition find the machine that was bought before.
 pub(super) fn request(plan: &Plan, token: &str) -> CreateFleetInputBuilder {
     let spot = plan.capacity_type == CapacityType::Spot;
-    let kind = if spot { DefaultTargetCapacityType::Spot } else { DefaultTargetCapacityType::OnDemand };
+    let block = plan.groups.iter().any(|group| group.template.reservation.as_ref().is_some_and(|one| one.block));
+    let kind = match (spot, block) {
+        (true, _) => DefaultTargetCapacityType::Spot,
+        (false, true) => DefaultTargetCapacityType::CapacityBlock,
+        (false, false) => DefaultTargetCapacityType::OnDemand,
+    };
     let target = TargetCapacitySpecificationRequest::builder()
         .total_target_capacity(1)
         .default_target_capacity_type(kind)
@@ -43,7 +48,7 @@ pub(super) fn request(plan: &Plan, token: &str) -> CreateFleetInputBuilder {
         .set_context(plan.context.clone())
         .target_capacity_specification(target)
         .set_spot_options(spot.then_some(of_spot))
-        .set_on_demand_options((!spot).then_some(of_on_demand))
+        .set_on_demand_options((!spot && !block).then_some(of_on_demand))
         .set_launch_template_configs(Some(plan.groups.iter().map(config).collect()))
         .set_tag_specifications(Some(tags::specifications(&plan.tags, &tagged)))
 }
@@ -121,7 +126,8 @@ fn remember(refusal: &Refusal, plan: &Plan, refusals: &mut Refusals, now: Timest
     if refusal.code == NO_SPOT_ROLE {
         refusals.mark_spot(now);
     }
-    if !is_insufficient_capacity(&refusal.code) {
+    // What a reservation lacks, the pool may have.
+    if !is_insufficient_capacity(&refusal.code) || plan.capacity_type == CapacityType::Reserved {
         return;
     }
     if let Some(subnet) = refusal.subnet.as_deref().filter(|_| refusal.code == NO_ADDRESSES) {
@@ -136,6 +142,13 @@ fn remember(refusal: &Refusal, plan: &Plan, refusals: &mut Refusals, now: Timest
     }
 }
 
+/// The reservations that had no machine left.
+pub(super) fn exhausted(answer: &CreateFleetOutput, plan: &Plan) -> Vec<String> {
+    let refused = answer.errors().iter().map(Refusal::read).filter(|refusal| is_insufficient_capacity(&refusal.code));
+    let places = refused.filter_map(|refusal| Some((refusal.instance_type?, refusal.zone?)));
+    places.filter_map(|(kind, zone)| plan.reservation_of(&kind, &zone).map(str::to_owned)).collect()
+}
+
 fn machine(bought: &CreateFleetInstance, plan: &Plan, now: Timestamp) -> Option<CloudInstance> {
     let id = bought.instance_ids().first()?;
     let pool = bought.launch_template_and_overrides().and_then(|both| both.overrides());
@@ -148,6 +161,7 @@ fn machine(bought: &CreateFleetInstance, plan: &Plan, now: Timestamp) -> Option<
         instance_type: instance_type.to_owned(),
         zone: zone.to_owned(),
         capacity_type: plan.capacity_type,
+        reservation_id: plan.reservation_of(instance_type, zone).map(str::to_owned),
         image_id: image.unwrap_or_default().to_owned(),
         launched_at: now,
         terminating: false,

@@ -24,6 +24,7 @@ fn plan(capacity_type: CapacityType) -> Plan {
         enclave: false,
         capacity_type,
         tenancy: "default",
+        reservation: None,
         tags: tags::Tags::new(),
     };
     let pool = |zone: &str, subnet: &str| Override {

@@ -48,6 +48,7 @@ fn read(instance: &Instance) -> Option<Described> {
             provider_id: provider_id(&zone, instance.instance_id()?),
             instance_type: instance.instance_type()?.as_str().to_owned(),
             capacity_type: capacity_type(instance),
+            reservation_id: instance.capacity_reservation_id().map(str::to_owned),
             image_id: instance.image_id().unwrap_or_default().to_owned(),
             launched_at: launch_time(instance).unwrap_or(Timestamp::UNIX_EPOCH),
             terminating: state(instance) == "shutting-down",

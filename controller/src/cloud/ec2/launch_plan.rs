@@ -3,9 +3,10 @@
 use super::{
     capacity::{EFA, Shape},
     images::image_for,
-    launch_template::{Template, default_block_devices},
+    launch_template::{InReservation, Template, default_block_devices},
     network::SubnetFacts,
     refusals::Refusals,
+    reservation::is_block,
     tags,
     user_data::{Bootstrap, Cluster, user_data},
 };
@@ -70,6 +71,14 @@ impl Plan {
     pub(super) fn overrides(&self) -> impl Iterator<Item = &Override> {
         self.groups.iter().flat_map(|group| &group.overrides)
     }
+
+    /// The reservation that a machine of this type and zone is started in.
+    pub(super) fn reservation_of(&self, instance_type: &str, zone: &str) -> Option<&str> {
+        let holds = |group: &&Group| {
+            group.overrides.iter().any(|pool| pool.instance_type == instance_type && pool.zone == zone)
+        };
+        self.groups.iter().find(holds)?.template.reservation.as_ref().map(|one| one.id.as_str())
+    }
 }
 
 /// What a plan is made from, besides the request.
@@ -100,6 +109,9 @@ pub(super) fn plan(request: &LaunchRequest, around: &Surroundings<'_>) -> Result
     let capacity_type = capacity_type(&candidates);
     candidates.iter_mut().for_each(|candidate| candidate.offerings.retain(|one| one.capacity_type == capacity_type));
     candidates.retain(|candidate| !candidate.offerings.is_empty());
+    if capacity_type == CapacityType::Reserved {
+        candidates = of_one_reservation_kind(candidates);
+    }
     let addresses = candidates.iter().map(|one| one.instance_type.capacity.get("pods")).min().unwrap_or_default();
     let groups = groups(request, around, &candidates, capacity_type)?;
     if groups.is_empty() {
@@ -139,7 +151,6 @@ fn compatible<'a>(request: &'a LaunchRequest, around: &Surroundings<'_>) -> Resu
         })?;
     let may_try = |instance_type: &InstanceType, offering: &Offering| {
         offering.available
-            && offering.capacity_type != CapacityType::Reserved
             && around.subnets.contains_key(&offering.zone)
             && request.requirements.intersects(&offering.requirements)
             && around.refusals.allows_pool(offering.capacity_type, &instance_type.name, &offering.zone, around.now)
@@ -223,11 +234,38 @@ fn unmet_min_values<'a>(candidates: &[Candidate<'_>], requirements: &'a Requirem
     with_min.into_iter().find(|(key, min)| unmet(key, *min)).map(|(key, _)| key)
 }
 
+/// Of reservations, those of one kind: a capacity block, which is bought alone, or all others. In each zone the one that holds
+/// most machines is used (spec aws 3.1).
+fn of_one_reservation_kind(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
+    let cheapest = candidates.iter().flat_map(|one| &one.offerings).min_by_key(|one| (one.price, &one.reservation_id));
+    let Some(cheapest) = cheapest.copied() else { return candidates };
+    let block = is_block(cheapest);
+    for candidate in &mut candidates {
+        candidate.offerings.retain(|one| match block {
+            true => one.reservation_id == cheapest.reservation_id,
+            false => !is_block(one),
+        });
+        candidate.offerings.sort_by(|a, b| {
+            (&a.zone, std::cmp::Reverse(a.reservation_capacity), &a.reservation_id).cmp(&(
+                &b.zone,
+                std::cmp::Reverse(b.reservation_capacity),
+                &b.reservation_id,
+            ))
+        });
+        candidate.offerings.dedup_by(|later, first| later.zone == first.zone);
+    }
+    candidates.retain(|candidate| !candidate.offerings.is_empty());
+    candidates
+}
+
 /// Reserved before spot before on-demand (spec core 2.15): the least that any offering has.
 fn capacity_type(candidates: &[Candidate<'_>]) -> CapacityType {
     let kinds = candidates.iter().flat_map(|candidate| &candidate.offerings).map(|one| one.capacity_type);
     kinds.min().unwrap_or(CapacityType::OnDemand)
 }
+
+/// What tells templates of one launch apart: image, pods (unless machines know them), EFA interfaces, reservation.
+type TemplateKey = (String, Option<i64>, i64, Option<InReservation>);
 
 /// The candidates by image, pods and interfaces, in order; those that no image fits are left out.
 fn groups(
@@ -238,29 +276,33 @@ fn groups(
 ) -> Result<Vec<Group>, CloudError> {
     let amis = around.class.status.as_ref().map(|status| status.amis.as_slice()).unwrap_or_default();
     let requests = &request.claim.spec.resources.requests;
-    let mut by_template: BTreeMap<(String, i64, i64), Vec<Override>> = BTreeMap::new();
+    let mut by_template: BTreeMap<TemplateKey, Vec<Override>> = BTreeMap::new();
     let mut room = MAX_OVERRIDES;
     for candidate in candidates {
         let Some(ami) = image_for(amis, &candidate.instance_type.requirements) else { continue };
         let capacity = &candidate.instance_type.capacity;
         let efa = if requests.contains_key(EFA) { capacity.get(EFA) } else { 0 };
-        let pools = candidate.offerings.iter().take(room).map(|offering| Override {
-            instance_type: candidate.instance_type.name.clone(),
-            zone: offering.zone.clone(),
-            subnet: around.subnets.get(&offering.zone).map(|subnet| subnet.id.clone()).unwrap_or_default(),
-            image: ami.id.clone(),
-            price: offering.price,
-        });
-        let group = by_template.entry((ami.id.clone(), capacity.get("pods"), efa)).or_default();
-        let before = group.len();
-        group.extend(pools);
-        room -= group.len() - before;
+        let pods = (!around.shape.machines_know_their_pods()).then(|| capacity.get("pods"));
+        for offering in candidate.offerings.iter().take(room) {
+            let pool = Override {
+                instance_type: candidate.instance_type.name.clone(),
+                zone: offering.zone.clone(),
+                subnet: around.subnets.get(&offering.zone).map(|subnet| subnet.id.clone()).unwrap_or_default(),
+                image: ami.id.clone(),
+                price: offering.price,
+            };
+            let reserved = offering.reservation_id.as_ref();
+            let reservation = reserved.map(|id| InReservation { id: id.clone(), block: is_block(offering) });
+            by_template.entry((ami.id.clone(), pods, efa, reservation)).or_default().push(pool);
+            room -= 1;
+        }
     }
     by_template.retain(|_, pools| !pools.is_empty());
-    let group = |((image, max_pods, efa), overrides)| {
-        Ok(Group { template: template(request, around, image, max_pods, efa, kind)?, overrides })
+    let group = |((image, max_pods, efa, reservation), overrides): (TemplateKey, Vec<Override>)| {
+        let template = template(request, around, image, max_pods, efa, kind)?;
+        Ok(Group { template: Template { reservation, ..template }, overrides })
     };
-    let mut groups: Vec<((String, i64, i64), Vec<Override>)> = by_template.into_iter().collect();
+    let mut groups: Vec<(TemplateKey, Vec<Override>)> = by_template.into_iter().collect();
     // The cheapest first, should there be more than one request can name.
     groups.sort_by_cached_key(|(key, pools)| (pools.iter().map(|pool| pool.price).min(), key.clone()));
     groups.into_iter().take(MAX_TEMPLATES).map(group).collect()
@@ -270,7 +312,7 @@ fn template(
     request: &LaunchRequest,
     around: &Surroundings<'_>,
     image_id: String,
-    max_pods: i64,
+    max_pods: Option<i64>,
     efa: i64,
     capacity_type: CapacityType,
 ) -> Result<Template, CloudError> {
@@ -311,6 +353,7 @@ fn template(
         enclave: request.claim.spec.resources.requests.contains_key(ENCLAVE),
         capacity_type,
         tenancy: tenancy(&request.requirements),
+        reservation: None,
         tags: class_tags(request, around),
     })
 }
@@ -323,7 +366,7 @@ fn tenancy(requirements: &Requirements) -> &'static str {
 fn bootstrap<'a>(
     request: &LaunchRequest,
     around: &Surroundings<'a>,
-    max_pods: i64,
+    max_pods: Option<i64>,
     capacity_type: CapacityType,
 ) -> Bootstrap<'a> {
     let mut labels = request.labels.clone();

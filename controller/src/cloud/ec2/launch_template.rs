@@ -8,13 +8,14 @@ use super::{
 };
 use crate::cloud::CloudError;
 use aws_sdk_ec2::types::{
-    CapacityReservationPreference, ConnectionTrackingSpecificationRequest, LaunchTemplateBlockDeviceMappingRequest,
-    LaunchTemplateCapacityReservationSpecificationRequest, LaunchTemplateCpuOptionsRequest,
-    LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateEnclaveOptionsRequest,
-    LaunchTemplateIamInstanceProfileSpecificationRequest, LaunchTemplateInstanceMetadataOptionsRequest,
-    LaunchTemplateInstanceMetadataTagsState, LaunchTemplateInstanceNetworkInterfaceSpecificationRequest,
-    LaunchTemplatePlacementRequest, LaunchTemplateTagSpecificationRequest, LaunchTemplatesMonitoringRequest,
-    RequestLaunchTemplateData, ResourceType,
+    CapacityReservationPreference, CapacityReservationTarget, ConnectionTrackingSpecificationRequest,
+    LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateCapacityReservationSpecificationRequest,
+    LaunchTemplateCpuOptionsRequest, LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateEnclaveOptionsRequest,
+    LaunchTemplateIamInstanceProfileSpecificationRequest, LaunchTemplateInstanceMarketOptionsRequest,
+    LaunchTemplateInstanceMetadataOptionsRequest, LaunchTemplateInstanceMetadataTagsState,
+    LaunchTemplateInstanceNetworkInterfaceSpecificationRequest, LaunchTemplatePlacementRequest,
+    LaunchTemplateTagSpecificationRequest, LaunchTemplatesMonitoringRequest, MarketType, RequestLaunchTemplateData,
+    ResourceType,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -52,8 +53,19 @@ pub(super) struct Template {
     pub(super) enclave: bool,
     pub(super) capacity_type: CapacityType,
     pub(super) tenancy: &'static str,
+    /// What the machines are started in; templates without have the names that they had before there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reservation: Option<InReservation>,
     /// Of the NodeClass; those of a single NodeClaim are given at the launch.
     pub(super) tags: Tags,
+}
+
+/// The reservation that machines are started in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct InReservation {
+    pub(super) id: String,
+    /// Whether it is a capacity block.
+    pub(super) block: bool,
 }
 
 impl Template {
@@ -85,8 +97,8 @@ impl Template {
             )
             .enclave_options(LaunchTemplateEnclaveOptionsRequest::builder().enabled(self.enclave).build())
             .placement(LaunchTemplatePlacementRequest::builder().tenancy(self.tenancy.into()).build())
-            // Without this, matching open reservations would be used up unasked.
-            .capacity_reservation_specification(no_reservation())
+            .capacity_reservation_specification(reservation(self.reservation.as_ref()))
+            .set_instance_market_options(self.reservation.as_ref().filter(|one| one.block).map(|_| in_block()))
             .set_tag_specifications(Some(self.tag_specifications()))
             .build()
     }
@@ -143,10 +155,20 @@ impl Template {
     }
 }
 
-fn no_reservation() -> LaunchTemplateCapacityReservationSpecificationRequest {
-    LaunchTemplateCapacityReservationSpecificationRequest::builder()
-        .capacity_reservation_preference(CapacityReservationPreference::None)
-        .build()
+/// In this reservation or not at all. Without one, in none: matching open ones would be used up unasked.
+fn reservation(given: Option<&InReservation>) -> LaunchTemplateCapacityReservationSpecificationRequest {
+    let specification = LaunchTemplateCapacityReservationSpecificationRequest::builder();
+    match given {
+        None => specification.capacity_reservation_preference(CapacityReservationPreference::None).build(),
+        Some(InReservation { id, .. }) => specification
+            .capacity_reservation_preference(CapacityReservationPreference::CapacityReservationsOnly)
+            .capacity_reservation_target(CapacityReservationTarget::builder().capacity_reservation_id(id).build())
+            .build(),
+    }
+}
+
+fn in_block() -> LaunchTemplateInstanceMarketOptionsRequest {
+    LaunchTemplateInstanceMarketOptionsRequest::builder().market_type(MarketType::CapacityBlock).build()
 }
 
 fn connection_tracking(timeouts: &ConnectionTracking) -> ConnectionTrackingSpecificationRequest {
@@ -295,6 +317,7 @@ mod tests {
             enclave: false,
             capacity_type: CapacityType::OnDemand,
             tenancy: "default",
+            reservation: None,
             tags: Tags::from([("team".into(), "a".into())]),
         }
     }

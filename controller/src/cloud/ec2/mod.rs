@@ -7,8 +7,10 @@
 //! - `launch_plan`, `launch_template`, `fleet`, `user_data` — from a NodeClaim to CreateFleet and back
 //! - `catalog`, `capacity`, `machine`, `facts`, `pricing` — instance types as a NodeClass offers them
 //! - `node_class`, `network`, `images`, `drift` — what a NodeClass resolves to, and which machines no longer fit it
+//! - `profile`, `reservation` — what is made for it, and what is kept ready for it
+//! - `interruption` — what EC2 says of machines by itself
 //! - `instances`, `tags` — machines found again, and given back
-//! - `call`, `cache`, `error`, `refusals` — how calls are sent, kept and understood
+//! - `call`, `pace`, `cache`, `error`, `refusals` — how calls are sent, kept and understood
 
 mod cache;
 mod call;
@@ -23,14 +25,18 @@ mod fixtures;
 mod fleet;
 mod images;
 mod instances;
+mod interruption;
 mod launch_plan;
 mod launch_template;
 mod machine;
 mod network;
 mod node_class;
+mod pace;
 mod pricing;
+mod profile;
 mod provider;
 mod refusals;
+mod reservation;
 pub mod sdk;
 mod tags;
 mod user_data;

@@ -3,7 +3,7 @@
 use super::{launch_plan::is_supported, network::SubnetFacts};
 use jiff::Timestamp;
 use sawhorse_core::api::{
-    Ami, AmiFamily, Ec2NodeClass, Ec2NodeClassStatus, Problem, SecurityGroup, Subnet,
+    Ami, AmiFamily, CapacityReservation, Ec2NodeClass, Ec2NodeClassStatus, Problem, SecurityGroup, Subnet,
     conditions::{
         AMIS_READY, CAPACITY_RESERVATIONS_READY, Conditioned, INSTANCE_PROFILE_READY, PLACEMENT_GROUP_READY,
         SECURITY_GROUPS_READY, SUBNETS_READY, VALIDATION_SUCCEEDED,
@@ -24,6 +24,9 @@ pub(super) struct Found {
     pub(super) subnets: Vec<SubnetFacts>,
     pub(super) security_groups: Vec<SecurityGroup>,
     pub(super) amis: Vec<Ami>,
+    pub(super) reservations: Vec<CapacityReservation>,
+    /// Why the profile could not be made, if so.
+    pub(super) profile_refusal: Verdict,
 }
 
 /// The status of `class` at `now`, conditions included.
@@ -41,11 +44,12 @@ pub(super) fn status(
     status.subnets = found.subnets.iter().map(subnet).collect();
     status.security_groups = found.security_groups;
     status.amis = found.amis;
+    status.capacity_reservations = found.reservations;
     status.instance_profile = profile;
     class.initialize_conditions(now);
     let checks = [
         (AMIS_READY, amis_problem(&class, kubernetes)),
-        (CAPACITY_RESERVATIONS_READY, reservations_problem(&class)),
+        (CAPACITY_RESERVATIONS_READY, None),
         (PLACEMENT_GROUP_READY, placement_group_problem(&class)),
         (
             SUBNETS_READY,
@@ -60,7 +64,7 @@ pub(super) fn status(
                 "security group",
             ),
         ),
-        (INSTANCE_PROFILE_READY, profile_problem(&class)),
+        (INSTANCE_PROFILE_READY, found.profile_refusal.or_else(|| profile_problem(&class))),
     ];
     for (condition, problem) in checks {
         set(&mut class, condition, problem, now);
@@ -79,7 +83,7 @@ fn subnet(facts: &SubnetFacts) -> Subnet {
 }
 
 /// A condition's reason and message, where it is False.
-type Verdict = Option<(&'static str, String)>;
+pub(super) type Verdict = Option<(&'static str, String)>;
 
 fn set(class: &mut Ec2NodeClass, condition: &str, verdict: Verdict, now: Timestamp) {
     match verdict {
@@ -103,16 +107,6 @@ fn amis_problem(class: &Ec2NodeClass, kubernetes: &str) -> Verdict {
         ));
     }
     none_found(status_of(class).amis.is_empty(), "AMINotFound", "spec.amiSelectorTerms", "image")
-}
-
-fn reservations_problem(class: &Ec2NodeClass) -> Verdict {
-    let asked = !class.spec.capacity_reservation_selector_terms.is_empty();
-    asked.then(|| {
-        (
-            "CapacityReservationsUnsupported",
-            "capacity reservations are not supported yet; leave out `spec.capacityReservationSelectorTerms`".to_owned(),
-        )
-    })
 }
 
 fn placement_group_problem(class: &Ec2NodeClass) -> Verdict {
@@ -183,9 +177,8 @@ fn unmanaged_kubelet(class: &Ec2NodeClass) -> Option<String> {
         .then(|| format!("`spec.kubelet`: {family} cannot set {}; leave it out or use AL2023", fields.join(", ")))
 }
 
-/// The profile that the user named, else one whose name follows from cluster, region, class and role. Profiles themselves
-/// are not made yet: one of this name, with the role in it, has to exist.
-fn instance_profile(class: &Ec2NodeClass, cluster: &str, region: &str) -> Option<String> {
+/// The profile that the user named, else one whose name follows from cluster, region, class and role.
+pub(super) fn instance_profile(class: &Ec2NodeClass, cluster: &str, region: &str) -> Option<String> {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     given(&class.spec.instance_profile).or_else(|| {
         let role = given(&class.spec.role)?;
@@ -214,6 +207,7 @@ mod tests {
             }],
             security_groups: status.security_groups,
             amis: status.amis,
+            ..Found::default()
         }
     }
 
@@ -253,8 +247,6 @@ mod tests {
         ("ValidationSucceeded", "UnsupportedAMIFamily"), ("Ready", "UnhealthyDependents")])]
     #[case::tags(with_spec("{role: r, tags: {karpenter.sh/nodepool: x}, amiSelectorTerms: [{alias: al2023@latest}], subnetSelectorTerms: [{id: subnet-a}], securityGroupSelectorTerms: [{id: sg-1}]}"), found(), &[
         ("ValidationSucceeded", "TagValidationFailed"), ("Ready", "UnhealthyDependents")])]
-    #[case::reservations(with_spec("{role: r, capacityReservationSelectorTerms: [{id: cr-1}], amiSelectorTerms: [{alias: al2023@latest}], subnetSelectorTerms: [{id: subnet-a}], securityGroupSelectorTerms: [{id: sg-1}]}"), found(), &[
-        ("CapacityReservationsReady", "CapacityReservationsUnsupported"), ("Ready", "UnhealthyDependents")])]
     fn what_is_not_ready(#[case] class: Ec2NodeClass, #[case] found: Found, #[case] expected: &[(&str, &str)]) {
         let expected: Vec<_> =
             expected.iter().map(|(condition, reason)| ((*condition).to_owned(), (*reason).to_owned())).collect();

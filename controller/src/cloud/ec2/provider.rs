@@ -11,27 +11,31 @@ use super::{
     fleet,
     images::Images,
     instances::{self, Described},
+    interruption,
     launch_plan::{Plan, Surroundings, plan},
     launch_template,
     network::{AddressLedger, SubnetFacts, read_security_groups, read_subnets},
     node_class::{self, Found, RESOLVE_AGAIN},
+    profile,
     refusals::Refusals,
+    reservation::{self, Held, ReservationFacts},
     sdk::Clients,
     user_data::Cluster,
 };
 use crate::cloud::{
-    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, ResolvedNodeClass,
+    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, Notice,
+    ResolvedNodeClass,
 };
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_core::{
     api::{
-        Ami, Ec2NodeClass, NodeClaim, NodePool, SecurityGroup,
+        Ami, CapacityReservation, Ec2NodeClass, NodeClaim, NodePool, SecurityGroup,
         conditions::{Conditioned, FALSE, READY, find},
         hash, labels,
     },
-    model::{InstanceType, ProviderId},
+    model::{CapacityType, InstanceType, Offering, ProviderId},
 };
 use serde::Serialize;
 use std::{
@@ -47,8 +51,12 @@ const NETWORK_TTL: Duration = Duration::from_secs(60);
 const IMAGES_TTL: Duration = Duration::from_secs(5 * 60);
 /// How long ids that AWS publishes are kept; they change with releases.
 const PUBLISHED_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often newer images are looked for once one in use is deprecated.
+const RELEASES_INTERVAL: SignedDuration = SignedDuration::from_mins(30);
 /// How long values of users' own parameters are kept.
 const PARAMETER_TTL: Duration = Duration::from_secs(5 * 60);
+/// How long a profile that was made is not looked at again.
+const PROFILE_TTL: Duration = Duration::from_secs(15 * 60);
 /// How long a listing of the machines serves to judge drift.
 const LISTING_TTL: Duration = Duration::from_secs(60);
 /// How long launches are remembered, to look for their machine should they be repeated: far beyond the launch timeout.
@@ -78,6 +86,8 @@ pub struct Ec2ProviderConfig {
     pub vm_memory_overhead_percent: f64,
     /// Network interfaces that give no addresses to pods.
     pub reserved_enis: u32,
+    /// The queue that says what happens to machines; none to learn of it by looking.
+    pub interruption_queue: Option<String>,
 }
 
 /// EC2 as a cloud.
@@ -99,6 +109,13 @@ pub struct Ec2Provider {
     images: Cache<Vec<Ami>>,
     published: Cache<Option<String>>,
     parameters: Cache<Option<String>>,
+    profiles: Cache<()>,
+    reservations: Cache<Vec<ReservationFacts>>,
+    held: Held,
+    interruption_queue: Option<String>,
+    asked_for_releases: Mutex<Option<Timestamp>>,
+    /// The queue's URL, once it is known.
+    queue_url: Mutex<Option<String>>,
     listing: Cache<Arc<BTreeMap<ProviderId, Described>>>,
     /// Launch templates that are known to exist.
     templates: tokio::sync::Mutex<BTreeSet<String>>,
@@ -113,7 +130,7 @@ struct Offered {
     known: u64,
     /// While nothing is refused.
     stocked: Vec<Arc<InstanceType>>,
-    /// The generation of the refusals that `types` reflect; none before the first.
+    /// The generation of the refusals and reservations that `types` reflect; none before the first.
     refusals: Option<u64>,
     types: Vec<Arc<InstanceType>>,
 }
@@ -139,6 +156,7 @@ impl Ec2Provider {
             cluster,
             vm_memory_overhead_percent,
             reserved_enis,
+            interruption_queue,
         } = config;
         Self {
             clients,
@@ -158,6 +176,12 @@ impl Ec2Provider {
             images: Cache::new(clock, IMAGES_TTL),
             published: Cache::new(clock, PUBLISHED_TTL),
             parameters: Cache::new(clock, PARAMETER_TTL),
+            profiles: Cache::new(clock, PROFILE_TTL),
+            reservations: Cache::new(clock, NETWORK_TTL),
+            held: Held::default(),
+            interruption_queue: interruption_queue.filter(|name| !name.is_empty()),
+            asked_for_releases: Mutex::default(),
+            queue_url: Mutex::default(),
             listing: Cache::new(clock, LISTING_TTL),
             templates: tokio::sync::Mutex::default(),
             launches: Mutex::default(),
@@ -180,9 +204,12 @@ impl Ec2Provider {
         let last =
             offered.remove(&name).filter(|last| last.known == known.generation && last.fingerprint == fingerprint);
         let mut current = last.unwrap_or_else(|| Offered { fingerprint, ..self.offered(class, &known) });
-        if current.refusals != Some(refused) {
+        let changes = refused + self.held.generation();
+        if current.refusals != Some(changes) {
             current.types = in_stock(&current.stocked, class, &refusals, now);
-            current.refusals = Some(refused);
+            let reservations = class.status.as_ref().map(|status| status.capacity_reservations.as_slice());
+            reservation::with_reserved(&mut current.types, reservations.unwrap_or_default(), &self.held);
+            current.refusals = Some(changes);
         }
         let types = current.types.clone();
         offered.insert(name, current);
@@ -224,14 +251,72 @@ impl Ec2Provider {
             kubernetes_version: &self.cluster.kubernetes_version,
             now: self.clock.now(),
         };
+        let mut amis = self.images.get_or(&key(images), reader.resolve(images)).await?;
+        if amis.iter().any(|ami| ami.deprecated.unwrap_or(false)) && self.may_ask_for_releases() {
+            // What was published as the latest no longer is.
+            self.published.clear().await;
+            self.images.clear().await;
+            amis = self.images.get_or(&key(images), reader.resolve(images)).await?;
+        }
         Ok(Found {
-            amis: self.images.get_or(&key(images), reader.resolve(images)).await?,
+            amis,
             subnets: self.subnets(class).await?,
             security_groups: self
                 .security_groups
                 .get_or(&key(groups), read_security_groups(&self.calls, &self.clients, groups))
                 .await?,
+            reservations: self.reservations(class).await?,
+            profile_refusal: self.ensure_profile(class).await?,
         })
+    }
+
+    /// Whether it is time to look for images newer than deprecated ones; a pinned version stays deprecated.
+    fn may_ask_for_releases(&self) -> bool {
+        let now = self.clock.now();
+        let mut last = lock(&self.asked_for_releases);
+        let due = last.is_none_or(|last| last + RELEASES_INTERVAL <= now);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
+
+    async fn reservations(&self, class: &Ec2NodeClass) -> Result<Vec<CapacityReservation>, CloudError> {
+        let terms = &class.spec.capacity_reservation_selector_terms;
+        if terms.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = async {
+            let found = reservation::read(&self.calls, &self.clients, terms, self.clock.now()).await?;
+            self.held.settle(&found);
+            Ok(found)
+        };
+        let found = self.reservations.get_or(&key(terms), read).await?;
+        Ok(found.into_iter().map(|facts| facts.status).collect())
+    }
+
+    /// Makes the profile of a class that names a role; why it could not be made, if that will not pass by itself.
+    async fn ensure_profile(&self, class: &Ec2NodeClass) -> Result<node_class::Verdict, CloudError> {
+        let role = class.spec.role.as_deref().filter(|role| !role.is_empty());
+        let named = class.spec.instance_profile.as_deref().is_some_and(|profile| !profile.is_empty());
+        let place = (self.cluster.name.as_str(), self.region.as_str());
+        let profile = node_class::instance_profile(class, place.0, place.1);
+        let (Some(role), Some(profile), false) = (role, profile, named) else { return Ok(None) };
+        let make = profile::ensure(&self.calls, &self.clients, class, place, (&profile, role));
+        match self.profiles.get_or(&profile, make).await {
+            Ok(()) => Ok(None),
+            Err(error) => profile::refusal(&error).map(Some).ok_or(error),
+        }
+    }
+
+    async fn queue_url(&self, queue: &str) -> Result<String, CloudError> {
+        let known = lock(&self.queue_url).clone();
+        if let Some(url) = known {
+            return Ok(url);
+        }
+        let url = interruption::url(&self.calls, &self.clients, queue).await?;
+        *lock(&self.queue_url) = Some(url.clone());
+        Ok(url)
     }
 
     async fn plan(&self, request: &LaunchRequest, class: &Ec2NodeClass) -> Result<Plan, CloudError> {
@@ -278,7 +363,10 @@ impl Ec2Provider {
             let token = client_token(request, nth);
             let send = || fleet::request(plan, &token).send_with(&self.clients.ec2);
             match self.calls.send("CreateFleet", send).await {
-                Ok(answer) => return fleet::read(&answer, plan, &mut lock(&self.refusals), self.clock.now()),
+                Ok(answer) => {
+                    fleet::exhausted(&answer, plan).iter().for_each(|id| self.held.exhaust(id));
+                    return fleet::read(&answer, plan, &mut lock(&self.refusals), self.clock.now());
+                }
                 Err(error) if error.has_code(LAUNCH_TEMPLATE_NOT_FOUND) && !template_lost => {
                     template_lost = true;
                     self.forget_templates(plan).await;
@@ -374,6 +462,7 @@ impl CloudProvider for Ec2Provider {
                 let bought = self.buy(request, &plan).await?;
                 let pool = plan.overrides().find(|pool| pool.zone == bought.zone);
                 pool.into_iter().for_each(|pool| self.addresses.take(&pool.subnet, plan.addresses));
+                bought.reservation_id.iter().for_each(|id| self.held.take(id));
                 bought
             }
         };
@@ -428,10 +517,34 @@ impl CloudProvider for Ec2Provider {
         let NodeClass::Ec2(class) = node_class;
         let name = class.metadata.name.as_deref().unwrap_or_default();
         launch_template::delete_of_class(&self.calls, &self.clients, &self.cluster.name, name).await?;
+        if class.spec.role.is_some() {
+            let place = (self.cluster.name.as_str(), self.region.as_str());
+            profile::delete_of_class(&self.calls, &self.clients, class, place).await?;
+        }
         lock(&self.offered).remove(name);
         // Which of them were the class's is not remembered: a template that is still there is found again by its name.
         self.templates.lock().await.clear();
         Ok(())
+    }
+
+    fn sends_notices(&self) -> bool {
+        self.interruption_queue.is_some()
+    }
+
+    async fn notices(&self) -> Result<Vec<Notice>, CloudError> {
+        let Some(queue) = &self.interruption_queue else { return std::future::pending().await };
+        let url = self.queue_url(queue).await?;
+        interruption::receive(&self.calls, &self.clients, &url).await
+    }
+
+    async fn settle_notice(&self, handle: &str) -> Result<(), CloudError> {
+        let Some(queue) = &self.interruption_queue else { return Ok(()) };
+        let url = self.queue_url(queue).await?;
+        interruption::delete(&self.calls, &self.clients, &url, handle).await
+    }
+
+    fn avoid(&self, capacity_type: CapacityType, instance_type: &str, zone: &str) {
+        lock(&self.refusals).mark_pool(capacity_type, instance_type, zone, self.clock.now());
     }
 
     async fn refresh(&self) -> Result<Duration, CloudError> {
@@ -452,7 +565,8 @@ fn key(terms: &impl Serialize) -> String {
 fn fingerprint(class: &Ec2NodeClass) -> String {
     let subnets = class.status.iter().flat_map(|status| &status.subnets);
     let subnets: BTreeSet<_> = subnets.map(|subnet| (&subnet.zone, &subnet.id, &subnet.zone_id)).collect();
-    key(&(&class.spec, subnets))
+    let reservations = class.status.as_ref().map(|status| &status.capacity_reservations);
+    key(&(&class.spec, subnets, reservations))
 }
 
 fn claim_identity(claim: &NodeClaim) -> (&str, &str) {
@@ -491,9 +605,16 @@ fn describe_launch(
     instance: CloudInstance,
     kind: &InstanceType,
 ) -> Launched {
-    let offering =
-        kind.offerings.iter().find(|one| one.zone == instance.zone && one.capacity_type == instance.capacity_type);
+    let reserved = instance.reservation_id.as_ref().filter(|_| instance.capacity_type == CapacityType::Reserved);
+    let is_it = |one: &&Offering| {
+        one.zone == instance.zone
+            && one.capacity_type == instance.capacity_type
+            && one.reservation_id.as_ref() == reserved
+    };
+    let offering = kind.offerings.iter().find(is_it);
     let mut labels = kind.requirements.single_values();
+    // A reservation of the type is the machine's only if it runs in it.
+    reservation::LABELS.iter().for_each(|key| drop(labels.remove(*key)));
     labels.extend(offering.map(|one| one.requirements.single_values()).unwrap_or_default());
     labels.insert(labels::ZONE.to_owned(), instance.zone.clone());
     labels.insert(labels::CAPACITY_TYPE.to_owned(), instance.capacity_type.as_str().to_owned());

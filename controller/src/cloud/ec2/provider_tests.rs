@@ -185,6 +185,7 @@ impl Harness {
             cluster: test_cluster(),
             vm_memory_overhead_percent: 0.075,
             reserved_enis: 0,
+            interruption_queue: None,
         });
         Self { provider, seen, clock }
     }

@@ -37,6 +37,10 @@ pub struct Clients {
     pub ec2: aws_sdk_ec2::Client,
     /// Ids of the images that AWS publishes.
     pub ssm: aws_sdk_ssm::Client,
+    /// What happens to machines.
+    pub sqs: aws_sdk_sqs::Client,
+    /// Who machines are.
+    pub iam: aws_sdk_iam::Client,
     /// On-demand prices; its API lives in few regions.
     pub pricing: aws_sdk_pricing::Client,
 }
@@ -49,6 +53,8 @@ impl Clients {
         Self {
             ec2: aws_sdk_ec2::Client::new(&here),
             ssm: aws_sdk_ssm::Client::new(&here),
+            sqs: aws_sdk_sqs::Client::new(&here),
+            iam: aws_sdk_iam::Client::new(&here),
             pricing: aws_sdk_pricing::Client::new(&in_region(pricing_region(region))),
         }
     }

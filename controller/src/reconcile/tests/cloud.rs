@@ -89,6 +89,7 @@ impl FakeCloud {
             provider_id: ProviderId::from(format!("fake:///{ZONE}/i-{}", state.bought)),
             instance_type: TYPE.to_owned(),
             zone: ZONE.to_owned(),
+            reservation_id: None,
             capacity_type: CapacityType::OnDemand,
             image_id: "ami-1".to_owned(),
             launched_at: self.clock.now(),

@@ -45,7 +45,7 @@ fn kubelet_flags(bootstrap: &Bootstrap<'_>) -> Vec<String> {
     let flags = [
         quoted("node-labels", &bootstrap.node_labels(), '='),
         Some(format!("--register-with-taints=\"{}\"", taints.join(","))),
-        plain("max-pods", Some(bootstrap.max_pods.to_string())),
+        plain("max-pods", bootstrap.max_pods.map(|pods| pods.to_string())),
         plain("pods-per-core", kubelet.pods_per_core.map(|count| count.to_string())),
         quoted("system-reserved", &kubelet.system_reserved, '='),
         quoted("kube-reserved", &kubelet.kube_reserved, '='),

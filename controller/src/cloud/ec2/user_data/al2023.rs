@@ -57,7 +57,9 @@ fn kubelet_config(bootstrap: &Bootstrap<'_>) -> Result<Map<String, Value>, UserD
         Value::Object(fields) => fields,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
     };
-    fields.insert("maxPods".to_owned(), json!(bootstrap.max_pods));
+    if let Some(pods) = bootstrap.max_pods {
+        fields.insert("maxPods".to_owned(), json!(pods));
+    }
     fields.insert("registerWithTaints".to_owned(), json!(bootstrap.node_taints()));
     let dns = bootstrap.cluster_dns();
     if !dns.is_empty() {

@@ -42,7 +42,7 @@ fn ours(bootstrap: &Bootstrap<'_>) -> Table {
         ("api-server", text(&cluster.endpoint)),
         ("cluster-certificate", text(&cluster.ca_bundle)),
         ("cluster-dns-ip", bootstrap.cluster_dns().into_iter().next().map(Value::String)),
-        ("max-pods", Some(Value::Integer(bootstrap.max_pods))),
+        ("max-pods", bootstrap.max_pods.map(Value::Integer)),
         ("node-taints", Some(Value::Table(taints(bootstrap)))),
         ("system-reserved", map(&kubelet.system_reserved)),
         ("kube-reserved", map(&kubelet.kube_reserved)),

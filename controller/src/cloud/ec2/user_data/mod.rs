@@ -69,7 +69,7 @@ pub(super) struct Bootstrap<'a> {
     pub(super) labels: BTreeMap<String, String>,
     /// Of the NodeClaim, startup taints included.
     pub(super) taints: Vec<Taint>,
-    pub(super) max_pods: i64,
+    pub(super) max_pods: Option<i64>,
 }
 
 /// The user data, before base64.
@@ -173,7 +173,7 @@ mod tests {
             custom,
             labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             taints: vec![taint],
-            max_pods: 29,
+            max_pods: Some(29),
         })
     }
 

@@ -1,0 +1,594 @@
+//! Capacity reservations: machines that are kept ready, and paid for, whether they run or not; and capacity blocks, which are
+//! reservations for a time, paid in advance.
+
+use super::{
+    CloudError, EventKind, InstanceState, LaunchSettings, Market, Price, ResourceKind, StateReason, Tags, TypeIndex,
+    World, Zone,
+    capacity::PoolKey,
+    tags,
+    token::{Outcome, fingerprint},
+};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
+/// Machines of one reservation, and reservations of an account, in EC2's limits.
+const MAX_COUNT: u32 = 1_000;
+const MAX_RESERVATIONS: usize = 10_000;
+/// Machines of a capacity block begin to end so long before it does, and a warning comes before that.
+const BLOCK_RECLAIM: SignedDuration = SignedDuration::from_mins(30);
+const BLOCK_WARNING: SignedDuration = SignedDuration::from_mins(40);
+/// Capacity blocks are sold by days, at most so many machines each, and for so long.
+const BLOCK_MAX_COUNT: u32 = 64;
+const BLOCK_DAY: u32 = 24;
+const BLOCK_MAX_HOURS: u32 = 182 * BLOCK_DAY;
+/// They begin at most so far ahead.
+const BLOCK_AHEAD: SignedDuration = SignedDuration::from_hours(8 * 7 * 24);
+/// An offer holds so long after it was made.
+const OFFER_HOLDS: SignedDuration = SignedDuration::from_mins(10);
+
+/// A reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// E.g. `cr-0123456789abcdef0`.
+    pub id: String,
+    /// What is reserved.
+    pub machine_type: &'static str,
+    pub(crate) type_index: TypeIndex,
+    /// Where.
+    pub zone: Zone,
+    /// How many machines.
+    pub total: u32,
+    /// How many of them run, or are being started or ended.
+    pub used: u32,
+    /// Whether it is good.
+    pub state: ReservationState,
+    /// Whether it is a capacity block.
+    pub block: bool,
+    /// Whether launches use it without naming it.
+    pub open: bool,
+    /// Since when it is, or from when on.
+    pub start: Timestamp,
+    /// Until when; for ever if not given.
+    pub end: Option<Timestamp>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// `Linux/UNIX`, `Windows`, …
+    pub platform: String,
+    /// `default` or `dedicated`.
+    pub tenancy: String,
+    /// What a block cost in advance.
+    pub upfront: Option<Price>,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+impl Reservation {
+    /// How many machines can be started in it.
+    pub fn available(&self) -> u32 {
+        if self.state == ReservationState::Active { self.total.saturating_sub(self.used) } else { 0 }
+    }
+}
+
+/// Whether a reservation is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReservationState {
+    /// From a later time on.
+    Scheduled,
+    /// Now.
+    Active,
+    /// Not any more: its time is over.
+    Expired,
+    /// Not any more: somebody gave it back.
+    Cancelled,
+}
+
+impl ReservationState {
+    /// EC2's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A request for a reservation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ReservationRequest {
+    /// Idempotency token.
+    pub token: Option<String>,
+    /// Check everything, reserve nothing.
+    pub dry_run: bool,
+    /// The type's name.
+    pub machine_type: String,
+    /// The zone's name.
+    pub zone: String,
+    /// How many machines.
+    pub count: u32,
+    /// Whether launches have to name it.
+    pub targeted: bool,
+    /// Until when; for ever if not given.
+    pub end: Option<Timestamp>,
+    /// `Linux/UNIX`, `Windows`, …
+    pub platform: String,
+    /// `default` or `dedicated`.
+    pub tenancy: String,
+    /// Tags: specifications for `capacity-reservation`.
+    pub tags: Vec<super::TagSpecification>,
+}
+
+/// A capacity block that can be bought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockOffer {
+    /// E.g. `cbr-0123456789abcdef0`.
+    pub id: String,
+    /// What.
+    pub machine_type: &'static str,
+    /// Where.
+    pub zone: Zone,
+    /// How many machines.
+    pub count: u32,
+    /// For how long.
+    pub hours: u32,
+    /// From when on.
+    pub start: Timestamp,
+    /// Until when.
+    pub end: Timestamp,
+    /// What it costs, in advance.
+    pub upfront: Price,
+    pub(crate) type_index: TypeIndex,
+    pub(crate) made: Timestamp,
+}
+
+/// Reservations of the account.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reservations {
+    pub(crate) by_id: BTreeMap<String, Reservation>,
+    offers: BTreeMap<String, BlockOffer>,
+    made: u64,
+}
+
+/// What a launch draws from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The pool, as everybody.
+    Pool,
+    /// This reservation.
+    Reservation(String),
+}
+
+impl World {
+    /// Reserves machines.
+    ///
+    /// # Errors
+    /// There is no room for them, or the request is wrong.
+    pub fn create_reservation(&mut self, request: &ReservationRequest) -> Result<String, CloudError> {
+        let print = fingerprint(request);
+        let token = request.token.as_deref();
+        let known = self.tokens.recall(self.now, "CreateCapacityReservation", token, print)?;
+        if let Some(Outcome::Reservation(id)) = known {
+            return Ok(id);
+        }
+        let (type_index, zone) = self.reserved_place(&request.machine_type, &request.zone)?;
+        check_count(request.count)?;
+        tags::check_specifications(&request.tags)?;
+        if request.end.is_some_and(|end| end <= self.now) {
+            return Err(invalid("EndDate", request.end.map(|end| end.to_string()), "a time to come"));
+        }
+        let key = PoolKey { type_index, zone, market: Market::OnDemand };
+        self.room_for(key, request.count)?;
+        if request.dry_run {
+            return Err(CloudError::DryRun);
+        }
+        let id = self.next_reservation_id()?;
+        (0..request.count).for_each(|_| self.take_room(key));
+        let reservation = Reservation {
+            id: id.clone(),
+            machine_type: self.catalogue.at(type_index).name,
+            type_index,
+            zone: self.zones[zone].clone(),
+            total: request.count,
+            used: 0,
+            state: ReservationState::Active,
+            block: false,
+            open: !request.targeted,
+            start: self.now,
+            end: request.end,
+            created: self.now,
+            platform: request.platform.clone(),
+            tenancy: request.tenancy.clone(),
+            upfront: None,
+            tags: tags::tags_for(&request.tags, "capacity-reservation"),
+        };
+        self.add_reservation(reservation);
+        self.tokens.remember(self.now, "CreateCapacityReservation", token, print, Outcome::Reservation(id.clone()));
+        Ok(id)
+    }
+
+    fn reserved_place(&self, machine_type: &str, zone: &str) -> Result<(TypeIndex, usize), CloudError> {
+        let type_index = self.catalogue.index_of(machine_type).ok_or_else(|| self.unknown_type(machine_type))?;
+        let zone = self.zone_index(zone).ok_or_else(|| self.unknown_zone(zone))?;
+        Ok((type_index, zone))
+    }
+
+    /// Whether the pool and the quota have room for `count` machines more.
+    fn room_for(&self, key: PoolKey, count: u32) -> Result<(), CloudError> {
+        self.room(key, None)?;
+        if self.pool_free(key).is_some_and(|free| free < count) {
+            return Err(self.insufficient(key));
+        }
+        let machine_type = self.catalogue.at(key.type_index);
+        match self.quotas.exceeded_by_many(machine_type, key.market, count) {
+            Some(limit) => {
+                let class = super::QuotaClass::of(machine_type);
+                Err(CloudError::QuotaExceeded { market: key.market, class, limit })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn next_reservation_id(&mut self) -> Result<String, CloudError> {
+        if self.reservations.by_id.len() >= MAX_RESERVATIONS {
+            return Err(CloudError::LimitExceeded { what: "capacity reservations", limit: MAX_RESERVATIONS });
+        }
+        self.reservations.made += 1;
+        let number = self.reservations.made.to_string();
+        Ok(format!("cr-0{}", self.seed.stream(&["capacity-reservation", &number]).hex(16)))
+    }
+
+    fn add_reservation(&mut self, reservation: Reservation) {
+        let id = reservation.id.clone();
+        let begins = (reservation.state == ReservationState::Scheduled).then_some(reservation.start);
+        let ends = reservation.end.into_iter().flat_map(|end| {
+            let early = [BLOCK_WARNING, BLOCK_RECLAIM].map(|before| end - before);
+            early.into_iter().filter(|_| reservation.block).chain([end])
+        });
+        self.due.extend(begins.into_iter().chain(ends).map(|at| (at, id.clone())));
+        self.reservations.by_id.insert(id, reservation);
+        self.changed();
+    }
+
+    /// What is due for a reservation now.
+    pub(crate) fn pass_reservation(&mut self, id: &str) {
+        let Some(reservation) = self.reservations.by_id.get_mut(id) else { return };
+        let (now, zone) = (self.now, reservation.zone.name.to_owned());
+        match reservation.state {
+            ReservationState::Scheduled if reservation.start <= now => {
+                reservation.state = ReservationState::Active;
+                self.tell(id.to_owned(), zone, EventKind::BlockDelivered);
+            }
+            ReservationState::Active => {
+                let Some(end) = reservation.end else { return };
+                if end <= now {
+                    self.end_reservation(id, ReservationState::Expired);
+                } else if reservation.block && end - BLOCK_RECLAIM <= now {
+                    self.reclaim(id);
+                } else if reservation.block && end - BLOCK_WARNING <= now {
+                    self.tell(id.to_owned(), zone, EventKind::BlockExpiring { end });
+                }
+            }
+            ReservationState::Scheduled | ReservationState::Expired | ReservationState::Cancelled => {}
+        }
+        self.changed();
+    }
+
+    /// Ends the machines of a capacity block.
+    fn reclaim(&mut self, id: &str) {
+        for instance in self.instances_in(id) {
+            if matches!(self.instances[&instance].state, InstanceState::Pending | InstanceState::Running) {
+                self.enter(&instance, InstanceState::ShuttingDown, Some(StateReason::BlockEnded));
+            }
+        }
+    }
+
+    fn instances_in(&self, id: &str) -> Vec<String> {
+        let inside = self.instances.values().filter(|instance| instance.reservation.as_deref() == Some(id));
+        inside.map(|instance| instance.id.clone()).collect()
+    }
+
+    /// The reservation is over: its machines run on as bought on demand, and what was kept ready goes back to the pool.
+    fn end_reservation(&mut self, id: &str, state: ReservationState) {
+        self.reclaim_if_block(id);
+        let inside = self.instances_in(id);
+        let Some(reservation) = self.reservations.by_id.get_mut(id) else { return };
+        reservation.state = state;
+        let (unused, block) = (reservation.total - reservation.used.min(reservation.total), reservation.block);
+        let key = self.reservation_pool(id);
+        if !block {
+            (0..unused).for_each(|_| self.give_room_back(key));
+            for instance in inside {
+                // The machine keeps the room that the reservation had for it.
+                self.instances.entry(instance).and_modify(|instance| instance.reservation = None);
+            }
+            self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| reservation.used = 0);
+        }
+        self.changed();
+    }
+
+    fn reclaim_if_block(&mut self, id: &str) {
+        if self.reservations.by_id.get(id).is_some_and(|reservation| reservation.block) {
+            self.reclaim(id);
+        }
+    }
+
+    fn reservation_pool(&self, id: &str) -> PoolKey {
+        let reservation = &self.reservations.by_id[id];
+        let zone = self.zone_index(reservation.zone.name).unwrap_or_default();
+        PoolKey { type_index: reservation.type_index, zone, market: Market::OnDemand }
+    }
+
+    /// Gives a reservation back.
+    ///
+    /// # Errors
+    /// It does not exist or is over; a capacity block cannot be given back.
+    pub fn cancel_reservation(&mut self, id: &str) -> Result<(), CloudError> {
+        let reservation = self.reservation(id)?;
+        if reservation.block || !matches!(reservation.state, ReservationState::Active | ReservationState::Scheduled) {
+            return Err(CloudError::WrongReservationState { id: id.to_owned(), state: reservation.state.as_str() });
+        }
+        self.end_reservation(id, ReservationState::Cancelled);
+        Ok(())
+    }
+
+    /// Changes how many machines a reservation holds, and until when (`Some(None)`: for ever).
+    ///
+    /// # Errors
+    /// It does not exist, is over or is a capacity block; there is no room; or more machines of it run.
+    pub fn modify_reservation(
+        &mut self,
+        id: &str,
+        count: Option<u32>,
+        end: Option<Option<Timestamp>>,
+    ) -> Result<(), CloudError> {
+        let reservation = self.reservation(id)?;
+        if reservation.block || reservation.state != ReservationState::Active {
+            return Err(CloudError::WrongReservationState { id: id.to_owned(), state: reservation.state.as_str() });
+        }
+        let (total, used, key) = (reservation.total, reservation.used, self.reservation_pool(id));
+        if let Some(count) = count {
+            check_count(count)?;
+            if count < used {
+                return Err(invalid("InstanceCount", Some(count.to_string()), "at least as many as run in it"));
+            }
+            if count > total {
+                self.room_for(key, count - total)?;
+            }
+            (total..count).for_each(|_| self.take_room(key));
+            (count..total).for_each(|_| self.give_room_back(key));
+        }
+        if let Some(Some(end)) = end {
+            self.due.insert((end, id.to_owned()));
+        }
+        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| {
+            reservation.total = count.unwrap_or(total);
+            reservation.end = end.unwrap_or(reservation.end);
+        });
+        self.changed();
+        Ok(())
+    }
+
+    /// The reservations, by id.
+    pub fn reservations(&self) -> impl Iterator<Item = &Reservation> {
+        self.reservations.by_id.values()
+    }
+
+    /// The reservation of that id.
+    ///
+    /// # Errors
+    /// It does not exist.
+    pub fn reservation(&self, id: &str) -> Result<&Reservation, CloudError> {
+        let unknown = || CloudError::NotFound { kind: ResourceKind::Reservation, id: id.to_owned() };
+        self.reservations.by_id.get(id).ok_or_else(unknown)
+    }
+
+    /// Capacity blocks that can be bought: of a type, so many machines for so many hours, beginning in a range of time. One
+    /// for each zone that offers the type, as soon as possible, from half past eleven to half past eleven.
+    ///
+    /// # Errors
+    /// The type has no capacity blocks, or the duration or number is none that is sold.
+    pub fn block_offers(
+        &mut self,
+        machine_type: &str,
+        count: u32,
+        hours: u32,
+        range: (Option<Timestamp>, Option<Timestamp>),
+    ) -> Result<Vec<BlockOffer>, CloudError> {
+        let type_index = self.catalogue.index_of(machine_type).ok_or_else(|| self.unknown_type(machine_type))?;
+        if !self.catalogue.at(type_index).usage_classes.contains(&"capacity-block") {
+            return Err(invalid("InstanceType", Some(machine_type.to_owned()), "a type with capacity blocks"));
+        }
+        let days = hours / BLOCK_DAY;
+        let sold = hours.is_multiple_of(BLOCK_DAY)
+            && (1..=BLOCK_MAX_HOURS).contains(&hours)
+            && (days <= 14 || days.is_multiple_of(7));
+        if !sold {
+            return Err(invalid("CapacityDurationHours", Some(hours.to_string()), "24 to 336 by days, then by weeks"));
+        }
+        if count == 0 || count > BLOCK_MAX_COUNT {
+            return Err(invalid("InstanceCount", Some(count.to_string()), "1 to 64"));
+        }
+        let start = next_half_past_eleven(range.0.unwrap_or(self.now).max(self.now));
+        if range.1.is_some_and(|latest| start > latest) || start > self.now + BLOCK_AHEAD {
+            return Ok(Vec::new());
+        }
+        let price = self.on_demand_price_of(type_index).unwrap_or_default();
+        let name = self.catalogue.at(type_index).name;
+        let zones: Vec<Zone> = self.zones.iter().filter(|zone| self.is_offered(type_index, zone)).cloned().collect();
+        let offer = |zone: Zone| {
+            let path = ["block", name, zone.name, &count.to_string(), &hours.to_string(), &start.to_string()];
+            BlockOffer {
+                id: format!("cbr-0{}", self.seed.stream(&path).hex(16)),
+                machine_type: name,
+                zone,
+                count,
+                hours,
+                start,
+                end: start + SignedDuration::from_hours(hours.into()),
+                upfront: price.scaled(u64::from(count) * u64::from(hours), 1),
+                type_index,
+                made: self.now,
+            }
+        };
+        let offers: Vec<BlockOffer> = zones.into_iter().map(offer).collect();
+        let now = self.now;
+        self.reservations.offers.retain(|_, offer| offer.made + OFFER_HOLDS >= now);
+        self.reservations.offers.extend(offers.iter().map(|offer| (offer.id.clone(), offer.clone())));
+        Ok(offers)
+    }
+
+    /// Buys a capacity block that was offered.
+    ///
+    /// # Errors
+    /// There is no such offer any more.
+    pub fn purchase_block(
+        &mut self,
+        offer: &str,
+        platform: &str,
+        tags: &[super::TagSpecification],
+    ) -> Result<String, CloudError> {
+        tags::check_specifications(tags)?;
+        let unknown = || CloudError::NotFound { kind: ResourceKind::BlockOffer, id: offer.to_owned() };
+        let offer = self.reservations.offers.remove(offer).ok_or_else(unknown)?;
+        let BlockOffer { machine_type, zone, count, start, end, upfront, type_index, .. } = offer;
+        let block = NewBlock { type_index, zone, count, start, end, upfront, platform: platform.to_owned() };
+        let tags = tags::tags_for(tags, "capacity-reservation");
+        self.add_block(machine_type, block, tags)
+    }
+
+    fn add_block(&mut self, machine_type: &'static str, block: NewBlock, tags: Tags) -> Result<String, CloudError> {
+        let id = self.next_reservation_id()?;
+        let NewBlock { type_index, zone, count, start, end, upfront, platform } = block;
+        let active = start <= self.now;
+        self.add_reservation(Reservation {
+            id: id.clone(),
+            machine_type,
+            type_index,
+            zone,
+            total: count,
+            used: 0,
+            state: if active { ReservationState::Active } else { ReservationState::Scheduled },
+            block: true,
+            open: false,
+            start,
+            end: Some(end),
+            created: self.now,
+            platform,
+            tenancy: "default".to_owned(),
+            upfront: Some(upfront),
+            tags,
+        });
+        Ok(id)
+    }
+
+    /// A capacity block that a script gives the account: from now or later, for as long as wanted.
+    ///
+    /// # Errors
+    /// The type or zone is unknown, or the number or times are wrong.
+    pub fn grant_block(
+        &mut self,
+        machine_type: &str,
+        zone: &str,
+        count: u32,
+        (start, end): (Timestamp, Timestamp),
+        tags: Tags,
+    ) -> Result<String, CloudError> {
+        let (type_index, zone) = self.reserved_place(machine_type, zone)?;
+        check_count(count)?;
+        tags::check_tags(&tags)?;
+        if end <= start.max(self.now) {
+            return Err(invalid("end", Some(end.to_string()), "a time after now and after the start"));
+        }
+        let zone = self.zones[zone].clone();
+        let (upfront, platform) = (Price::default(), "Linux/UNIX".to_owned());
+        let name = self.catalogue.at(type_index).name;
+        self.add_block(name, NewBlock { type_index, zone, count, start, end, upfront, platform }, tags)
+    }
+
+    /// What a launch draws from: the reservation that it names, or an open one that fits, or the pool.
+    pub(crate) fn launch_source(&self, settings: &LaunchSettings, key: PoolKey) -> Result<Source, CloudError> {
+        let fits = |reservation: &&Reservation| {
+            reservation.type_index == key.type_index && reservation.zone.name == self.zones[key.zone].name
+        };
+        if let Some(id) = &settings.reservation_id {
+            let reservation = self.reservation(id)?;
+            if reservation.block != settings.capacity_block {
+                let reason = format!("The market type of the request does not fit the capacity reservation '{id}'.");
+                return Err(CloudError::InvalidCombination { reason });
+            }
+            if !fits(&reservation) || reservation.available() == 0 {
+                return Err(CloudError::ReservationFull { id: id.clone() });
+            }
+            return Ok(Source::Reservation(id.clone()));
+        }
+        if settings.capacity_block {
+            let reason =
+                "A capacity block is bought by naming its reservation in CapacityReservationTarget.".to_owned();
+            return Err(CloudError::InvalidCombination { reason });
+        }
+        let open = key.market == Market::OnDemand
+            && matches!(settings.reservation_preference.as_deref(), None | Some("open" | "capacity-reservations-only"));
+        let matching =
+            self.reservations().filter(fits).find(|reservation| reservation.open && reservation.available() > 0);
+        match matching.filter(|_| open) {
+            Some(reservation) => Ok(Source::Reservation(reservation.id.clone())),
+            None if settings.reservation_preference.as_deref() == Some("capacity-reservations-only") => {
+                Err(CloudError::ReservationFull { id: "open".to_owned() })
+            }
+            None => Ok(Source::Pool),
+        }
+    }
+
+    pub(crate) fn take_reserved(&mut self, id: &str) {
+        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| reservation.used += 1);
+    }
+
+    pub(crate) fn give_reserved_back(&mut self, id: &str) {
+        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| {
+            reservation.used = reservation.used.saturating_sub(1);
+        });
+    }
+
+    fn take_room(&mut self, key: PoolKey) {
+        self.pools.take(key);
+        self.quotas.take(self.catalogue.at(key.type_index), key.market);
+    }
+
+    fn give_room_back(&mut self, key: PoolKey) {
+        self.pools.give_back(key);
+        self.quotas.give_back(self.catalogue.at(key.type_index), key.market);
+    }
+}
+
+/// A capacity block to be made.
+struct NewBlock {
+    type_index: TypeIndex,
+    zone: Zone,
+    count: u32,
+    start: Timestamp,
+    end: Timestamp,
+    upfront: Price,
+    platform: String,
+}
+
+fn check_count(count: u32) -> Result<(), CloudError> {
+    if (1..=MAX_COUNT).contains(&count) {
+        return Ok(());
+    }
+    Err(invalid("InstanceCount", Some(count.to_string()), "1 to 1000"))
+}
+
+fn invalid(name: &str, value: Option<String>, expected: &str) -> CloudError {
+    let value = value.unwrap_or_default();
+    CloudError::InvalidParameter { name: name.to_owned(), value, expected: expected.to_owned() }
+}
+
+/// Capacity blocks begin and end at 11:30 UTC.
+fn next_half_past_eleven(after: Timestamp) -> Timestamp {
+    const DAY: i64 = 86_400;
+    const HALF_PAST_ELEVEN: i64 = 41_400;
+    let second = after.as_second() - HALF_PAST_ELEVEN;
+    let next = (second.div_euclid(DAY) + 1) * DAY + HALF_PAST_ELEVEN;
+    Timestamp::from_second(next).unwrap_or(after)
+}
