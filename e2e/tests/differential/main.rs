@@ -18,13 +18,17 @@ mod send;
 
 use explained::Explained;
 use generate::custom::definition;
-use kube::Client;
+use kube::{
+    Client,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use run::merge;
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_e2e::control_plane::{ControlPlane, Kubernetes, Programs, Times};
 use sawhorse_kwok::apiserver::{ApiServer, Config};
 use send::Both;
 use serde_json::Value;
+use std::path::Path;
 
 /// What the sequences are drawn from; other numbers look elsewhere: `DIFFERENTIAL_SEEDS=1,2`.
 const SEEDS: &str = "7,41";
@@ -35,6 +39,14 @@ const SEQUENCES: usize = 75;
 fn seeds() -> Vec<u64> {
     let given = std::env::var("DIFFERENTIAL_SEEDS").unwrap_or_else(|_| SEEDS.to_owned());
     given.split(',').map(|seed| seed.trim().parse().unwrap()).collect()
+}
+
+/// A client that gives every answer as it is: the usual one asks again where the server is too busy, which is what budgets answer too.
+async fn without_retries(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    config.default_retry = false;
+    Client::try_from(config).unwrap()
 }
 
 /// Installs the definitions in both and waits until they are served.
@@ -73,8 +85,9 @@ async fn the_embedded_api_server_answers_as_the_real_one() {
     let cluster = Kubernetes::start_apiserver(&Programs::from_environment().unwrap(), times, &further).await.unwrap();
     // Nothing collects garbage there either.
     let embedded = ApiServer::new(Config { collects_garbage: false, ..Config::new(clock, Seed(1)) });
+    let real = without_retries(&cluster.kubeconfig()).await;
     let cluster = ControlPlane::Kubernetes(Box::new(cluster));
-    let both = Both::new(cluster.client(), embedded.client());
+    let both = Both::new(real, embedded.client());
     install_definitions(&cluster, both.clients()).await;
     let explained = Explained::read(include_str!("explained.yaml"));
     let report = run::sequences(&both, &explained, seeds().into_iter(), SEQUENCES).await;

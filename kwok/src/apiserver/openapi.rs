@@ -53,7 +53,7 @@ pub(crate) const PROTOBUF_TYPE: &str = "application/com.github.proto-openapi.spe
 /// that they are not there either.
 pub(crate) fn version_2_in_protobuf() -> Vec<u8> {
     // Field numbers of gnostic's `Document` (swagger, info) and `Info` (title, version).
-    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8], bytes].concat();
+    let field = |number: u8, bytes: &[u8]| [&[(number << 3) | 2, bytes.len() as u8], bytes].concat();
     let info = [field(1, b"Kubernetes"), field(2, VERSION.as_bytes())].concat();
     [field(1, b"2.0"), field(2, &info)].concat()
 }
