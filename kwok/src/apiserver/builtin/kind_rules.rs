@@ -48,7 +48,10 @@ pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<F
             errors.extend(old.into_iter().flat_map(|old| validate_immutable_data(object, old)));
             errors
         }
-        "PriorityClass" => old.map(|old| unchanged(object, old, &["value"])).unwrap_or_default(),
+        "PriorityClass" => {
+            let changed = old.is_some_and(|old| object.get("value") != old.get("value"));
+            changed.then(|| FieldError::forbidden("value", "may not be changed in an update.")).into_iter().collect()
+        }
         "StorageClass" => validate_storage_class(object, old),
         "PersistentVolumeClaim" => validate_claim(object, old),
         "PersistentVolume" => validate_volume(object),
@@ -268,8 +271,8 @@ fn validate_node(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut seen = BTreeSet::new();
     for (index, taint) in items(object, &["spec", "taints"]).iter().enumerate() {
-        // Updates are checked below `metadata`, by a slip that clients have come to know.
-        let field = format!("{}.taints[{index}]", if old.is_some() { "metadata" } else { "spec" });
+        // Told below `metadata`, by a slip that clients have come to know.
+        let field = format!("metadata.taints[{index}]");
         let (key, effect) = (text_or_empty(taint, &["key"]), text_or_empty(taint, &["effect"]));
         errors.extend(
             super::metadata::qualified_name_problem(key)
@@ -329,7 +332,10 @@ fn validate_service(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
             errors.push(FieldError::required(format!("spec.ports[{index}].name"), ""));
         }
     }
-    errors.extend(old.map(|old| unchanged(object, old, &["spec", "clusterIP"])).unwrap_or_default());
+    if old.is_some_and(|old| at(object, &["spec", "clusterIP"]) != at(old, &["spec", "clusterIP"])) {
+        let found = at(object, &["spec", "clusterIPs"]).cloned().unwrap_or_default();
+        errors.push(FieldError::invalid("spec.clusterIPs[0]", found, "may not change once set"));
+    }
     errors
 }
 
@@ -393,10 +399,23 @@ fn validate_claim(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if text_or_empty(object, &["spec", "resources", "requests", "storage"]).is_empty() {
         errors.push(FieldError::required("spec.resources[storage]", ""));
     }
-    for key in ["accessModes", "storageClassName", "volumeMode"] {
-        errors.extend(old.map(|old| unchanged(object, old, &["spec", key])).unwrap_or_default());
-    }
+    errors.extend(old.and_then(|old| changed_claim(object, old)));
     errors
+}
+
+/// A claim may get its volume, and ask for more once it has it.
+fn changed_claim(object: &Value, old: &Value) -> Option<FieldError> {
+    let mut masked = object.clone();
+    if text_or_empty(old, &["spec", "volumeName"]).is_empty() {
+        carry_over(&mut masked, old, &["spec"], "volumeName");
+    }
+    if text_or_empty(old, &["status", "phase"]) == "Bound" {
+        carry_over(&mut masked, old, &["spec", "resources"], "requests");
+        carry_over(&mut masked, old, &["spec"], "volumeAttributesClassName");
+    }
+    let detail =
+        "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+    (masked.get("spec") != old.get("spec")).then(|| FieldError::forbidden("spec", detail))
 }
 
 fn validate_role(object: &Value) -> Vec<FieldError> {

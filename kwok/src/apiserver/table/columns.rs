@@ -178,8 +178,9 @@ const VOLUMES: &[Column] = &[
 const DEPLOYMENTS: &[Column] = &[
     NAME,
     text("Ready", |object, _| cells::fraction(object, "/status/readyReplicas", "/spec/replicas")),
-    number("Up-to-date", |object, _| cells::integer(object, "/status/updatedReplicas")),
-    number("Available", |object, _| cells::integer(object, "/status/availableReplicas")),
+    // Numbers, but in columns of text.
+    text("Up-to-date", |object, _| cells::integer(object, "/status/updatedReplicas")),
+    text("Available", |object, _| cells::integer(object, "/status/availableReplicas")),
     AGE,
     CONTAINERS,
     IMAGES,
