@@ -12,24 +12,13 @@ use sawhorse_e2e::{
     scenario::load,
 };
 use serde_json::Value;
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
 
 /// Seconds of a run in each real one: few, because a lease that cannot be renewed in time ends the controller.
 const SPEED: u32 = 5;
 
-#[expect(clippy::disallowed_methods, reason = "a test has no command line")]
-fn folder() -> PathBuf {
-    std::env::var("KUBEBUILDER_ASSETS").expect("make test-kubernetes names the programs' folder").into()
-}
-
 fn programs() -> Programs {
-    Programs::in_folder(&folder()).unwrap()
+    Programs::from_environment().unwrap()
 }
 
 fn run(name: &str) -> Outcome {
@@ -85,7 +74,7 @@ fn the_controller_needs_every_rule_of_its_manifests_and_no_other() {
 #[test]
 fn the_manifests_are_the_charts_and_the_api_server_takes_them() {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controller/deploy");
-    let helm = folder().join("helm");
+    let helm = programs().path("helm");
     let render = |arguments: &[&str]| {
         let output =
             Command::new(&helm).args(["template", "sawhorse"]).arg(deploy.join("chart")).args(arguments).output();

@@ -49,6 +49,22 @@ pub(super) const TOLERATION: u64 = 300;
 pub struct Programs(PathBuf);
 
 impl Programs {
+    /// Programs in the folder that `KUBEBUILDER_ASSETS` names, for tests: they have no command line.
+    ///
+    /// # Errors
+    /// It names none, or not all are there.
+    #[expect(clippy::disallowed_methods, reason = "a test has no command line")]
+    pub fn from_environment() -> anyhow::Result<Self> {
+        let folder = std::env::var("KUBEBUILDER_ASSETS")
+            .context("the Makefile's targets name the programs' folder in KUBEBUILDER_ASSETS")?;
+        Self::in_folder(Path::new(&folder))
+    }
+
+    /// Where a further program of the folder is, e.g. `helm`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// Programs in a folder, as `KUBEBUILDER_ASSETS` names it.
     ///
     /// # Errors

@@ -1,9 +1,15 @@
 //! The embedded API server is held to the real one: both get the same requests, drawn from a seed, and must answer alike.
 //! `make test-open` runs it; `explained.yaml` lists the differences that are meant, each with its reason.
 
-#![expect(clippy::unwrap_used, reason = "clippy takes only the test functions themselves for tests, not their helpers")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy takes only the test functions themselves for tests, not their helpers"
+)]
 
 mod compare;
+#[expect(dead_code, reason = "each test that shares this uses another part of it")]
+#[path = "../shared/explained.rs"]
 mod explained;
 mod generate;
 mod report;
@@ -12,24 +18,35 @@ mod send;
 
 use explained::Explained;
 use generate::custom::definition;
-use kube::Client;
+use kube::{
+    Client,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use run::merge;
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_e2e::control_plane::{ControlPlane, Kubernetes, Programs, Times};
 use sawhorse_kwok::apiserver::{ApiServer, Config};
 use send::Both;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::Path;
 
-/// What the sequences are drawn from; another number looks elsewhere.
-const SEEDS: [u64; 1] = [7];
+/// What the sequences are drawn from; other numbers look elsewhere: `DIFFERENTIAL_SEEDS=1,2`.
+const SEEDS: &str = "7,41";
 /// Sequences of each seed.
-const SEQUENCES: usize = 240;
+const SEQUENCES: usize = 75;
 
 #[expect(clippy::disallowed_methods, reason = "a test has no command line")]
-fn programs() -> Programs {
-    let folder = std::env::var("KUBEBUILDER_ASSETS").expect("make test-open names the programs' folder");
-    Programs::in_folder(&PathBuf::from(folder)).unwrap()
+fn seeds() -> Vec<u64> {
+    let given = std::env::var("DIFFERENTIAL_SEEDS").unwrap_or_else(|_| SEEDS.to_owned());
+    given.split(',').map(|seed| seed.trim().parse().unwrap()).collect()
+}
+
+/// A client that gives every answer as it is: the usual one asks again where the server is too busy, which is what budgets answer too.
+async fn without_retries(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    config.default_retry = false;
+    Client::try_from(config).unwrap()
 }
 
 /// Installs the definitions in both and waits until they are served.
@@ -65,14 +82,15 @@ async fn the_embedded_api_server_answers_as_the_real_one() {
     // Nothing makes service accounts here, and nothing takes the finalizers of volumes and the taints of
     // nodes away.
     let further = ["--disable-admission-plugins=ServiceAccount,StorageObjectInUseProtection,TaintNodesByCondition"];
-    let cluster = Kubernetes::start_apiserver(&programs(), times, &further).await.unwrap();
+    let cluster = Kubernetes::start_apiserver(&Programs::from_environment().unwrap(), times, &further).await.unwrap();
     // Nothing collects garbage there either.
     let embedded = ApiServer::new(Config { collects_garbage: false, ..Config::new(clock, Seed(1)) });
+    let real = without_retries(&cluster.kubeconfig()).await;
     let cluster = ControlPlane::Kubernetes(Box::new(cluster));
-    let both = Both::new(cluster.client(), embedded.client());
+    let both = Both::new(real, embedded.client());
     install_definitions(&cluster, both.clients()).await;
     let explained = Explained::read(include_str!("explained.yaml"));
-    let report = run::sequences(&both, &explained, SEEDS.into_iter(), SEQUENCES).await;
+    let report = run::sequences(&both, &explained, seeds().into_iter(), SEQUENCES).await;
     cluster.stop().await;
     eprintln!("{}", report.text(&explained));
     report.check(&explained);

@@ -8,12 +8,11 @@ const ENOUGH: usize = 2000;
 
 #[derive(Default)]
 pub(crate) struct Report {
+    sequences: usize,
     requests: usize,
     verbs: BTreeMap<&'static str, usize>,
     kinds: BTreeMap<&'static str, usize>,
     codes: BTreeMap<u16, usize>,
-    /// How often each explanation was needed, by its place.
-    explained: BTreeMap<usize, usize>,
     /// Differences without one, each with the stories of its requests.
     unknown: BTreeMap<String, Vec<String>>,
 }
@@ -30,17 +29,21 @@ impl Report {
         self.requests += 1;
         *self.verbs.entry(request.verb).or_default() += 1;
         *self.kinds.entry(request.kind).or_default() += 1;
+        let asked = format!("{} {} {}", request.verb, request.kind, request.path);
         let mut all_known = true;
-        for difference in found {
-            match explained.of(request, difference) {
-                Some(place) => *self.explained.entry(place).or_default() += 1,
-                None => {
-                    self.unknown.entry(difference.clone()).or_default().push(told());
-                    all_known = false;
-                }
-            }
+        for difference in found.iter().filter(|difference| !explained.covers(&asked, difference, "")) {
+            self.unknown.entry(difference.clone()).or_default().push(told());
+            all_known = false;
         }
         all_known
+    }
+
+    /// Says now and then how far it is: the run takes minutes.
+    pub(crate) fn sequence_ends(&mut self) {
+        self.sequences += 1;
+        if self.sequences.is_multiple_of(25) {
+            eprintln!("{} sequences, {} requests", self.sequences, self.requests);
+        }
     }
 
     pub(crate) fn count_code(&mut self, code: u16) {
@@ -62,11 +65,10 @@ impl Report {
         let _ = writeln!(text, "by kind: {}", table(&mut self.kinds.iter().map(owned)));
         let codes = &mut self.codes.iter().map(|(code, count)| (code.to_string(), *count));
         let _ = writeln!(text, "by the real server's code: {}", table(codes));
-        for (place, explanation) in explained.all().iter().enumerate() {
-            let count = self.explained.get(&place).copied().unwrap_or_default();
-            let _ = writeln!(text, "{count:>6} × {}", explanation.what);
+        for (what, count) in explained.counts() {
+            let _ = writeln!(text, "{count:>6} × {what}");
         }
-        let explained: usize = self.explained.values().sum();
+        let explained: usize = explained.counts().map(|(_, count)| count).sum();
         let unknown: usize = self.unknown.values().map(Vec::len).sum();
         let _ = write!(text, "{} requests; differences: {explained} explained, {unknown} unexplained", self.requests);
         text
@@ -75,10 +77,7 @@ impl Report {
     pub(crate) fn check(&self, explained: &Explained) {
         assert!(self.unknown.is_empty(), "differences that nothing explains: see above");
         assert!(self.requests >= ENOUGH, "only {} requests were compared", self.requests);
-        let stale: Vec<&str> = (0..explained.all().len())
-            .filter(|place| !self.explained.contains_key(place))
-            .map(|place| explained.all()[place].what.as_str())
-            .collect();
+        let stale = explained.unused();
         assert!(stale.is_empty(), "explained.yaml explains what does not occur: {stale:?}");
     }
 }

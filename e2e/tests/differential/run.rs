@@ -14,8 +14,8 @@ use std::sync::Mutex;
 
 /// Steps in each sequence before its watches.
 const LENGTH: usize = 14;
-/// Sequences at a time.
-const AT_ONCE: usize = 8;
+/// Sequences at a time: they wait for their watches most of the time.
+const AT_ONCE: usize = 40;
 
 /// Runs so many sequences of each seed.
 pub(crate) async fn sequences(
@@ -53,6 +53,7 @@ async fn run(both: &Both, seed: u64, index: usize, explained: &Explained, report
         }
     }
     tidy(&mut session, &kinds).await;
+    report.lock().unwrap().sequence_ends();
 }
 
 /// Objects of the cluster are not left to other sequences.

@@ -8,6 +8,8 @@ use super::{
 use futures::future::join;
 use kube::{Client, client::Body as HttpBody};
 use serde_json::Value;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// How long watches last, in seconds, at first and where the real server told less than the embedded one: it may have been
 /// too busy.
@@ -158,7 +160,16 @@ impl Session<'_> {
     }
 }
 
+/// How long an answer may take; watches end long before.
+const ANSWER_LIMIT: Duration = Duration::from_secs(40);
+
 async fn answer(client: &Client, request: http::Request<HttpBody>) -> Answer {
+    let asked = format!("{} {}", request.method(), request.uri());
+    let answer = timeout(ANSWER_LIMIT, answer_at_last(client, request)).await;
+    answer.unwrap_or_else(|_| panic!("{asked} is not answered"))
+}
+
+async fn answer_at_last(client: &Client, request: http::Request<HttpBody>) -> Answer {
     let response = client.send(request).await.unwrap();
     let code = response.status().as_u16();
     let warnings = response

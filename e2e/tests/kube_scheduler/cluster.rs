@@ -12,7 +12,6 @@ use sawhorse_e2e::control_plane::{ControlPlane, Kubernetes, Programs, Times};
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -58,16 +57,9 @@ pub(crate) struct Cluster {
     tasks: Vec<JoinHandle<()>>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test has no command line")]
-fn programs() -> Programs {
-    let folder =
-        std::env::var("KUBEBUILDER_ASSETS").expect("make judge and make test-kubernetes name the programs' folder");
-    Programs::in_folder(&PathBuf::from(folder)).unwrap()
-}
-
 impl Cluster {
     pub(crate) async fn start() -> Self {
-        let programs = programs();
+        let programs = Programs::from_environment().unwrap();
         let times = Times { began: Clock::from_system().now(), speed: 1 };
         // No controller is there that would make accounts, take taints of new nodes away or let go of claims.
         let without = "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,StorageObjectInUseProtection";

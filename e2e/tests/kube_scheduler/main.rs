@@ -11,6 +11,8 @@ mod cases;
 mod cluster;
 mod differential;
 mod draw;
+#[expect(dead_code, reason = "each test that shares this uses another part of it")]
+#[path = "../shared/explained.rs"]
 mod explained;
 mod judge;
 mod worlds;

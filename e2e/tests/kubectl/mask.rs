@@ -24,6 +24,7 @@ impl Masks {
     /// The lines of a text, masked.
     pub(crate) fn lines(&self, text: &str) -> Vec<String> {
         let mut lines: Vec<String> = text.lines().filter_map(|line| self.line(line)).collect();
+        sort_problems(&mut lines);
         while lines.last().is_some_and(String::is_empty) {
             lines.pop();
         }
@@ -38,6 +39,11 @@ impl Masks {
         let masked = columns(&masked);
         (line.trim().is_empty() || !masked.is_empty()).then_some(masked)
     }
+}
+
+/// What is wrong with an object is told in whatever order it is found, by the real one in another each time.
+fn sort_problems(lines: &mut [String]) {
+    lines.chunk_by_mut(|one, other| [one, other].iter().all(|line| line.starts_with("* "))).for_each(<[String]>::sort);
 }
 
 /// Columns are as wide as what stands in them, masked or not: they are set two spaces apart. What is set in stays set in, but not
@@ -62,4 +68,5 @@ fn columns(line: &str) -> String {
 fn columns_are_two_spaces_apart() {
     let masks = Masks::read("[{pattern: 'b+', with: X}, {pattern: '^Waiting.*', with: ''}]");
     assert_eq!(masks.lines("  a     bbb  c d \nWaiting for it\n\nend\n\n"), ["  a  X  c d", "", "end"]);
+    assert_eq!(masks.lines("* b\n* a\nc\n"), ["* X", "* a", "c"].map(str::to_owned));
 }

@@ -111,6 +111,7 @@ impl World {
         let own = kubeconfig.replace("namespace: default", &format!("namespace: {}", flow.name));
         fs::write(folder.join(".kubeconfig"), own)?;
         make_namespace(&self.environment.client(), &flow.name).await?;
+        let clock = Clock::from_system();
         let mut told = flow.clone();
         for part in &mut told.parts {
             match part {
@@ -123,6 +124,8 @@ impl World {
                 }
             }
         }
+        let seconds = clock.elapsed().as_secs_f64();
+        eprintln!("{}: {} commands in {seconds:.1} s", flow.name, flow.steps().count());
         Ok(told)
     }
 

@@ -65,7 +65,12 @@ fn document(server: &Arc<Inner>, parts: &Parts) -> Result<Response, ApiError> {
         return Err(ApiError::method_not_allowed());
     }
     if path.starts_with("/openapi/") {
-        // Clients ask for Protobuf first and take what the content type says.
+        let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        if path == "/openapi/v2" && accept == openapi::ASKED_PROTOBUF {
+            let document = Bytes::from(openapi::version_2_in_protobuf());
+            return Ok(respond(StatusCode::OK, openapi::PROTOBUF_TYPE, document));
+        }
+        // Other clients ask for Protobuf first and take what the content type says.
         let registry = &server.lock().registry;
         return openapi::document(registry, path)
             .map(|value| json_response(StatusCode::OK, "application/json", serialized(&value)))
@@ -106,7 +111,16 @@ fn resource_request(
         state.count(verb(&parts.method, &call), &counted_name(&call));
         dispatch(state, &call, &parts.method, &parts.headers, body)
     });
-    result.map(|answer| written(&call, accept, answer))
+    result.map(|mut answer| {
+        answer.warnings.extend(deprecation(&call.resource));
+        written(&call, accept, answer)
+    })
+}
+
+/// Kinds that are to be used no more.
+fn deprecation(resource: &ResourceType) -> Option<String> {
+    let is_endpoints = resource.builtin().is_some_and(|kind| kind.kind == "Endpoints");
+    is_endpoints.then(|| "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
 }
 
 /// Objects in namespaces are named with their namespace; those of the cluster without.

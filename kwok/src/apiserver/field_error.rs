@@ -11,6 +11,8 @@ pub(crate) enum Problem {
     Required,
     /// The value breaks a rule.
     Invalid(Value),
+    /// The value breaks a rule, and is too much to be shown.
+    InvalidUnshown,
     /// Not one of the values that are known.
     NotSupported(Value, Vec<String>),
     /// May not be set or changed here.
@@ -66,6 +68,11 @@ impl FieldError {
         Self::new(field, Problem::Duplicate(value.into()), "")
     }
 
+    /// The value names something that does not exist.
+    pub(crate) fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::new(field, Problem::NotFound(value.into()), "")
+    }
+
     /// Longer than `limit` bytes.
     pub(crate) fn too_long(field: impl Into<String>, limit: usize) -> Self {
         Self::new(field, Problem::TooLong(limit), "")
@@ -81,6 +88,7 @@ impl FieldError {
         match &self.problem {
             Problem::Required => "Required value".into(),
             Problem::Invalid(value) | Problem::TypeInvalid(value) => format!("Invalid value: {}", shown(value)),
+            Problem::InvalidUnshown => "Invalid value".into(),
             Problem::NotSupported(value, supported) => {
                 let quoted: Vec<String> = supported.iter().map(|value| format!("\"{value}\"")).collect();
                 format!("Unsupported value: {}: supported values: {}", shown(value), quoted.join(", "))
@@ -101,7 +109,7 @@ impl FieldError {
     fn reason(&self) -> &'static str {
         match self.problem {
             Problem::Required => "FieldValueRequired",
-            Problem::Invalid(_) => "FieldValueInvalid",
+            Problem::Invalid(_) | Problem::InvalidUnshown => "FieldValueInvalid",
             Problem::NotSupported(..) => "FieldValueNotSupported",
             Problem::Forbidden => "FieldValueForbidden",
             Problem::Duplicate(_) => "FieldValueDuplicate",

@@ -91,7 +91,19 @@ pub(crate) fn read_object(headers: &HeaderMap, body: &Bytes) -> Result<Value, Ap
 
 /// Reads JSON.
 pub(crate) fn read_json(body: &Bytes) -> Result<Value, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("the object provided is unrecognized (must be of type Object): couldn't get version/kind; json parse error: {error}")))
+    let unreadable =
+        "the object provided is unrecognized (must be of type Object): couldn't get version/kind; json parse error";
+    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("{unreadable}: {}", told(&error))))
+}
+
+/// Reads a patch in JSON.
+pub(crate) fn read_json_patch(body: &Bytes) -> Result<Value, ApiError> {
+    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(told(&error)))
+}
+
+/// What Go says where the text ends too early.
+fn told(error: &serde_json::Error) -> String {
+    if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
 }
 
 /// Reads YAML.

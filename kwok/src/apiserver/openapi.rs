@@ -13,6 +13,7 @@ use std::{
     sync::LazyLock,
 };
 
+const VERSION: &str = "v1.35.0";
 const COMPONENTS: &str = "#/components/schemas/";
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const GROUP_VERSION_KIND: &str = "x-kubernetes-group-version-kind";
@@ -41,6 +42,20 @@ pub(crate) fn document(registry: &Registry, path: &str) -> Option<Value> {
             Some(group_version(registry, &group, &version))
         }
     }
+}
+
+/// How the second version is asked for in protobuf.
+pub(crate) const ASKED_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// And what it is then called, which is a media type that can be read.
+pub(crate) const PROTOBUF_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The second version in protobuf, without its definitions: `kubectl` looks there for kinds that it found nowhere else, and is to find
+/// that they are not there either.
+pub(crate) fn version_2_in_protobuf() -> Vec<u8> {
+    // Field numbers of gnostic's `Document` (swagger, info) and `Info` (title, version).
+    let field = |number: u8, bytes: &[u8]| [&[(number << 3) | 2, bytes.len() as u8], bytes].concat();
+    let info = [field(1, b"Kubernetes"), field(2, VERSION.as_bytes())].concat();
+    [field(1, b"2.0"), field(2, &info)].concat()
 }
 
 fn group_versions(registry: &Registry) -> BTreeSet<(String, String)> {
@@ -76,7 +91,7 @@ fn hash(registry: &Registry, group: &str, version: &str) -> String {
 }
 
 fn information() -> Value {
-    json!({"title": "Kubernetes", "version": "v1.35.0"})
+    json!({"title": "Kubernetes", "version": VERSION})
 }
 
 fn group_version(registry: &Registry, group: &str, version: &str) -> Value {

@@ -3,7 +3,7 @@
 use super::{
     deployment::whole,
     known::{Known, PodFacts},
-    plan::{Aim, Plan, Target, Told, count},
+    plan::{Action, Aim, Plan, Target, Told, count},
     rollout::{Rounding, scaled},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -40,12 +40,15 @@ pub(super) fn decide(input: &Input<'_>) -> Plan {
     let budget = input.budget;
     let Some(spec) = &budget.spec else { return plan };
     let before = budget.status.clone().unwrap_or_default();
+    if input.pods.is_empty() && before.observed_generation != budget.metadata.generation {
+        plan.push(Action::Tell(Told::normal("NoPods", "No matching pods found".to_owned())));
+    }
     let mut status = match need(spec, count(input.pods.len()), &input.scales) {
         Ok(need) => counted(input, &before, need, &mut plan),
         Err(why) => {
             if before.conditions.iter().flatten().all(|condition| condition.reason != "SyncFailed") {
                 let message = format!("Failed to calculate the number of expected pods: {why}");
-                plan.push(super::plan::Action::Tell(Told::warning("CalculateExpectedPodCountFailed", message)));
+                plan.push(Action::Tell(Told::warning("CalculateExpectedPodCountFailed", message)));
             }
             let mut status = PodDisruptionBudgetStatus { disruptions_allowed: 0, ..before.clone() };
             condition(input, &mut status, ("False", "SyncFailed", &why));

@@ -260,7 +260,8 @@ impl<'a> Rollout<'a> {
         let shown = self.deployment.metadata.annotations.as_ref().and_then(|annotations| annotations.get(REVISION));
         if shown != Some(&revision) && (self.new.is_some() || !self.spec.paused.unwrap_or_default()) {
             let body = json!({"metadata": {"uid": self.deployment.uid(), "annotations": {REVISION: revision}}});
-            self.plan.push(Action::Patch { aim: aim(self.deployment), status: false, body, told: None });
+            // With the status, so that it does not count as a change of what is wanted.
+            self.plan.push(Action::Patch { aim: aim(self.deployment), status: true, body, told: None });
         }
     }
 
@@ -323,6 +324,8 @@ impl<'a> Rollout<'a> {
         let available = sum(&self.sets, |status| status.available_replicas.unwrap_or_default());
         let some = |number: i32| Some(number).filter(|number| *number > 0);
         let before = self.deployment.status.as_ref();
+        let going = |set: &Arc<ReplicaSet>| set.status.as_ref()?.terminating_replicas;
+        let terminating = self.sets.iter().filter_map(going).reduce(|one, other| one + other);
         DeploymentStatus {
             observed_generation: self.deployment.metadata.generation,
             replicas: some(sum(&self.sets, |status| status.replicas)),
@@ -332,7 +335,7 @@ impl<'a> Rollout<'a> {
             unavailable_replicas: some(self.total() - available),
             collision_count: before.and_then(|status| status.collision_count),
             conditions: before.and_then(|status| status.conditions.clone()),
-            terminating_replicas: None,
+            terminating_replicas: terminating,
         }
     }
 

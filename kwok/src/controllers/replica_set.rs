@@ -27,6 +27,7 @@ pub(super) struct Input<'a> {
 pub(super) fn decide(input: &Input<'_>) -> Plan {
     let mut plan = Plan::default();
     let Some(claimed) = claim(input, &mut plan) else { return plan };
+    let terminating = claimed.iter().filter(|pod| pod.terminating && !pod.is_finished()).count();
     let active: Vec<Arc<PodFacts>> = claimed.into_iter().filter(|pod| pod.is_active()).collect();
     let min_ready_seconds = spec_of(input.set).min_ready_seconds.unwrap_or_default();
     if input.set.metadata.deletion_timestamp.is_none() {
@@ -34,7 +35,10 @@ pub(super) fn decide(input: &Input<'_>) -> Plan {
     }
     let soon = active.iter().filter_map(|pod| pod.available_at(min_ready_seconds)).filter(|at| *at > input.now);
     plan.look_again(soon.min());
-    let status = status(input, &active, min_ready_seconds);
+    let status = ReplicaSetStatus {
+        terminating_replicas: Some(count(terminating)),
+        ..status(input, &active, min_ready_seconds)
+    };
     plan.status(aim(input.set), input.set.status.as_ref(), &status);
     plan
 }

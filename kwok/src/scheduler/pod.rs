@@ -98,6 +98,7 @@ pub struct PodInfo {
     /// Its name.
     pub name: PodName,
     pub(super) uid: String,
+    pub(super) generation: Option<i64>,
     pub(super) labels: Labels,
     pub(super) priority: i32,
     pub(super) created: Timestamp,
@@ -155,6 +156,7 @@ impl PodInfo {
         let selector = spec.node_selector.iter().flatten();
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
+            generation: metadata.generation,
             priority: spec.priority.unwrap_or(0),
             created: metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             terminating: metadata.deletion_timestamp.is_some(),

@@ -451,7 +451,7 @@ impl Scheduler {
         let time = format!("{:.0}", self.config.clock.now());
         let condition = json!({
             "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
-            "lastProbeTime": null, "lastTransitionTime": time,
+            "lastProbeTime": null, "lastTransitionTime": time, "observedGeneration": pod.generation,
         });
         let body = json!({"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}});
         let url = format!("{}/status", pod_url(&pod.name));

@@ -15,7 +15,7 @@ mod door;
 use cluster::{At, Cluster};
 use door::Gate;
 use sawhorse_e2e::{control_plane::Programs, facts::Facts};
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 const CLAIMS: &str = "/apis/karpenter.sh/v1/nodeclaims";
 const CLOUD: (&str, &str, &str) = ("POST", "/", "/");
@@ -53,12 +53,6 @@ const DISRUPTION: [(&str, At, i64, i64); 5] = [
     ("instance terminating", At::Cloud(after(CLOUD, "Action=TerminateInstances&")), 1, 1),
 ];
 
-#[expect(clippy::disallowed_methods, reason = "a test has no command line")]
-fn programs() -> Programs {
-    let folder = std::env::var("KUBEBUILDER_ASSETS").expect("make test-open names the programs' folder");
-    Programs::in_folder(Path::new(&folder)).unwrap()
-}
-
 /// Of the pods that run, or of the NodeClaims: their names.
 fn names(facts: &Facts, kind: &str) -> BTreeSet<String> {
     let facts = serde_json::to_value(facts).unwrap();
@@ -77,7 +71,7 @@ fn is_settled(facts: &Facts, machines: i64, pods: i64) -> bool {
 
 #[tokio::test]
 async fn the_leader_dies_in_each_phase_of_a_launch() {
-    let mut cluster = Cluster::start(&programs()).await;
+    let mut cluster = Cluster::start(&Programs::from_environment().unwrap()).await;
     let mut machines = 0;
     for (phase, at, claims, launched) in LAUNCH {
         let before = names(&cluster.facts(), "pods");
@@ -96,7 +90,7 @@ async fn the_leader_dies_in_each_phase_of_a_launch() {
 
 #[tokio::test]
 async fn the_leader_dies_in_each_phase_of_a_disruption() {
-    let mut cluster = Cluster::start(&programs()).await;
+    let mut cluster = Cluster::start(&Programs::from_environment().unwrap()).await;
     cluster.scale("pair", 2).await;
     cluster.settles("two pods run on one machine", |facts| is_settled(facts, 1, 2)).await;
     cluster.note_running();

@@ -46,7 +46,8 @@ func main() {
 	out := document{Kinds: map[string]string{}, Types: map[string][][]any{}}
 	for version, kind := range scheme.Scheme.AllKnownTypes() {
 		isRequest := strings.HasSuffix(version.Kind, "Options") && version.Kind != "DeleteOptions" || version.Kind == "WatchEvent"
-		if groups[version.Group] && version.Version == "v1" && !strings.HasSuffix(version.Kind, "List") && !isRequest {
+		isServed := version.Version == "v1" || version.Group == "autoscaling" && version.Version == "v2"
+		if groups[version.Group] && isServed && !strings.HasSuffix(version.Kind, "List") && !isRequest {
 			out.Kinds[version.GroupVersion().String()+"/"+version.Kind] = out.message(kind)
 		}
 	}

@@ -35,24 +35,7 @@ pub(super) fn create(stream: &mut Stream, kind: &Kind, name: &str, is_wrong: boo
     if is_wrong {
         spoil(stream, kind, &mut object);
     }
-    let query = one(
-        stream,
-        &[
-            "",
-            "",
-            "",
-            "",
-            "",
-            "",
-            "dryRun=All",
-            "fieldValidation=Strict",
-            "fieldValidation=Ignore",
-            "fieldValidation=Warn",
-            "fieldManager=one",
-            "dryRun=Some",
-            "fieldValidation=Some",
-        ],
-    );
+    let query = write_query(stream);
     if query.starts_with("fieldValidation") {
         object["unheardOf"] = json!(1);
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
@@ -195,24 +178,22 @@ pub(super) fn change(stream: &mut Stream, kind: &Kind) -> Value {
     }
 }
 
+/// Parameters of writes; most have none.
+const WRITE_QUERIES: [&str; 10] = [
+    "dryRun=All",
+    "dryRun=Some",
+    "fieldManager=one",
+    "fieldManager=one",
+    "fieldManager=two",
+    "fieldValidation=Strict",
+    "fieldValidation=Ignore",
+    "fieldValidation=Warn",
+    "fieldValidation=Some",
+    "force=true",
+];
+
 fn write_query(stream: &mut Stream) -> &'static str {
-    one(
-        stream,
-        &[
-            "",
-            "",
-            "",
-            "",
-            "",
-            "",
-            "dryRun=All",
-            "fieldManager=one",
-            "fieldManager=two",
-            "fieldValidation=Strict",
-            "fieldValidation=Ignore",
-            "force=true",
-        ],
-    )
+    if chance(stream, 50) { "" } else { one(stream, &WRITE_QUERIES) }
 }
 
 pub(super) fn replace(stream: &mut Stream, kind: &Kind, name: &str) -> Request {

@@ -156,9 +156,19 @@ fn fill_in_cron_job(object: &mut Value) {
     set_default(object, &["spec"], "failedJobsHistoryLimit", 1);
 }
 
+/// How long a client of a service stays with a pod.
+const AFFINITY_SECONDS: i64 = 10_800;
+
 fn fill_in_service(object: &mut Value) {
     set_default(object, &["spec"], "type", "ClusterIP");
     set_default(object, &["spec"], "sessionAffinity", "None");
+    match text_or_empty(object, &["spec", "sessionAffinity"]) {
+        "None" => drop(members_mut(object, &["spec"]).remove("sessionAffinityConfig")),
+        "ClientIP" => {
+            set_default(object, &["spec", "sessionAffinityConfig", "clientIP"], "timeoutSeconds", AFFINITY_SECONDS);
+        }
+        _ => {}
+    }
     if text(object, &["spec", "type"]) == Some("ExternalName") {
         return;
     }

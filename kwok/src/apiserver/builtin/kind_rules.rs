@@ -6,7 +6,7 @@ use crate::apiserver::{
     store::LabelSelector,
     value::{at, carry_over, integer, items, members_mut, text, text_or_empty},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// What is wrong with an object of a built-in kind; `old` is the object before, for updates.
@@ -21,7 +21,10 @@ pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<F
             match text_or_empty(object, &["spec", "schedule"]) {
                 "" => errors.push(FieldError::required("spec.schedule", "")),
                 schedule if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 => {
-                    errors.push(FieldError::invalid("spec.schedule", schedule, "expected exactly 5 fields"));
+                    let fields: Vec<&str> = schedule.split_whitespace().collect();
+                    let found = format!("found {}: [{}]", fields.len(), fields.join(" "));
+                    let detail = format!("expected exactly 5 fields, {found}");
+                    errors.push(FieldError::invalid("spec.schedule", schedule, detail));
                 }
                 _ => {}
             }
@@ -39,10 +42,16 @@ pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<F
         "Service" => validate_service(object, old),
         "ConfigMap" | "Secret" => {
             let mut errors = validate_data_keys(object);
+            if kind == "Secret" {
+                errors.extend(missing_secret_keys(object));
+            }
             errors.extend(old.into_iter().flat_map(|old| validate_immutable_data(object, old)));
             errors
         }
-        "PriorityClass" => old.map(|old| unchanged(object, old, &["value"])).unwrap_or_default(),
+        "PriorityClass" => {
+            let changed = old.is_some_and(|old| object.get("value") != old.get("value"));
+            changed.then(|| FieldError::forbidden("value", "may not be changed in an update.")).into_iter().collect()
+        }
         "StorageClass" => validate_storage_class(object, old),
         "PersistentVolumeClaim" => validate_claim(object, old),
         "PersistentVolume" => validate_volume(object),
@@ -68,6 +77,28 @@ fn validate_data_keys(object: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Secrets of Kubernetes' own types have the keys that these are made of.
+fn missing_secret_keys(secret: &Value) -> Vec<FieldError> {
+    const ACCOUNT: &str = "kubernetes.io/service-account.name";
+    let has = |key: &str| at(secret, &["data", key]).is_some();
+    let required = |key: &str| FieldError::required(format!("data[{key}]"), "");
+    let keys: &[&str] = match text_or_empty(secret, &["type"]) {
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+        // One of the two is enough.
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => &["username", "password"],
+        "kubernetes.io/service-account-token"
+            if text_or_empty(secret, &["metadata", "annotations", ACCOUNT]).is_empty() =>
+        {
+            return vec![FieldError::required(format!("metadata.annotations[{ACCOUNT}]"), "")];
+        }
+        _ => &[],
+    };
+    keys.iter().filter(|key| !has(key)).map(|key| required(key)).collect()
+}
+
 fn unchanged(object: &Value, old: &Value, path: &[&str]) -> Vec<FieldError> {
     if at(object, path) == at(old, path) {
         return Vec::new();
@@ -85,7 +116,7 @@ fn validate_workload(kind: &str, object: &Value, old: Option<&Value>) -> Vec<Fie
     let mut errors = Vec::new();
     errors.extend(not_negative(object, &["spec", "replicas"]));
     errors.extend(not_negative(object, &["spec", "minReadySeconds"]));
-    errors.extend(validate_selector(object));
+    errors.extend(validate_selector(kind, object));
     let spec = at(object, &["spec", "template", "spec"]).unwrap_or(&Value::Null);
     errors.extend(validate_spec(spec, "spec.template.spec"));
     if let Some(policy) = text(spec, &["restartPolicy"]).filter(|policy| *policy != "Always") {
@@ -103,29 +134,32 @@ fn validate_workload(kind: &str, object: &Value, old: Option<&Value>) -> Vec<Fie
     errors
 }
 
-fn validate_selector(object: &Value) -> Option<FieldError> {
-    let selector = at(object, &["spec", "selector"]);
-    let labels = at(object, &["spec", "template", "metadata", "labels"]);
-    let is_empty = selector.and_then(Value::as_object).is_none_or(|selector| {
-        selector.values().all(|part| {
-            part.as_object().is_none_or(serde_json::Map::is_empty) && part.as_array().is_none_or(Vec::is_empty)
-        })
+/// A selector there must be (daemon sets have their own way to say so), and it must select the template's labels.
+fn validate_selector(kind: &str, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let selector = at(object, &["spec", "selector"]).filter(|selector| !selector.is_null());
+    let parts = selector.and_then(Value::as_object).into_iter().flat_map(|selector| selector.values());
+    let is_empty = parts.fold(true, |all, part| {
+        all && part.as_object().is_none_or(Map::is_empty) && part.as_array().is_none_or(Vec::is_empty)
     });
-    if is_empty {
-        return Some(match selector {
-            Some(Value::Object(_)) if at(object, &["spec", "template"]).is_some() => FieldError::invalid(
-                "spec.selector",
-                selector.cloned().unwrap_or_default(),
-                "empty selector is invalid for this kind",
-            ),
-            _ => FieldError::required("spec.selector", ""),
-        });
+    match selector {
+        None if kind != "DaemonSet" => errors.push(FieldError::required("spec.selector", "")),
+        Some(selector) if is_empty => {
+            // Replica sets are called so too.
+            let named = if kind == "ReplicaSet" { "deployment".to_owned() } else { kind.to_lowercase() };
+            let detail = format!("empty selector is invalid for {named}");
+            errors.push(FieldError::invalid("spec.selector", selector.clone(), detail));
+        }
+        None | Some(_) => {}
     }
+    let labels = at(object, &["spec", "template", "metadata", "labels"]);
     let matches = selector.and_then(LabelSelector::from_object).is_some_and(|selector| selector.matches(labels));
-    let found = labels.cloned().unwrap_or_default();
-    (!matches).then(|| {
-        FieldError::invalid("spec.template.metadata.labels", found, "`selector` does not match template `labels`")
-    })
+    if !matches {
+        let found = labels.cloned().unwrap_or_default();
+        let detail = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid("spec.template.metadata.labels", found, detail));
+    }
+    errors
 }
 
 fn validate_strategy(object: &Value) -> Option<FieldError> {
@@ -237,7 +271,8 @@ fn validate_node(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut seen = BTreeSet::new();
     for (index, taint) in items(object, &["spec", "taints"]).iter().enumerate() {
-        let field = format!("spec.taints[{index}]");
+        // Told below `metadata`, by a slip that clients have come to know.
+        let field = format!("metadata.taints[{index}]");
         let (key, effect) = (text_or_empty(taint, &["key"]), text_or_empty(taint, &["effect"]));
         errors.extend(
             super::metadata::qualified_name_problem(key)
@@ -297,7 +332,10 @@ fn validate_service(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
             errors.push(FieldError::required(format!("spec.ports[{index}].name"), ""));
         }
     }
-    errors.extend(old.map(|old| unchanged(object, old, &["spec", "clusterIP"])).unwrap_or_default());
+    if old.is_some_and(|old| at(object, &["spec", "clusterIP"]) != at(old, &["spec", "clusterIP"])) {
+        let found = at(object, &["spec", "clusterIPs"]).cloned().unwrap_or_default();
+        errors.push(FieldError::invalid("spec.clusterIPs[0]", found, "may not change once set"));
+    }
     errors
 }
 
@@ -361,10 +399,23 @@ fn validate_claim(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if text_or_empty(object, &["spec", "resources", "requests", "storage"]).is_empty() {
         errors.push(FieldError::required("spec.resources[storage]", ""));
     }
-    for key in ["accessModes", "storageClassName", "volumeMode"] {
-        errors.extend(old.map(|old| unchanged(object, old, &["spec", key])).unwrap_or_default());
-    }
+    errors.extend(old.and_then(|old| changed_claim(object, old)));
     errors
+}
+
+/// A claim may get its volume, and ask for more once it has it.
+fn changed_claim(object: &Value, old: &Value) -> Option<FieldError> {
+    let mut masked = object.clone();
+    if text_or_empty(old, &["spec", "volumeName"]).is_empty() {
+        carry_over(&mut masked, old, &["spec"], "volumeName");
+    }
+    if text_or_empty(old, &["status", "phase"]) == "Bound" {
+        carry_over(&mut masked, old, &["spec", "resources"], "requests");
+        carry_over(&mut masked, old, &["spec"], "volumeAttributesClassName");
+    }
+    let detail =
+        "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+    (masked.get("spec") != old.get("spec")).then(|| FieldError::forbidden("spec", detail))
 }
 
 fn validate_role(object: &Value) -> Vec<FieldError> {

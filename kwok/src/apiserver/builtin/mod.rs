@@ -3,11 +3,13 @@
 //! - [`metadata`] — the rules of `metadata`, of custom resources too
 //! - [`pod_defaults`], [`pod_rules`] — pods and pod templates
 //! - [`kind_defaults`], [`kind_rules`] — everything else
+//! - [`nothing`] — what is written even where it is nothing
 //! - [`quantity`] — amounts of resources
 
 mod kind_defaults;
 mod kind_rules;
 mod metadata;
+mod nothing;
 mod pod_defaults;
 mod pod_rules;
 mod quantity;
@@ -106,6 +108,11 @@ fn normalize_quantity(value: &mut Value) -> Result<(), String> {
     Ok(())
 }
 
+/// Adds what is written even where it is nothing to an object that was read as its kind.
+pub(crate) fn write_nothing(kind: &BuiltinKind, object: &mut Value, given: &Value) {
+    nothing::write(kind.kind, object, given);
+}
+
 /// Fills in the defaults of a kind.
 pub(crate) fn fill_in(kind: &BuiltinKind, object: &mut Value) {
     kind_defaults::fill_in(kind.kind, object);
@@ -126,6 +133,11 @@ pub(crate) fn validate(kind: &BuiltinKind, object: &Value, old: Option<&Value>) 
         }
         (kind, old) => kind_rules::validate(kind, object, old),
     }
+}
+
+/// What is wrong with the containers that were added to a pod for debugging.
+pub(crate) fn validate_ephemeral_containers(pod: &Value) -> Vec<FieldError> {
+    pod_rules::validate_ephemeral(pod)
 }
 
 /// What new objects get beyond their defaults, because of who they are and what else there is.

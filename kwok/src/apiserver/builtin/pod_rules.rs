@@ -75,6 +75,29 @@ fn validate_containers(spec: &Value, field: &str) -> Vec<FieldError> {
     errors
 }
 
+/// Containers for debugging have a name of their own, an image, and may name a container that there is.
+pub(super) fn validate_ephemeral(pod: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let names = ["containers", "initContainers"].into_iter().flat_map(|list| items(pod, &["spec", list]));
+    let targets: BTreeSet<&str> = names.map(|container| text_or_empty(container, &["name"])).collect();
+    let mut taken = targets.clone();
+    for (index, container) in items(pod, &["spec", "ephemeralContainers"]).iter().enumerate() {
+        let field = format!("spec.ephemeralContainers[{index}]");
+        errors.extend(validate_name(container, &format!("{field}.name")));
+        if !taken.insert(text_or_empty(container, &["name"])) {
+            errors.push(FieldError::duplicate(format!("{field}.name"), text_or_empty(container, &["name"])));
+        }
+        if text_or_empty(container, &["image"]).is_empty() {
+            errors.push(FieldError::required(format!("{field}.image"), ""));
+        }
+        let target = text_or_empty(container, &["targetContainerName"]);
+        if !target.is_empty() && !targets.contains(target) {
+            errors.push(FieldError::not_found(format!("{field}.targetContainerName"), target));
+        }
+    }
+    errors
+}
+
 fn validate_volumes(spec: &Value, field: &str, errors: &mut Vec<FieldError>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (index, volume) in items(spec, &["volumes"]).iter().enumerate() {
@@ -114,12 +137,7 @@ fn validate_container(container: &Value, field: &str, volumes: &BTreeSet<String>
     for (index, mount) in items(container, &["volumeMounts"]).iter().enumerate() {
         let name = text_or_empty(mount, &["name"]);
         if !volumes.contains(name) {
-            let problem = crate::apiserver::field_error::Problem::NotFound(name.into());
-            errors.push(FieldError {
-                field: format!("{field}.volumeMounts[{index}].name"),
-                problem,
-                detail: String::new(),
-            });
+            errors.push(FieldError::not_found(format!("{field}.volumeMounts[{index}].name"), name));
         }
     }
     errors.extend(validate_resources(container, field));

@@ -13,7 +13,8 @@ pub(crate) mod strategic;
 mod typed;
 
 use super::{
-    negotiation::{media_type, read_json, read_yaml},
+    field_error::FieldError,
+    negotiation::{media_type, read_json_patch, read_yaml},
     registry::ResourceType,
     state::Call,
     status::ApiError,
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use json_patch::{AddOperation, PatchOperation};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Operations that one JSON patch may have (`jsonpatch.MaxJSONPatchOperations`).
 const MAX_OPERATIONS: usize = 10_000;
@@ -52,9 +54,9 @@ pub(crate) fn read(headers: &HeaderMap, body: &Bytes, call: &Call) -> Result<Pat
     }
     match media_type {
         "application/json-patch+json" => read_operations(body),
-        "application/merge-patch+json" => Ok(or_unreadable(object(read_json(body)?), Patch::Merge, call)),
+        "application/merge-patch+json" => Ok(or_unreadable(object(read_json_patch(body)?), Patch::Merge, call)),
         "application/strategic-merge-patch+json" if is_strategic => {
-            Ok(or_unreadable(object(read_json(body)?), Patch::Strategic, call))
+            Ok(or_unreadable(object(read_json_patch(body)?), Patch::Strategic, call))
         }
         APPLY => object(read_yaml(body)?).map(Patch::Apply),
         _ if resource.custom().is_some() => Err(ApiError::unsupported_media_type(
@@ -79,13 +81,39 @@ fn object(value: Value) -> Result<Value, ApiError> {
     if value.is_object() { Ok(value) } else { Err(ApiError::bad_request("a patch of this type must be an object")) }
 }
 
+/// What a strategic merge gives is no object of its kind: told of the patch, as its `String` is in Go.
+pub(crate) fn does_not_fit(patch: &Value, error: ApiError) -> ApiError {
+    let detail = match error.message.rsplit_once(" of type ") {
+        Some((_, wanted)) if ["string", "int32", "int64", "bool", "float64"].contains(&wanted) => {
+            format!("unrecognized type: {wanted}")
+        }
+        _ => error.message,
+    };
+    ApiError::invalid("", "", "", &[FieldError::invalid("patch", in_go(patch), detail)])
+}
+
+/// A value as Go prints it.
+fn in_go(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(items) => format!("[{}]", items.iter().map(in_go).collect::<Vec<_>>().join(" ")),
+        Value::Object(members) => {
+            let members: BTreeMap<_, _> = members.iter().collect();
+            let members = members.iter().map(|(key, value)| format!("{key}:{}", in_go(value)));
+            format!("map[{}]", members.collect::<Vec<_>>().join(" "))
+        }
+    }
+}
+
 fn read_operations(body: &Bytes) -> Result<Patch, ApiError> {
-    let value = read_json(body)?;
+    let value = read_json_patch(body)?;
     let is_list = value.is_array();
     let patch: json_patch::Patch = match serde_json::from_value(value) {
         Ok(patch) => patch,
         // A list of what are no operations is a patch that cannot be applied.
-        Err(error) if is_list => return Ok(Patch::Unreadable(rejected(&error.to_string()))),
+        Err(_) if is_list => return Ok(Patch::Unreadable(rejected())),
         Err(error) => {
             return Ok(Patch::Unreadable(ApiError::bad_request(format!("error decoding patch: {error}"))));
         }
@@ -109,7 +137,7 @@ pub(crate) fn apply(resource: &ResourceType, old: &Value, patch: &Patch, call: &
         Patch::Json(operations) => {
             for operation in &operations.0 {
                 let operation = added_where_missing(operation, &new);
-                json_patch::patch(&mut new, &[operation]).map_err(|error| rejected(&error.to_string()))?;
+                json_patch::patch(&mut new, &[operation]).map_err(|_| rejected())?;
             }
         }
         Patch::Merge(changes) => json_patch::merge(&mut new, changes),
@@ -121,7 +149,7 @@ pub(crate) fn apply(resource: &ResourceType, old: &Value, patch: &Patch, call: &
     // A patch that does not speak of the version applies to whatever version is there.
     debug_assert!(old.get("metadata").is_some());
     if text_or_empty(&new, &["metadata", "name"]).is_empty() {
-        return Err(rejected("the patch removes `metadata.name`"));
+        return Err(rejected());
     }
     Ok(new)
 }
@@ -138,6 +166,7 @@ fn added_where_missing(operation: &PatchOperation, object: &Value) -> PatchOpera
     operation.clone()
 }
 
-fn rejected(why: &str) -> ApiError {
-    ApiError::unprocessable(format!("the server rejected our request due to an error in our request: {why}"))
+/// What exactly is wrong the API server keeps to itself.
+fn rejected() -> ApiError {
+    ApiError::unprocessable("the server rejected our request due to an error in our request")
 }

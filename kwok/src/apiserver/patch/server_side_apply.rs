@@ -100,7 +100,7 @@ fn check(resource: &ResourceType, given: &Value, call: &Call) -> Result<(), ApiE
 fn check_typed(resource: &ResourceType, given: &Value, call: &Call) -> Result<(), ApiError> {
     let unknown = match &resource.origin {
         Origin::BuiltIn(kind) => {
-            let known = (kind.decode)(given).map_err(|error| unreadable(resource, call, &error.message))?;
+            let known = kind.read(given).map_err(|error| unreadable(resource, call, &error.message))?;
             unknown_fields(given, &known)
         }
         Origin::Custom(version) => {

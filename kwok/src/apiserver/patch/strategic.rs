@@ -160,18 +160,19 @@ fn merge_member(
 }
 
 fn merge_list(kind: &str, path: &[&str], target: &mut Value, patch: &[Value]) -> Result<(), StrategicError> {
-    let mut list = target.as_array().cloned().unwrap_or_default();
-    match list_rule(kind, path) {
+    let original = target.as_array().cloned().unwrap_or_default();
+    let mut list = original.clone();
+    let rule = list_rule(kind, path);
+    match rule {
         ListRule::Atomic => list = patch.to_vec(),
-        ListRule::Set => list.extend(patch.iter().filter(|value| !target_has(target, value)).cloned()),
+        ListRule::Set => list.extend(patch.iter().filter(|value| !original.contains(value)).cloned()),
         ListRule::ByKey(key) => merge_by_key(kind, path, &mut list, patch, key)?,
+    }
+    if rule != ListRule::Atomic {
+        reorder(&mut list, &original, patch, rule);
     }
     *target = Value::Array(list);
     Ok(())
-}
-
-fn target_has(target: &Value, value: &Value) -> bool {
-    target.as_array().is_some_and(|list| list.contains(value))
 }
 
 fn merge_by_key(
@@ -257,7 +258,9 @@ mod tests {
         json!({"spec": {"containers": [{"name": "log", "image": "log:2"}]}}), "/spec/containers/1", json!({"name": "log", "image": "log:2"}))]
     #[case::nested_lists_merge_too(
         json!({"spec": {"containers": [{"name": "web", "env": [{"name": "B", "value": "2"}]}]}}),
-        "/spec/containers/0/env", json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]))]
+        "/spec/containers/0/env", json!([{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]))]
+    #[case::what_was_there_keeps_its_place_before_what_followed_it(
+        json!({"spec": {"containers": [{"name": "new"}, {"name": "log", "image": "log:2"}]}}), "/spec/containers/0/name", json!("new"))]
     #[case::elements_are_deleted(
         json!({"spec": {"containers": [{"name": "web", "$patch": "delete"}]}}), "/spec/containers", json!([{"name": "log", "image": "log:1"}]))]
     #[case::lists_are_replaced(

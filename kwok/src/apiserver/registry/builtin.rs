@@ -32,8 +32,7 @@ pub(crate) struct BuiltinKind {
     pub(crate) scale: bool,
     pub(crate) generation: bool,
     pub(crate) is_virtual: bool,
-    /// Reads an object into its Go-like typed form and back: unknown fields fall away, wrong types are errors.
-    pub(crate) decode: fn(&Value) -> Result<Value, DecodeError>,
+    decode: fn(&Value) -> serde_json::Result<Value>,
     /// Its schema, with those that it refers to left in the generator.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
 }
@@ -97,6 +96,15 @@ impl BuiltinKind {
         Self { is_virtual: true, ..self }
     }
 
+    /// Reads an object into its Go-like typed form and back: unknown fields fall away, wrong types are errors.
+    ///
+    /// # Errors
+    /// A field of the wrong type.
+    pub(crate) fn read(&self, value: &Value) -> Result<Value, DecodeError> {
+        (self.decode)(value)
+            .map_err(|error| DecodeError { message: wrong_type::explained(self.schema, value, &error.to_string()) })
+    }
+
     /// The row as a resource of the registry.
     pub(crate) fn resource_type(&'static self) -> ResourceType {
         // `events.k8s.io` shows the same objects as the core group's events, in another form.
@@ -137,19 +145,8 @@ fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
 }
 
-fn decode<T: Serialize + DeserializeOwned + JsonSchema>(value: &Value) -> Result<Value, DecodeError> {
-    let explain = |error: serde_json::Error| DecodeError { message: explained::<T>(value, &error) };
-    let typed = T::deserialize(value).map_err(explain)?;
-    serde_json::to_value(typed).map_err(|error| DecodeError { message: error.to_string() })
-}
-
-/// The error with the path of the field that caused it.
-fn explained<T: DeserializeOwned + JsonSchema>(value: &Value, error: &serde_json::Error) -> String {
-    match serde_path_to_error::deserialize::<_, T>(value) {
-        Err(located) => wrong_type::sentence::<T>(value, located.path())
-            .unwrap_or_else(|| format!("json: cannot unmarshal `{}`: {}", located.path(), located.inner())),
-        Ok(_) => error.to_string(),
-    }
+fn decode<T: Serialize + DeserializeOwned>(value: &Value) -> serde_json::Result<Value> {
+    serde_json::to_value(T::deserialize(value)?)
 }
 
 /// Every built-in resource.

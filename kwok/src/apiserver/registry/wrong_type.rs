@@ -1,40 +1,75 @@
 //! What Go's decoder says of a field of the wrong type (`encoding/json.UnmarshalTypeError`): it names Go's types, which are
 //! found by the kind's schema.
 
-use schemars::{JsonSchema, generate::SchemaSettings};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value};
-use serde_path_to_error::{Path, Segment};
 
 const COMPONENTS: &str = "#/components/schemas/";
 
-/// The sentence, if the schema leads to the field.
-pub(super) fn sentence<T: JsonSchema>(object: &Value, path: &Path) -> Option<String> {
+/// What is said of an object that cannot be read, with why in serde's words. The schema is walked for the field, so that reading
+/// an object needs no second form of every type that keeps count of where it is.
+pub(super) fn explained(schema: fn(&mut SchemaGenerator) -> Schema, object: &Value, why: &str) -> String {
     let mut generator = SchemaSettings::openapi3().into_generator();
-    let root = generator.subschema_for::<T>().to_value();
+    let root = schema(&mut generator).to_value();
     let schemas = generator.take_definitions(true);
-    let (mut schema, mut value) = (&root, object);
-    let (mut owner, mut fields) = ("", Vec::new());
-    for segment in path.iter() {
-        let (name, resolved) = resolve(&schemas, schema);
-        match segment {
-            Segment::Map { key } => {
-                if let Some(property) = resolved.get("properties").and_then(|properties| properties.get(key)) {
-                    owner = name.rsplit('.').next().unwrap_or_default();
-                    fields.push(key.as_str());
-                    schema = property;
-                } else {
-                    schema = resolved.get("additionalProperties")?;
-                }
-                value = value.get(key)?;
-            }
-            Segment::Seq { index } => {
-                schema = resolved.get("items")?;
-                value = value.get(index)?;
-            }
-            Segment::Enum { .. } | Segment::Unknown => return None,
-        }
+    let start = Place { owner: "", fields: Vec::new(), schema: &root, value: object };
+    match first_wrong(&schemas, start) {
+        Some(place) => sentence(&schemas, &place)
+            .unwrap_or_else(|| format!("json: cannot unmarshal `{}`: {why}", place.fields.join("."))),
+        None => why.to_owned(),
     }
-    let (told, wanted) = (told(value, schema)?, go_type(&schemas, schema)?);
+}
+
+/// A value somewhere in an object, and what it is to be.
+struct Place<'a> {
+    /// The type whose field it is in.
+    owner: &'a str,
+    fields: Vec<&'a str>,
+    schema: &'a Value,
+    value: &'a Value,
+}
+
+/// The first value, in the object's order, that is not of its type.
+fn first_wrong<'a>(schemas: &'a Map<String, Value>, place: Place<'a>) -> Option<Place<'a>> {
+    let (name, resolved) = resolve(schemas, place.schema);
+    let below = |field: Option<&'a str>, schema, value| {
+        let owner = field.map_or(place.owner, |_| name.rsplit('.').next().unwrap_or_default());
+        let fields = place.fields.iter().copied().chain(field).collect();
+        first_wrong(schemas, Place { owner, fields, schema, value })
+    };
+    match (text(resolved, "type"), place.value) {
+        ("object", Value::Object(members)) => members.iter().find_map(|(key, member)| {
+            match resolved.get("properties").and_then(|properties| properties.get(key)) {
+                Some(property) => below(Some(key), property, member),
+                None => below(None, resolved.get("additionalProperties")?, member),
+            }
+        }),
+        ("array", Value::Array(elements)) => {
+            let items = resolved.get("items")?;
+            elements.iter().find_map(|element| below(None, items, element))
+        }
+        _ if fits(resolved, place.value) => None,
+        _ => Some(place),
+    }
+}
+
+fn fits(schema: &Value, value: &Value) -> bool {
+    match (text(schema, "type"), text(schema, "format"), value) {
+        (_, _, Value::Null) | ("", ..) | (_, "int-or-string", Value::Number(_) | Value::String(_)) => true,
+        ("string", "date-time", Value::String(text)) => text.parse::<Timestamp>().is_ok(),
+        ("string", "byte", Value::String(text)) => BASE64_STANDARD.decode(text).is_ok(),
+        ("integer", "int32", Value::Number(number)) => number.as_i64().is_some_and(|one| i32::try_from(one).is_ok()),
+        ("integer", _, Value::Number(number)) => number.is_i64() || number.is_u64(),
+        ("string", _, Value::String(_)) | ("number", _, Value::Number(_)) | ("boolean", _, Value::Bool(_)) => true,
+        _ => false,
+    }
+}
+
+fn sentence(schemas: &Map<String, Value>, place: &Place<'_>) -> Option<String> {
+    let Place { owner, fields, schema, value } = place;
+    let (told, wanted) = (told(value, schema)?, go_type(schemas, schema)?);
     Some(format!("json: cannot unmarshal {told} into Go struct field {owner}.{} of type {wanted}", fields.join(".")))
 }
 
@@ -106,7 +141,7 @@ mod tests {
     )]
     fn wrong_types_are_told_as_go_tells_them(#[case] object: Value, #[case] expected: &str) {
         let kind = BUILTIN.iter().find(|kind| kind.kind == "Deployment").unwrap();
-        let error = (kind.decode)(&object).unwrap_err();
+        let error = kind.read(&object).unwrap_err();
         assert_eq!(error.message, format!("json: cannot unmarshal {expected}"));
     }
 }

@@ -66,14 +66,14 @@ impl Schema {
     /// What is wrong with an object; `old` is the object before, for updates (transition rules, ratcheting).
     ///
     /// Rules in CEL may assume that values have the right type and size, so they are not asked where that is not so.
-    /// Nor where something else is wrong already (`is_blocked`).
-    pub(crate) fn validate(&self, object: &Value, old: Option<&Value>, is_blocked: bool) -> Vec<FieldError> {
+    /// Nor where that is so of what was found wrong before (`found`).
+    pub(crate) fn validate(&self, object: &Value, old: Option<&Value>, found: &[FieldError]) -> Vec<FieldError> {
         let mut errors = Vec::new();
         validate::check(&self.root, object, old, "", &mut errors);
-        if is_blocked || errors.iter().any(is_blocking) {
+        if found.iter().chain(&errors).any(is_blocking) {
             if self.root.has_rules {
                 let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
-                errors.push(FieldError::invalid("<nil>", "null", detail));
+                errors.push(FieldError::invalid("<nil>", Value::Null, detail));
             }
             return errors;
         }
@@ -95,6 +95,10 @@ fn is_blocking(error: &FieldError) -> bool {
         | Problem::TooLong(_)
         | Problem::TooMany(..)
         | Problem::TypeInvalid(_) => true,
-        Problem::Invalid(_) | Problem::Forbidden | Problem::Duplicate(_) | Problem::NotFound(_) => false,
+        Problem::Invalid(_)
+        | Problem::InvalidUnshown
+        | Problem::Forbidden
+        | Problem::Duplicate(_)
+        | Problem::NotFound(_) => false,
     }
 }

@@ -61,7 +61,7 @@ impl Rule {
         })
     }
 
-    fn failure(&self, node: &Node, value: &Value, scope: &Context<'_, '_>, path: &str) -> Option<FieldError> {
+    fn failure(&self, value: &Value, scope: &Context<'_, '_>, path: &str) -> Option<FieldError> {
         let detail = match self.program.execute(scope) {
             Ok(CelValue::Bool(true)) => return None,
             Ok(CelValue::Bool(false)) => self.told(scope),
@@ -70,7 +70,8 @@ impl Rule {
         };
         let field = join_field(path, &self.field_path);
         let problem = match self.reason {
-            Reason::Invalid => Problem::Invalid(node.kind.name().into()),
+            Reason::Invalid if value.is_object() || value.is_array() => Problem::InvalidUnshown,
+            Reason::Invalid => Problem::Invalid(value.clone()),
             Reason::Forbidden => Problem::Forbidden,
             Reason::Required => Problem::Required,
             Reason::Duplicate => Problem::Duplicate(value.clone()),
@@ -177,5 +178,5 @@ fn check_here(
     if let Some(old) = old.filter(|_| node.rules.iter().any(|rule| rule.is_transition)) {
         scope.add_variable_from_value("oldSelf", cel_value(node, old));
     }
-    errors.extend(rules.filter_map(|rule| rule.failure(node, value, &scope, path)));
+    errors.extend(rules.filter_map(|rule| rule.failure(value, &scope, path)));
 }

@@ -15,9 +15,11 @@ pub struct Object {
 }
 
 impl Object {
-    /// The version written at `revision`; the value's `metadata.resourceVersion` is set to it.
+    /// The version written at `revision`; the value's `metadata.resourceVersion` is set to it. At 0 it was never written.
     pub(crate) fn new(mut value: Value, revision: u64) -> Self {
-        value::set(&mut value, &["metadata"], "resourceVersion", revision.to_string());
+        if revision > 0 {
+            value::set(&mut value, &["metadata"], "resourceVersion", revision.to_string());
+        }
         Self { value, revision, json: OnceLock::new() }
     }
 

@@ -135,7 +135,11 @@ fn parse_requirement(part: &str) -> Result<Requirement, String> {
 
 fn parse_set(part: &str, head: &str, values: &str) -> Result<Requirement, String> {
     let unreadable = || format!("unable to parse requirement: `{part}`: expected `key in (a,b)` or `key notin (a,b)`");
-    let values = values.strip_suffix(')').ok_or_else(unreadable)?;
+    let unclosed = || {
+        let expected = if values.trim().is_empty() { "',', ')' or identifier" } else { "',' or ')'" };
+        format!("unable to parse requirement: found '', expected: {expected}")
+    };
+    let values = values.strip_suffix(')').ok_or_else(unclosed)?;
     let values = values.split(',').map(checked_value).collect::<Result<_, _>>()?;
     match head.split_whitespace().collect::<Vec<_>>().as_slice() {
         [key, "in"] => Ok(Requirement::In(checked_key(key)?, values)),
@@ -213,6 +217,11 @@ fn parse_field(part: &str) -> Result<(Vec<String>, String, bool), String> {
 
 /// A field's text as selectors compare it; what is missing is empty (or `false`, for `spec.unschedulable`).
 fn field_text(object: &Value, path: &[String]) -> String {
+    // Events are selected by who tells them, wherever that is written.
+    if path == ["source"] {
+        let component = value::text(object, &["source", "component"]).filter(|component| !component.is_empty());
+        return component.unwrap_or_else(|| value::text_or_empty(object, &["reportingComponent"])).to_owned();
+    }
     let found = path.iter().try_fold(object, |value, key| value.get(key));
     match found {
         Some(Value::String(text)) => text.clone(),

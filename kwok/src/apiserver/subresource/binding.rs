@@ -3,7 +3,7 @@
 use crate::apiserver::{
     state::{Call, State},
     status::{ApiError, plain_success},
-    store::{GroupResource, Object, lifecycle::time_text},
+    store::{GroupResource, Object, ObjectName, lifecycle::time_text},
     value::{at, items, members_mut, set, text, text_or_empty},
     verbs::{Answer, update::existing},
 };
@@ -18,7 +18,11 @@ pub(crate) fn bind(state: &mut State, call: &Call, binding: &Value) -> Result<An
     check_target(call, binding, node)?;
     check_pod(&pod, binding, node)?;
     if !call.query.dry_run {
-        state.put(&call.resource.storage, bound(pod.value(), binding, node, call.now), call.now);
+        let mut bound = bound(pod.value(), binding, node, call.now);
+        if let Some(node) = state.store.get(&GroupResource::new("", "nodes"), &ObjectName::new("", node)) {
+            label_by_place(&mut bound, node.value());
+        }
+        state.put(&call.resource.storage, bound, call.now);
     }
     Ok(Answer::value(StatusCode::CREATED, plain_success(StatusCode::CREATED)))
 }
@@ -53,6 +57,15 @@ fn check_pod(pod: &Object, binding: &Value, node: &str) -> Result<(), ApiError> 
         Ok(())
     } else {
         refused(&format!("pod {name} has non-empty .spec.schedulingGates"))
+    }
+}
+
+/// A pod says in which zone and region its node is (the `PodTopologyLabels` admission plugin).
+fn label_by_place(pod: &mut Value, node: &Value) {
+    for key in ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"] {
+        if let Some(place) = text(node, &["metadata", "labels", key]) {
+            set(pod, &["metadata", "labels"], key, place);
+        }
     }
 }
 

@@ -45,9 +45,12 @@ pub(crate) fn dispatch(
             return post(method, || eviction::evict(state, call, &read_object(headers, body)?));
         }
         ("log", "Pod") if is_builtin => return log(state, call, method),
-        ("exec" | "attach" | "portforward" | "proxy", "Pod") | ("proxy", "Node" | "Service") if is_builtin => {
+        ("exec" | "attach", "Pod") if is_builtin => {
+            let pod = existing(state, call)?;
+            check_container(pod.value(), call.query.container.as_deref()).map_err(ApiError::bad_request)?;
             return no_containers(name);
         }
+        ("portforward" | "proxy", "Pod") | ("proxy", "Node" | "Service") if is_builtin => return no_containers(name),
         ("ephemeralcontainers", "Pod") if is_builtin => Part::EphemeralContainers,
         ("resize", "Pod") if is_builtin => Part::Resize,
         ("finalize", "Namespace") if is_builtin => Part::Finalize,

@@ -146,9 +146,26 @@ pub(super) fn ports(service: &Value) -> Value {
     if all.is_empty() { "<none>".into() } else { all.join(",").into() }
 }
 
+/// The phase of a volume or claim, unless it is being deleted.
+pub(super) fn volume_phase(object: &Value) -> Value {
+    let is_deleted = object.pointer("/metadata/deletionTimestamp").is_some();
+    if is_deleted { "Terminating".into() } else { at(object, "/status/phase") }
+}
+
+/// What of a claim is only known once it has a volume.
+pub(super) fn of_bound_claim(claim: &Value, cell: impl Fn(&Value) -> Value) -> Value {
+    if text_or_empty(claim, &["spec", "volumeName"]).is_empty() { "".into() } else { cell(claim) }
+}
+
+/// A quantity, or 0.
+pub(super) fn or_zero(object: &Value, pointer: &str) -> Value {
+    or(object, pointer, "0")
+}
+
 /// The short forms of access modes.
-pub(super) fn access_modes(object: &Value) -> Value {
-    let short = texts(object, &["spec", "accessModes"]).map(|mode| match mode {
+pub(super) fn access_modes(object: &Value, of: &str) -> Value {
+    let path = [of, "accessModes"];
+    let short = texts(object, &path).map(|mode| match mode {
         "ReadWriteOnce" => "RWO",
         "ReadOnlyMany" => "ROX",
         "ReadWriteMany" => "RWX",

@@ -149,10 +149,12 @@ const EVENTS: &[Column] = &[
 
 const CLAIMS: &[Column] = &[
     NAME,
-    text("Status", |object, _| cells::at(object, "/status/phase")),
+    text("Status", |object, _| cells::volume_phase(object)),
     text("Volume", |object, _| cells::at(object, "/spec/volumeName")),
-    text("Capacity", |object, _| cells::at(object, "/status/capacity/storage")),
-    text("Access Modes", |object, _| cells::access_modes(object)),
+    text("Capacity", |object, _| {
+        cells::of_bound_claim(object, |claim| cells::or_zero(claim, "/status/capacity/storage"))
+    }),
+    text("Access Modes", |object, _| cells::of_bound_claim(object, |claim| cells::access_modes(claim, "status"))),
     text("StorageClass", |object, _| cells::at(object, "/spec/storageClassName")),
     text("VolumeAttributesClass", |object, _| cells::or_unset(object, "/spec/volumeAttributesClassName")),
     AGE,
@@ -161,10 +163,10 @@ const CLAIMS: &[Column] = &[
 
 const VOLUMES: &[Column] = &[
     NAME,
-    text("Capacity", |object, _| cells::at(object, "/spec/capacity/storage")),
-    text("Access Modes", |object, _| cells::access_modes(object)),
+    text("Capacity", |object, _| cells::or_zero(object, "/spec/capacity/storage")),
+    text("Access Modes", |object, _| cells::access_modes(object, "spec")),
     text("Reclaim Policy", |object, _| cells::at(object, "/spec/persistentVolumeReclaimPolicy")),
-    text("Status", |object, _| cells::at(object, "/status/phase")),
+    text("Status", |object, _| cells::volume_phase(object)),
     text("Claim", |object, _| more_cells::claim(object)),
     text("StorageClass", |object, _| cells::at(object, "/spec/storageClassName")),
     text("VolumeAttributesClass", |object, _| cells::or_unset(object, "/spec/volumeAttributesClassName")),
@@ -176,8 +178,9 @@ const VOLUMES: &[Column] = &[
 const DEPLOYMENTS: &[Column] = &[
     NAME,
     text("Ready", |object, _| cells::fraction(object, "/status/readyReplicas", "/spec/replicas")),
-    number("Up-to-date", |object, _| cells::integer(object, "/status/updatedReplicas")),
-    number("Available", |object, _| cells::integer(object, "/status/availableReplicas")),
+    // Numbers, but in columns of text.
+    text("Up-to-date", |object, _| cells::integer(object, "/status/updatedReplicas")),
+    text("Available", |object, _| cells::integer(object, "/status/availableReplicas")),
     AGE,
     CONTAINERS,
     IMAGES,
@@ -260,7 +263,7 @@ const CRON_JOBS: &[Column] = &[
     NAME,
     text("Schedule", |object, _| cells::at(object, "/spec/schedule")),
     text("Timezone", |object, _| cells::or_none(object, "/spec/timeZone")),
-    flag("Suspend", |object, _| more_cells::truth(object, "/spec/suspend")),
+    flag("Suspend", |object, _| more_cells::truth_in_words(object, "/spec/suspend")),
     number("Active", |object, _| more_cells::length(object, "/status/active")),
     text("Last Schedule", |object, now| match object.pointer("/status/lastScheduleTime") {
         Some(time) => age::since(Some(time), now),

@@ -12,6 +12,15 @@ pub(super) fn truth(object: &Value, pointer: &str) -> Value {
     object.pointer(pointer).and_then(Value::as_bool).unwrap_or_default().into()
 }
 
+/// A flag as Go's printers write some.
+pub(super) fn truth_in_words(object: &Value, pointer: &str) -> Value {
+    match object.pointer(pointer).and_then(Value::as_bool) {
+        Some(true) => "True".into(),
+        Some(false) => "False".into(),
+        None => "<unset>".into(),
+    }
+}
+
 /// How many elements a list has.
 pub(super) fn length(object: &Value, pointer: &str) -> Value {
     object.pointer(pointer).and_then(Value::as_array).map_or(0, Vec::len).into()

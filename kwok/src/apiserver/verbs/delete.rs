@@ -11,7 +11,7 @@ use crate::apiserver::{
         GroupResource, Object, PageRequest,
         lifecycle::{self, Deletion, Outcome, Propagation},
     },
-    value::{Members, at, integer, members_mut, text, texts},
+    value::{Members, at, carry_over, integer, members_mut, text, texts},
 };
 use http::StatusCode;
 use serde_json::Value;
@@ -175,6 +175,7 @@ fn ended(resource: &ResourceType, mut value: Value, object: &Object) -> Value {
         for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
             members_mut(&mut value, &["metadata"]).remove(key);
         }
+        carry_over(&mut value, object.value(), &["metadata"], "generation");
     }
     value
 }

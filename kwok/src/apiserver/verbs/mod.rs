@@ -121,8 +121,9 @@ pub(crate) fn decode(call: &Call, object: Value) -> Result<(Value, Vec<String>),
             let owners =
                 given.get_mut("metadata").and_then(Value::as_object_mut).and_then(|all| all.remove("managedFields"));
             builtin::normalize(kind, &mut given).map_err(|why| not_handled(resource, &why))?;
-            let mut known = (kind.decode)(&given).map_err(|error| not_handled(resource, &error.message))?;
+            let mut known = kind.read(&given).map_err(|error| not_handled(resource, &error.message))?;
             let unknown = unknown_fields(&given, &known);
+            builtin::write_nothing(kind, &mut known, &given);
             if let Some(owners) = owners.filter(Value::is_array) {
                 set(&mut known, &["metadata"], "managedFields", owners);
             }
@@ -175,7 +176,7 @@ pub(crate) fn validate(resource: &ResourceType, object: &Value, old: Option<&Val
     errors.extend(match &resource.origin {
         Origin::BuiltIn(kind) => builtin::validate(kind, object, old),
         Origin::Custom(version) => {
-            let mut found = version.schema.validate(object, old, !errors.is_empty());
+            let mut found = version.schema.validate(object, old, &errors);
             found.extend(scale_errors(resource, object));
             found
         }

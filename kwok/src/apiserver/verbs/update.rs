@@ -8,7 +8,10 @@ use crate::apiserver::{
     registry::{ResourceType, custom},
     state::{Call, State},
     status::ApiError,
-    store::{Object, lifecycle},
+    store::{
+        Object,
+        lifecycle::{self, Generation},
+    },
     value::{at, carry_over, members_mut, set, text_or_empty},
 };
 use http::StatusCode;
@@ -59,7 +62,10 @@ pub(crate) fn patch(state: &mut State, call: &Call, part: Part, patch: &Patch) -
     let mut body = patch::apply(&call.resource, &shown, patch, call)?;
     check_type(&call.resource, &mut body)?;
     check_name(call, &body)?;
-    let given = decode(call, body)?;
+    let given = decode(call, body).map_err(|error| match patch {
+        Patch::Strategic(changes) => patch::does_not_fit(changes, error),
+        Patch::Json(_) | Patch::Merge(_) | Patch::Apply(_) | Patch::Unreadable(_) => error,
+    })?;
     write_given(state, call, part, &old, given, matches!(patch, Patch::Apply(_)))
 }
 
@@ -146,7 +152,12 @@ fn write_given(
         Some(owners) => set(&mut new, &["metadata"], "managedFields", owners),
         None => drop(members_mut(&mut new, &["metadata"]).remove("managedFields")),
     }
-    lifecycle::prepare_update(&mut new, old.value(), resource.generation);
+    // What users note counts where they write, not with a status.
+    let generation = match resource.generation {
+        Generation::SpecAndAnnotations if part != Part::Main => Generation::Spec,
+        generation => generation,
+    };
+    lifecycle::prepare_update(&mut new, old.value(), generation);
     if resource.kind == "CustomResourceDefinition" {
         custom::default_definition(&mut new);
     }
@@ -158,6 +169,10 @@ fn write_given(
 
 /// Subresources of built-in kinds change only what they are for, so the kind's rules for updates do not apply to them.
 fn check_part(resource: &ResourceType, part: Part, new: &Value, old: &Value) -> Result<(), ApiError> {
+    if part == Part::EphemeralContainers {
+        let errors = builtin::validate_ephemeral_containers(new);
+        return if errors.is_empty() { Ok(()) } else { Err(super::invalid(resource, new, &errors)) };
+    }
     if resource.builtin().is_some() && builtin::is_checked_by_part(part) {
         return Ok(());
     }

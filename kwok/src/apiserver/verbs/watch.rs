@@ -27,6 +27,8 @@ pub(crate) struct Watch {
     filter: Filter,
     form: Form,
     cursor: u64,
+    /// Whether a table was sent already: only the first has the columns.
+    has_columns: bool,
     pub(crate) bookmarks: bool,
     pub(crate) timeout: Duration,
 }
@@ -52,17 +54,17 @@ impl Watch {
         );
         let bookmarks = call.query.allow_bookmarks;
         let cursor = if initial || version == 0 { state.store.revision() } else { version };
-        let watch = Self { call, filter, form, cursor, bookmarks, timeout };
+        let mut watch = Self { call, filter, form, cursor, has_columns: false, bookmarks, timeout };
         let lines = if initial { watch.initial_lines(state)? } else { Vec::new() };
         Ok((watch, lines))
     }
 
-    fn initial_lines(&self, state: &State) -> Result<Vec<Bytes>, ApiError> {
+    fn initial_lines(&mut self, state: &State) -> Result<Vec<Bytes>, ApiError> {
         let page = state.store.list(&self.call.resource.storage, &self.filter, &PageRequest::default());
         let objects =
             page.map_err(|_| ApiError::expired("The resourceVersion for the provided watch is too old."))?.objects;
-        let mut lines: Vec<Bytes> =
-            objects.iter().map(|object| self.line(EventKind::Added, object, self.call.now)).collect();
+        let now = self.call.now;
+        let mut lines: Vec<Bytes> = objects.iter().map(|object| self.line(EventKind::Added, object, now)).collect();
         if self.call.query.send_initial_events == Some(true) && self.bookmarks {
             lines.push(self.bookmark(true));
         }
@@ -85,7 +87,8 @@ impl Watch {
     /// The next events, and moves on behind them.
     pub(crate) fn next(&mut self, state: &State, now: Timestamp) -> Batch {
         let revision = state.store.revision();
-        let Ok(events) = state.store.events_after(&self.call.resource.storage, self.cursor) else {
+        let resource = Arc::clone(&self.call.resource);
+        let Ok(events) = state.store.events_after(&resource.storage, self.cursor) else {
             return Batch { lines: vec![gone(self.cursor, revision)], is_last: true };
         };
         let mut lines = Vec::new();
@@ -106,7 +109,7 @@ impl Watch {
     }
 
     /// The event as this watcher sees it: an object that begins to match is added, one that ceases to is deleted.
-    fn event(&self, event: &Event, now: Timestamp) -> Option<Bytes> {
+    fn event(&mut self, event: &Event, now: Timestamp) -> Option<Bytes> {
         let matches = |object: &Arc<Object>| self.filter.matches(object.value());
         let before = event.previous.as_ref().is_some_and(matches);
         let after = event.kind != EventKind::Deleted && matches(&event.object);
@@ -128,7 +131,8 @@ impl Watch {
         }
     }
 
-    fn line(&self, kind: EventKind, object: &Arc<Object>, now: Timestamp) -> Bytes {
+    fn line(&mut self, kind: EventKind, object: &Arc<Object>, now: Timestamp) -> Bytes {
+        let knows_columns = std::mem::replace(&mut self.has_columns, true);
         let resource = &self.call.resource;
         match self.form {
             Form::Plain | Form::AggregatedDiscovery if resource.is_stored_form() => {
@@ -141,7 +145,10 @@ impl Watch {
             Form::Table => {
                 let metadata = json!({"resourceVersion": object.revision().to_string()});
                 let objects = std::slice::from_ref(object);
-                let table = table::render(resource, objects, &metadata, self.call.query.include_object, now);
+                let mut table = table::render(resource, objects, &metadata, self.call.query.include_object, now);
+                if knows_columns {
+                    table["columnDefinitions"] = Value::Null;
+                }
                 event_line(kind.as_str(), &serialized(&table))
             }
         }
