@@ -78,6 +78,7 @@ impl Calls {
                     self.paces().throttled(operation, self.clock.elapsed());
                     self.back_off(operation, throttled.min(MAX_ATTEMPTS)).await;
                 }
+                Err(error @ CloudError::Throttled { .. }) => return Err(error),
                 Err(error) if attempt < MAX_ATTEMPTS && error.may_pass() => {
                     self.back_off(operation, attempt).await;
                     attempt += 1;
