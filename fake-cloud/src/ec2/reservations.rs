@@ -121,12 +121,12 @@ pub(crate) fn describe_offers(call: &mut Call<'_>, mut params: Params) -> Answer
     let offers = call.world.block_offers(&machine_type, count, hours, range)?;
     let (offers, next) = page.cut(offers, |offer| offer.zone.name.to_owned())?;
     let mut xml = Xml::new();
-    xml.items("capacityBlockOfferingSet", offers, write_offer);
+    xml.items("capacityBlockOfferingSet", offers, |xml, offer| write_offer(xml, &offer));
     xml.optional("nextToken", next);
     Ok(xml)
 }
 
-fn write_offer(xml: &mut Xml, offer: BlockOffer) {
+fn write_offer(xml: &mut Xml, offer: &BlockOffer) {
     xml.text("capacityBlockOfferingId", &offer.id);
     xml.text("instanceType", offer.machine_type);
     xml.text("availabilityZone", offer.zone.name);

@@ -267,6 +267,19 @@ fn fleet(image: &str, subnets: &[(String, String)], target: &str) -> Vec<(String
     asked
 }
 
+/// What it asks in a minute of idleness: the machines' statuses, and the queue.
+async fn idle(cloud: &Cloud) {
+    statuses(cloud).await;
+    let receive = json!({"QueueUrl": QUEUE, "MaxNumberOfMessages": 10, "VisibilityTimeout": 20, "WaitTimeSeconds": 20,
+                         "AttributeNames": ["SentTimestamp"], "MessageAttributeNames": ["All"]});
+    let told = cloud.call("AmazonSQS.ReceiveMessage", receive).await;
+    for message in told["Messages"].as_array().unwrap() {
+        assert!(message["Attributes"]["SentTimestamp"].is_string());
+        let delete = json!({"QueueUrl": QUEUE, "ReceiptHandle": message["ReceiptHandle"]});
+        cloud.call("AmazonSQS.DeleteMessage", delete).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unmodified_reference_finds_what_it_asks_for() {
     let cloud = cloud();
@@ -328,15 +341,7 @@ async fn an_unmodified_reference_finds_what_it_asks_for() {
     assert_eq!(texts(&described, "spotInstanceRequestId").len(), 1);
 
     // A minute of idleness.
-    statuses(&cloud).await;
-    let receive = json!({"QueueUrl": QUEUE, "MaxNumberOfMessages": 10, "VisibilityTimeout": 20, "WaitTimeSeconds": 20,
-                         "AttributeNames": ["SentTimestamp"], "MessageAttributeNames": ["All"]});
-    let told = cloud.call("AmazonSQS.ReceiveMessage", receive).await;
-    for message in told["Messages"].as_array().unwrap() {
-        assert!(message["Attributes"]["SentTimestamp"].is_string());
-        let delete = json!({"QueueUrl": QUEUE, "ReceiptHandle": message["ReceiptHandle"]});
-        cloud.call("AmazonSQS.DeleteMessage", delete).await;
-    }
+    idle(&cloud).await;
 
     // The end of one machine, asked for until it is gone; then of everything.
     let ended = cloud.ok("TerminateInstances", &[("InstanceId.1", &ids[0])]).await;

@@ -147,8 +147,10 @@ impl World {
     /// Everything that is wrong with it.
     pub fn set_events(&mut self, events: EventConfig) -> Result<(), ConfigError> {
         ConfigError::check(event_problems(&events))?;
-        let queue = events.queue.clone().or_else(|| self.event_config().queue.clone());
-        self.events = EventConfig { queue, ..events };
+        let before = std::mem::replace(&mut self.events, events);
+        if self.events.queue.is_none() {
+            self.events.queue = before.queue;
+        }
         self.changed();
         Ok(())
     }
