@@ -115,7 +115,7 @@ pub struct Ec2Provider {
     interruption_queue: Option<String>,
     asked_for_releases: Mutex<Option<Timestamp>>,
     /// The queue's URL, once it is known.
-    queue_url: Mutex<Option<String>>,
+    queue_url: tokio::sync::OnceCell<String>,
     listing: Cache<Arc<BTreeMap<ProviderId, Described>>>,
     /// Launch templates that are known to exist.
     templates: tokio::sync::Mutex<BTreeSet<String>>,
@@ -181,7 +181,7 @@ impl Ec2Provider {
             held: Held::default(),
             interruption_queue: interruption_queue.filter(|name| !name.is_empty()),
             asked_for_releases: Mutex::default(),
-            queue_url: Mutex::default(),
+            queue_url: tokio::sync::OnceCell::new(),
             listing: Cache::new(clock, LISTING_TTL),
             templates: tokio::sync::Mutex::default(),
             launches: Mutex::default(),
@@ -309,14 +309,9 @@ impl Ec2Provider {
         }
     }
 
-    async fn queue_url(&self, queue: &str) -> Result<String, CloudError> {
-        let known = lock(&self.queue_url).clone();
-        if let Some(url) = known {
-            return Ok(url);
-        }
-        let url = interruption::url(&self.calls, &self.clients, queue).await?;
-        *lock(&self.queue_url) = Some(url.clone());
-        Ok(url)
+    async fn queue_url(&self, queue: &str) -> Result<&str, CloudError> {
+        let ask = || interruption::url(&self.calls, &self.clients, queue);
+        Ok(self.queue_url.get_or_try_init(ask).await?)
     }
 
     async fn plan(&self, request: &LaunchRequest, class: &Ec2NodeClass) -> Result<Plan, CloudError> {
@@ -534,13 +529,13 @@ impl CloudProvider for Ec2Provider {
     async fn notices(&self) -> Result<Vec<Notice>, CloudError> {
         let Some(queue) = &self.interruption_queue else { return std::future::pending().await };
         let url = self.queue_url(queue).await?;
-        interruption::receive(&self.calls, &self.clients, &url).await
+        interruption::receive(&self.calls, &self.clients, url).await
     }
 
     async fn settle_notice(&self, handle: &str) -> Result<(), CloudError> {
         let Some(queue) = &self.interruption_queue else { return Ok(()) };
         let url = self.queue_url(queue).await?;
-        interruption::delete(&self.calls, &self.clients, &url, handle).await
+        interruption::delete(&self.calls, &self.clients, url, handle).await
     }
 
     fn avoid(&self, capacity_type: CapacityType, instance_type: &str, zone: &str) {
