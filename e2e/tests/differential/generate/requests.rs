@@ -121,17 +121,13 @@ const VERSIONS: [&str; 11] = [
     "limit=1&resourceVersion=1&resourceVersionMatch=NotOlderThan",
 ];
 
+/// What a reader accepts: JSON most often, else a table or the objects' metadata alone, which `metadata` asks for.
+fn accepted(stream: &mut Stream, metadata: &'static str) -> &'static str {
+    one(stream, &["application/json", "application/json", "application/json", TABLE, metadata])
+}
+
 pub(super) fn list(stream: &mut Stream, kind: &Kind) -> Step {
-    let accept = one(
-        stream,
-        &[
-            "application/json",
-            "application/json",
-            "application/json",
-            TABLE,
-            "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
-        ],
-    );
+    let accept = accepted(stream, "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io");
     let query = match stream.below(20) {
         0..4 => one(stream, &VERSIONS),
         4 => one(
@@ -464,16 +460,7 @@ const WATCHES: [&str; 18] = [
 
 /// A watch of the kind, most often from an earlier version and with what selects.
 pub(super) fn watch(stream: &mut Stream, kind: &Kind) -> Step {
-    let accept = one(
-        stream,
-        &[
-            "application/json",
-            "application/json",
-            "application/json",
-            TABLE,
-            "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
-        ],
-    );
+    let accept = accepted(stream, "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
     let (query, since) = if chance(stream, 60) {
         let selector = one(
             stream,
