@@ -6,10 +6,9 @@ use sawhorse_core::{
     disruption::{DisruptionInput, decide},
     report::{disruption_text, scheduling_text},
     scenario::{Scenario, World},
-    scheduling::{Effort, IndexedCatalog, Prepared, SchedulingInput, pods_to_provision, solve},
+    scheduling::{IndexedCatalog, Prepared, SchedulingInput, pods_to_provision, solve},
 };
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -56,14 +55,8 @@ fn decision_of(scenario: &Scenario, path: &Path, pods_reversed: bool) -> Result<
 }
 
 fn scheduling_of(World { snapshot, catalog, .. }: &World) -> String {
-    let (prepared, pods, without) = (Prepared::new(snapshot, catalog), pods_to_provision(snapshot), BTreeSet::new());
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &pods,
-        without: &without,
-        reserved_fallback: false,
-        effort: Effort::Thorough,
-    };
+    let (prepared, pods) = (Prepared::new(snapshot, catalog), pods_to_provision(snapshot));
+    let input = SchedulingInput::new(&prepared, &pods);
     let results = solve(&input);
     let wrong = violations(&input, &results);
     assert!(wrong.is_empty(), "the decision breaks rules: {wrong:#?}");

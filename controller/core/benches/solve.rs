@@ -16,12 +16,9 @@ use sawhorse_core::{
         CapacityType, Catalog, ClusterSnapshot, InstanceType, NodePoolName, Offering, Operator, Overhead, Price,
         Requirement, Requirements, Resources, StateNode,
     },
-    scheduling::{Effort, IndexedCatalog, Prepared, SchedulingInput, solve},
+    scheduling::{IndexedCatalog, Prepared, SchedulingInput, solve},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 fn main() {
     divan::main();
@@ -117,16 +114,9 @@ fn world(nodes: Vec<StateNode>) -> (ClusterSnapshot, Catalog) {
 fn solve_pods(bencher: Bencher<'_, '_>, count: usize) {
     let (snapshot, catalog) = world(Vec::new());
     let pods = pods(count);
-    let without = BTreeSet::new();
     bencher.counter(ItemsCount::new(count)).bench_local(|| {
         let prepared = Prepared::new(&snapshot, &catalog);
-        let input = SchedulingInput {
-            prepared: &prepared,
-            pods: &pods,
-            without: &without,
-            reserved_fallback: false,
-            effort: Effort::Thorough,
-        };
+        let input = SchedulingInput::new(&prepared, &pods);
         let results = solve(&input);
         assert!(results.all_placed());
         results

@@ -4,11 +4,11 @@ use k8s_openapi::api::core::v1::Pod;
 use rstest::rstest;
 use sawhorse_core::{
     check::violations,
-    scheduling::{Effort, Prepared, SchedulingInput, solve, tight_lower_bound},
+    scheduling::{Prepared, SchedulingInput, solve, tight_lower_bound},
     solve::Problem,
 };
 use sawhorse_problems::{Family, Speed};
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 #[rstest]
 #[case(Family::Plain)]
@@ -24,18 +24,11 @@ fn a_generated_problem_has_a_right_answer_that_is_not_below_the_bound(#[case] fa
     assert_eq!(sawhorse_problems::Problem::named(&problem.name).unwrap().input, problem.input);
     let read = Problem::read(&problem.input.to_string()).unwrap();
     let prepared = Prepared::new(&read.snapshot, &read.catalog);
-    let (pods, without) = (read.to_place(), BTreeSet::new());
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &pods,
-        without: &without,
-        reserved_fallback: false,
-        effort: Effort::Thorough,
-    };
+    let pods = read.to_place();
+    let input = SchedulingInput::new(&prepared, &pods);
     let results = solve(&input);
     assert_eq!(violations(&input, &results), []);
-    let existing = results.placements.iter().flat_map(|own| &own.pods);
-    let placed: Vec<Arc<Pod>> = results.planned.iter().flat_map(|own| &own.pods).chain(existing).cloned().collect();
+    let placed: Vec<Arc<Pod>> = results.placed().cloned().collect();
     assert!(placed.len() * 10 >= pods.len() * 9, "{} of {}", placed.len(), pods.len());
     assert!(tight_lower_bound(&input, &placed) <= results.total_price());
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use sawhorse_core::{
     check::violations,
     model::PodKey,
-    scheduling::{Effort, Prepared, Results, SchedulingInput, solve, tight_lower_bound},
+    scheduling::{Prepared, Results, SchedulingInput, solve, tight_lower_bound},
     solve::Problem,
 };
 use std::{
@@ -38,16 +38,10 @@ pub(crate) fn solve_problem<T>(
     further: impl FnOnce(&SchedulingInput<'_>, &Results) -> T,
 ) -> (Ours, T) {
     let pods = problem.to_place();
-    let without = BTreeSet::new();
     let started = now();
     let prepared = Prepared::new(&problem.snapshot, &problem.catalog);
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &pods,
-        without: &without,
-        reserved_fallback: problem.reserved_fallback,
-        effort: Effort::Thorough,
-    };
+    let input =
+        SchedulingInput { reserved_fallback: problem.reserved_fallback, ..SchedulingInput::new(&prepared, &pods) };
     let results = solve(&input);
     let solved_in = started.elapsed();
     let further = further(&input, &results);
@@ -55,7 +49,7 @@ pub(crate) fn solve_problem<T>(
     let ours = Ours {
         price: results.total_price().dollars(),
         nodes: results.planned.len(),
-        placed: placed(&results).map(|pod| pod_name(pod)).collect(),
+        placed: results.placed().map(|pod| pod_name(pod)).collect(),
         pods: pods.len(),
         wrong: wrong.iter().map(ToString::to_string).collect(),
         solved_in,
@@ -69,13 +63,8 @@ pub(crate) fn pod_name(pod: &Pod) -> String {
     format!("{}/{}", key.namespace, key.name)
 }
 
-fn placed(results: &Results) -> impl Iterator<Item = &Arc<Pod>> {
-    let existing = results.placements.iter().flat_map(|placement| &placement.pods);
-    results.planned.iter().flat_map(|planned| &planned.pods).chain(existing)
-}
-
 /// The least that the pods that have a place can cost.
 pub(crate) fn bound(input: &SchedulingInput<'_>, results: &Results) -> f64 {
-    let pods: Vec<Arc<Pod>> = placed(results).cloned().collect();
+    let pods: Vec<Arc<Pod>> = results.placed().cloned().collect();
     tight_lower_bound(input, &pods).dollars()
 }

@@ -2,14 +2,13 @@ use super::violations;
 use crate::{
     model::{Operator, Requirement},
     scheduling::{
-        Effort, Prepared, Results, SchedulingInput,
+        Prepared, Results, SchedulingInput,
         fixtures::{World, pod, pool},
         solve,
     },
 };
 use rstest::rstest;
 use serde_json::json;
-use std::collections::BTreeSet;
 
 /// Two pods, one of them in zone-b, on a node and a claim.
 fn world() -> World {
@@ -58,14 +57,7 @@ fn world() -> World {
 fn a_broken_answer_is_found_out(#[case] break_it: fn(&mut Results), #[case] expected: &str) {
     let world = world();
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
-    let without = BTreeSet::new();
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &world.pods,
-        without: &without,
-        reserved_fallback: false,
-        effort: Effort::Thorough,
-    };
+    let input = SchedulingInput::new(&prepared, &world.pods);
     let mut results = solve(&input);
     assert_eq!(violations(&input, &results), []);
     break_it(&mut results);
@@ -88,14 +80,7 @@ fn pods_that_must_not_be_together_are_found(#[case] rule: &str, #[case] expected
     let mut world = World::new(&[pool("default", &json!({}))]);
     world.add_pod(pod("web-0", "500m", "1Gi", &spec)).add_pod(pod("web-1", "500m", "1Gi", &spec));
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
-    let without = BTreeSet::new();
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &world.pods,
-        without: &without,
-        reserved_fallback: false,
-        effort: Effort::Thorough,
-    };
+    let input = SchedulingInput::new(&prepared, &world.pods);
     let mut results = solve(&input);
     assert_eq!(violations(&input, &results), []);
     let second = results.planned.pop().unwrap();

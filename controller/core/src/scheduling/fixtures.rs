@@ -1,6 +1,6 @@
 //! Small worlds for tests.
 
-use super::{Effort, Prepared, Results, SchedulingInput, solve};
+use super::{Prepared, Results, SchedulingInput, solve};
 use crate::{
     api::{NodePool, labels},
     check,
@@ -12,10 +12,7 @@ use crate::{
 };
 use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Pod};
 use serde_json::{Value, json};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
 
@@ -76,14 +73,7 @@ impl World {
     /// Solves, and has the answer checked.
     pub(crate) fn solve(&self) -> Results {
         let prepared = Prepared::new(&self.snapshot, &self.catalog);
-        let without = BTreeSet::new();
-        let input = SchedulingInput {
-            prepared: &prepared,
-            pods: &self.pods,
-            without: &without,
-            reserved_fallback: false,
-            effort: Effort::Thorough,
-        };
+        let input = SchedulingInput::new(&prepared, &self.pods);
         let results = solve(&input);
         let violations: Vec<String> = check::violations(&input, &results).iter().map(ToString::to_string).collect();
         assert!(violations.is_empty(), "{}\n{}", violations.join("\n"), text(&results));

@@ -79,6 +79,17 @@ pub struct SchedulingInput<'a> {
     pub effort: Effort,
 }
 
+/// No machine is treated as gone.
+static NONE_GONE: BTreeSet<usize> = BTreeSet::new();
+
+impl<'a> SchedulingInput<'a> {
+    /// What provisioning asks: `pods` on the whole cluster, waiting for reserved machines rather than paying for others, as cheap
+    /// as can be found.
+    pub fn new(prepared: &'a Prepared<'a>, pods: &'a [Arc<Pod>]) -> Self {
+        Self { prepared, pods, without: &NONE_GONE, reserved_fallback: false, effort: Effort::Thorough }
+    }
+}
+
 /// How hard to look for a cheaper answer once there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Effort {

@@ -32,6 +32,12 @@ impl Results {
         self.unschedulable.is_empty()
     }
 
+    /// The pods that have a place, those on planned machines first.
+    pub fn placed(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        let existing = self.placements.iter().flat_map(|placement| &placement.pods);
+        self.planned.iter().flat_map(|planned| &planned.pods).chain(existing)
+    }
+
     /// Why `pod` has no place; none if it has one.
     pub fn why_not(&self, pod: &PodKey) -> Option<&WhyNot> {
         let found = self.unschedulable.binary_search_by(|own| own.key.cmp(pod)).ok();

@@ -1,5 +1,5 @@
 use super::fixtures::{World, ZONES, instance_type, pod, pool, small_catalog, text};
-use super::{Effort, Prepared, Results, SchedulingInput, lower_bound, solve, solve_while, tight_lower_bound};
+use super::{Prepared, Results, SchedulingInput, lower_bound, solve, solve_while, tight_lower_bound};
 use crate::api::labels;
 use crate::model::{MinValuesPolicy, NodePoolName, Operator, PodKey, PreferencePolicy, Price, Requirement, Resources};
 use proptest::prelude::*;
@@ -257,14 +257,7 @@ fn sell_reserved(world: &mut World) {
 /// Solves as disruption does, which pays for what is not reserved rather than wait; the answer is checked.
 fn solve_with_fallback(world: &World) -> Results {
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
-    let without = BTreeSet::new();
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &world.pods,
-        without: &without,
-        reserved_fallback: true,
-        effort: Effort::Thorough,
-    };
+    let input = SchedulingInput { reserved_fallback: true, ..SchedulingInput::new(&prepared, &world.pods) };
     let results = solve(&input);
     assert_eq!(crate::check::violations(&input, &results), []);
     results
@@ -428,14 +421,7 @@ fn out_of_time_says_so_and_keeps_what_is_decided() {
     }
     world.add_pod(pod("other", "7", "1Gi", &zone(ZONES[1])));
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
-    let without = BTreeSet::new();
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &world.pods,
-        without: &without,
-        reserved_fallback: false,
-        effort: Effort::Thorough,
-    };
+    let input = SchedulingInput::new(&prepared, &world.pods);
     let mut looks = 0;
     let results = solve_while(&input, &mut || {
         looks += 1;
@@ -454,13 +440,8 @@ fn nodes_that_are_taken_away_are_not_used() {
     world.add_pod(pod("p", "1", "1Gi", &json!({})));
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
     let without = BTreeSet::from([0]);
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &world.pods,
-        without: &without,
-        reserved_fallback: true,
-        effort: Effort::Thorough,
-    };
+    let input =
+        SchedulingInput { without: &without, reserved_fallback: true, ..SchedulingInput::new(&prepared, &world.pods) };
     assert_eq!(text(&solve(&input)), "n2 <- p");
 }
 
@@ -613,12 +594,10 @@ proptest! {
     fn nothing_is_cheaper_than_the_lower_bound(seed in any::<u64>(), pods in 1usize..60) {
         let world = random_world(seed, pods);
         let prepared = Prepared::new(&world.snapshot, &world.catalog);
-        let without = BTreeSet::new();
-        let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false, effort: Effort::Thorough };
+        let input = SchedulingInput::new(&prepared, &world.pods);
         let results = solve(&input);
         prop_assert!(lower_bound(&input, &results) <= results.total_price());
-        let existing = results.placements.iter().flat_map(|placement| &placement.pods);
-        let placed: Vec<Arc<k8s_openapi::api::core::v1::Pod>> = results.planned.iter().flat_map(|own| &own.pods).chain(existing).cloned().collect();
+        let placed: Vec<Arc<k8s_openapi::api::core::v1::Pod>> = results.placed().cloned().collect();
         prop_assert!(tight_lower_bound(&input, &placed) <= results.total_price());
     }
 }
@@ -631,14 +610,7 @@ fn the_lower_bound_is_tight_where_pods_fill_machines() {
         world.add_pod(pod(&format!("p{index}"), "1900m", "1Gi", &json!({})));
     });
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
-    let without = BTreeSet::new();
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &world.pods,
-        without: &without,
-        reserved_fallback: false,
-        effort: Effort::Thorough,
-    };
+    let input = SchedulingInput::new(&prepared, &world.pods);
     let results = solve(&input);
     let (bound, price) = (lower_bound(&input, &results).dollars(), results.total_price().dollars());
     assert!(bound > price * 0.9, "{bound} of {price}");

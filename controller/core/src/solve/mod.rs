@@ -16,10 +16,10 @@ mod world;
 use crate::{
     disruption::{DisruptionInput, decide},
     model::{Catalog, ClusterSnapshot},
-    scheduling::{Effort, IndexedCatalog, Prepared, SchedulingInput, lower_bound, pods_of_leaving_nodes, solve_while},
+    scheduling::{IndexedCatalog, Prepared, SchedulingInput, lower_bound, pods_of_leaving_nodes, solve_while},
 };
 use k8s_openapi::api::core::v1::Pod;
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// How long a solve may take where the input does not say.
@@ -101,10 +101,8 @@ pub fn solve_json(input: &str, disrupt: bool, mut millis: impl FnMut() -> u64) -
     let catalog = IndexedCatalog::new(problem.catalog.clone());
     let prepared = Prepared::new(&problem.snapshot, &catalog);
     let pods = problem.to_place();
-    let without = BTreeSet::new();
     let reserved_fallback = problem.reserved_fallback;
-    let effort = Effort::Thorough;
-    let scheduling = SchedulingInput { prepared: &prepared, pods: &pods, without: &without, reserved_fallback, effort };
+    let scheduling = SchedulingInput { reserved_fallback, ..SchedulingInput::new(&prepared, &pods) };
     let results = solve_while(&scheduling, &mut || millis() < deadline);
     let solve_millis = millis().saturating_sub(started);
     let bound = lower_bound(&scheduling, &results);

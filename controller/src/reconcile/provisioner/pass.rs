@@ -9,14 +9,10 @@ use jiff::SignedDuration;
 use sawhorse_core::{
     model::{ClusterSnapshot, NodeClaimName, PodKey, WhyNot},
     scheduling::{
-        Effort, IndexedCatalog, Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision,
-        solve_while,
+        IndexedCatalog, Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision, solve_while,
     },
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 /// How long a pod's failure is not repeated as an event.
 const FAILED_SCHEDULING_WINDOW: SignedDuration = SignedDuration::from_mins(5);
@@ -52,13 +48,7 @@ pub(super) async fn decide_and_create(ctx: &Context, catalog: &IndexedCatalog, s
 fn solve(ctx: &Context, snapshot: &ClusterSnapshot, catalog: &IndexedCatalog) -> Results {
     let prepared = Prepared::new(snapshot, catalog);
     let pods = pods_to_provision(snapshot);
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &pods,
-        without: &BTreeSet::new(),
-        reserved_fallback: false,
-        effort: Effort::Thorough,
-    };
+    let input = SchedulingInput::new(&prepared, &pods);
     let started = ctx.clock.elapsed();
     solve_while(&input, &mut || ctx.clock.elapsed() - started < MAX_SOLVE)
 }

@@ -3,14 +3,13 @@ use crate::{
     api::labels,
     model::{CapacityType, InstanceType, Price, pod_requests},
     scheduling::{
-        Effort, Prepared, SchedulingInput,
+        Prepared, SchedulingInput,
         fixtures::{World, ZONES, instance_type, pod, pool},
         solve,
     },
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
 /// A pod of a tiny problem: what it asks, and whether it shares a node with its like.
 #[derive(Clone, Debug)]
@@ -130,8 +129,7 @@ proptest! {
         }
         pods.iter().enumerate().for_each(|(index, own)| { world.add_pod(own.pod(index)); });
         let prepared = Prepared::new(&world.snapshot, &world.catalog);
-        let without = BTreeSet::new();
-        let input = SchedulingInput { prepared: &prepared, pods: &world.pods, without: &without, reserved_fallback: false, effort: Effort::Thorough };
+        let input = SchedulingInput::new(&prepared, &world.pods);
         let results = solve(&input);
         prop_assume!(results.all_placed());
         let (bound, least) = (tight_lower_bound(&input, &world.pods).dollars(), least(&pods, &types, node));
@@ -153,14 +151,7 @@ fn the_tight_bound_knows_that_pods_have_no_parts() {
         world.add_pod(pod(&format!("p{index}"), "1400m", "1Gi", &json!({})));
     });
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
-    let without = BTreeSet::new();
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &world.pods,
-        without: &without,
-        reserved_fallback: false,
-        effort: Effort::Thorough,
-    };
+    let input = SchedulingInput::new(&prepared, &world.pods);
     let price = solve(&input).total_price().dollars();
     let bound = tight_lower_bound(&input, &world.pods).dollars();
     assert!((price - 6.0 * 0.16).abs() < 1e-9, "{price}");
@@ -186,14 +177,7 @@ fn the_tight_bound_knows_limits() {
         world.add_pod(pod(&format!("p{index}"), "1900m", "1Gi", &json!({})));
     });
     let prepared = Prepared::new(&world.snapshot, &world.catalog);
-    let without = BTreeSet::new();
-    let input = SchedulingInput {
-        prepared: &prepared,
-        pods: &world.pods,
-        without: &without,
-        reserved_fallback: false,
-        effort: Effort::Thorough,
-    };
+    let input = SchedulingInput::new(&prepared, &world.pods);
     let bound = tight_lower_bound(&input, &world.pods).dollars();
     assert!(bound <= 0.56 + 1e-9 && bound > 0.56 * 0.998, "{bound}");
 }
