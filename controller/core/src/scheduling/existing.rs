@@ -2,7 +2,7 @@
 
 use super::{
     bits::Bits,
-    classes::{Class, Shape},
+    classes::{Class, Classes, Shape},
     daemons::{Daemon, DaemonGroup},
     dimensions::{Dimensions, take, times_that_fit},
     host::HostState,
@@ -97,6 +97,8 @@ pub(super) struct Filling<'a> {
     rooms: Vec<Option<Room>>,
     /// By shape: the nodes that satisfy it.
     accepted: Vec<Option<Bits>>,
+    /// Positions in `nodes`, in the order in which they are filled.
+    order: Vec<usize>,
 }
 
 /// What is left of one node, and what came onto it: (class, how many).
@@ -109,6 +111,16 @@ struct Room {
 }
 
 impl Room {
+    /// Takes up to `most` pods of the class; returns how many.
+    fn take_in(&mut self, position: usize, class: &Class, request: &[i64], most: u32) -> u32 {
+        let most = class.at_most_on(&self.host, &self.ports, most);
+        let times = times_that_fit(request, &self.free, most);
+        if times > 0 {
+            self.put(position, class, request, times);
+        }
+        times
+    }
+
     fn put(&mut self, position: usize, class: &Class, request: &[i64], times: u32) {
         take(request, &mut self.free, times);
         self.ports.extend(class.ports.iter().cloned());
@@ -131,7 +143,7 @@ impl<'a> Filling<'a> {
         };
         let rooms = prepared.nodes.iter().map(|node| (!gone.contains(&node.index)).then(|| room(node, host_of(node))));
         let rooms = rooms.collect();
-        Self { nodes: &prepared.nodes, rooms, accepted: Vec::new() }
+        Self { nodes: &prepared.nodes, rooms, accepted: Vec::new(), order: (0..prepared.nodes.len()).collect() }
     }
 
     /// Places up to `count` pods of `class` onto nodes that satisfy one of `shapes`; returns how many found a place.
@@ -145,19 +157,38 @@ impl<'a> Filling<'a> {
     ) -> u32 {
         let Some(request) = &class.request else { return 0 };
         let mut left = count;
-        for node in self.accepting(level, shapes).iter() {
+        let accepting = self.accepting(level, shapes);
+        for node in self.order.iter().copied().filter(|node| accepting.contains(*node)) {
             if left == 0 {
                 break;
             }
             let Some(room) = &mut self.rooms[node] else { continue };
-            let most = class.at_most_on(&room.host, &room.ports, left);
-            let times = times_that_fit(request, &room.free, most);
-            if times > 0 {
-                room.put(position, class, request, times);
-                left -= times;
-            }
+            left -= room.take_in(position, class, request, left);
         }
         count - left
+    }
+
+    /// Places up to `most` pods of `class` onto one node, which accepts them; returns how many found room.
+    pub(super) fn place_on(&mut self, node: usize, position: usize, class: &Class, most: u32) -> u32 {
+        let Some((room, request)) = self.rooms[node].as_mut().zip(class.request.as_ref()) else { return 0 };
+        room.take_in(position, class, request, most)
+    }
+
+    /// Positions of the nodes in the order in which they are filled.
+    pub(super) fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// What is left of a node; none if it is treated as gone.
+    pub(super) fn free_of(&self, node: usize) -> Option<&[i64]> {
+        self.rooms[node].as_ref().map(|room| room.free.as_slice())
+    }
+
+    /// Whether the node satisfies one of `shapes`; all of them have been asked for before.
+    pub(super) fn accepts(&self, node: usize, level: &[usize]) -> bool {
+        level
+            .iter()
+            .any(|shape| self.accepted.get(*shape).and_then(Option::as_ref).is_some_and(|nodes| nodes.contains(node)))
     }
 
     /// Lets pods of `class`, which want each other's company and have none yet, begin on the node that takes most of them; returns
@@ -184,6 +215,42 @@ impl<'a> Filling<'a> {
             room.put(position, class, request, times);
         }
         times
+    }
+
+    /// What is free on all nodes together, by dimension; nothing if there are none.
+    pub(super) fn free(&self) -> Vec<i64> {
+        let all: Vec<usize> = (0..self.nodes.len()).collect();
+        self.free_on(&all)
+    }
+
+    fn free_on(&self, nodes: &[usize]) -> Vec<i64> {
+        let mut sum = Vec::new();
+        for room in nodes.iter().filter_map(|node| self.rooms[*node].as_ref()) {
+            sum.resize(room.free.len(), 0i64);
+            sum.iter_mut().zip(&room.free).for_each(|(sum, free)| *sum = sum.saturating_add((*free).max(0)));
+        }
+        sum
+    }
+
+    /// Puts the nodes in the order in which they are filled: those first that are asked for least. What a class asks for counts on
+    /// every node that would take it, divided by what is free on all of those.
+    pub(super) fn weigh(&mut self, classes: &Classes, levels: &[usize]) {
+        let mut pressure: Vec<Vec<f64>> = vec![Vec::new(); self.nodes.len()];
+        for (class, level) in classes.list.iter().zip(levels) {
+            let Some(request) = &class.request else { continue };
+            let nodes: Vec<usize> = self.accepting(&class.levels[*level], &classes.shapes).iter().collect();
+            let free = self.free_on(&nodes);
+            let asked = |(asked, free): (&i64, &i64)| *asked as f64 * f64::from(class.count()) / (*free).max(1) as f64;
+            let share: Vec<f64> = request.iter().zip(&free).map(asked).collect();
+            for node in nodes {
+                let own = &mut pressure[node];
+                own.resize(share.len(), 0.0);
+                own.iter_mut().zip(&share).for_each(|(own, share)| *own += share);
+            }
+        }
+        let most: Vec<f64> = pressure.iter().map(|own| own.iter().copied().fold(0.0, f64::max)).collect();
+        self.order = (0..self.nodes.len()).collect();
+        self.order.sort_by(|a, b| most[*a].total_cmp(&most[*b]).then(a.cmp(b)));
     }
 
     fn accepting(&mut self, level: &[usize], shapes: &[Shape]) -> Bits {

@@ -133,8 +133,18 @@ impl Packing<'_> {
         }
     }
 
+    /// What the planned machines cost, in nano-dollars, and how many they are; they have been priced.
+    pub(super) fn cost(&self) -> (i64, usize) {
+        cost(&self.bins)
+    }
+
+    /// What pods are worth after it is known what machines were bought for them.
+    pub(super) fn learnt(&self) -> Vec<i128> {
+        self.learnt_from(&self.bins, self.worths().to_vec())
+    }
+
     /// Pods are worth more than was thought where their machines cost more than what they hold is worth.
-    fn learn(&mut self, bins: &[Bin]) {
+    fn learnt_from(&self, bins: &[Bin], mut worths: Vec<i128>) -> Vec<i128> {
         let mut paid: BTreeMap<usize, (i128, i128)> = BTreeMap::new();
         for bin in bins {
             let (price, worth) = (i128::from(price(bin)), self.worth_of(bin).max(1));
@@ -145,9 +155,15 @@ impl Packing<'_> {
             }
         }
         for (class, (paid, times)) in paid {
-            let learnt = (self.worth_of_one(class) + paid / times.max(1)) / 2;
-            self.set_worth(class, learnt.max(1));
+            worths[class] = i128::midpoint(worths[class], paid / times.max(1)).max(1);
         }
+        worths
+    }
+
+    /// Goes on with what was learnt.
+    fn learn(&mut self, bins: &[Bin]) {
+        let learnt = self.learnt_from(bins, self.worths().to_vec());
+        self.set_worths(learnt);
     }
 
     /// Tries sets of machines, mostly of such as cost much for what they hold.
@@ -238,7 +254,7 @@ impl Packing<'_> {
         bin.contents.iter().all(|(class, _)| self.may_move(*class))
     }
 
-    fn price_all(&mut self) {
+    pub(super) fn price_all(&mut self) {
         for bin in self.bins.iter_mut().filter(|bin| bin.price.is_none()) {
             bin.price = Some(cheapest_price(self.prepared, &self.scopes, self.classes, bin).nanos());
         }

@@ -29,6 +29,7 @@ mod indexed_catalog;
 mod judging;
 mod key_index;
 mod lower_bound;
+mod onto_nodes;
 mod packing;
 mod pods;
 mod pool;
@@ -59,6 +60,8 @@ use std::{collections::BTreeSet, sync::Arc};
 /// How often a split over domains is made again because a part of it found no room; after that what still finds none is not
 /// placed at all, so that the rest is spread as it asks.
 const MAX_ROUNDS: u32 = 8;
+/// How often all is placed anew where there are both nodes and new machines.
+const ANEW: u32 = 6;
 
 /// So many gangs that gave way are tried again.
 const TAKEN_BACK: usize = 16;
@@ -171,16 +174,22 @@ fn solve_pods(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> R
     let moving: BTreeSet<PodKey> =
         if base.groups.len() == 0 { BTreeSet::new() } else { input.pods.iter().map(|pod| PodKey::of(pod)).collect() };
     if !domains::needed(&base, prepared) {
-        return place(input, &base, &moving, go_on).results(prepared, &base);
+        let mut placed = place(input, &base, &moving, go_on);
+        placed.improve(input.effort, go_on);
+        return placed.results(prepared, &base);
     }
     let mut known = Known::default();
     let mut round = 1;
     loop {
         let pinned = domains::pin(&base, prepared, input.without, &moving, &known);
-        let placed = place(input, &pinned.classes, &moving, go_on);
+        let mut placed = place(input, &pinned.classes, &moving, go_on);
         let short = placed.short(&pinned);
-        let came: Vec<_> =
-            known.absent.iter().filter(|domain| placed.has_machine_in(&pinned, domain)).cloned().collect();
+        let mut came = placed.came(&pinned, &known);
+        if short.is_empty() && came.is_empty() {
+            // Other machines for the same pods; they may stand in a domain where there was none.
+            placed.improve(input.effort, go_on);
+            came = placed.came(&pinned, &known);
+        }
         if (short.is_empty() && came.is_empty()) || !placed.packing.unseen.is_empty() {
             return placed.results(prepared, &pinned.classes);
         }
@@ -209,10 +218,37 @@ struct Placed<'a> {
     filling: Filling<'a>,
 }
 
+/// Places all classes. What stands on room that is paid for already and what on new machines is tried a few times where there are
+/// both, each time with what the pods came to cost before.
 fn place<'a>(
     input: &SchedulingInput<'a>,
     classes: &'a Classes,
     moving: &BTreeSet<PodKey>,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Placed<'a> {
+    let mut best = place_once(input, classes, moving, None, go_on);
+    if input.effort == Effort::Quick || best.packing.bins.is_empty() || best.filling.contents().next().is_none() {
+        return best;
+    }
+    let mut learnt = best.packing.learnt();
+    for _ in 0..ANEW {
+        if !go_on() {
+            break;
+        }
+        let other = place_once(input, classes, moving, Some(learnt), go_on);
+        learnt = other.packing.learnt();
+        if other.rank() < best.rank() {
+            best = other;
+        }
+    }
+    best
+}
+
+fn place_once<'a>(
+    input: &SchedulingInput<'a>,
+    classes: &'a Classes,
+    moving: &BTreeSet<PodKey>,
+    learnt: Option<Vec<i128>>,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Placed<'a> {
     let prepared = input.prepared;
@@ -224,14 +260,31 @@ fn place<'a>(
         )
     });
     let mut packing = Packing::new(prepared, classes, input.reserved_fallback);
-    packing.run(&mut filling, go_on);
-    if input.effort == Effort::Thorough {
-        packing.improve(go_on);
-    }
+    packing.run(&mut filling, learnt, go_on);
+    packing.price_all();
     Placed { packing, filling }
 }
 
 impl Placed<'_> {
+    /// The less the better: pods without a place, what the machines cost, how many there are.
+    fn rank(&self) -> (u32, i64, usize) {
+        let left = self.packing.left.iter().sum();
+        let (cost, machines) = self.packing.cost();
+        (left, cost, machines)
+    }
+
+    /// Makes the machines better, if the effort is wanted; every pod that has a place keeps one.
+    fn improve(&mut self, effort: Effort, go_on: &mut dyn FnMut() -> bool) {
+        if effort == Effort::Thorough {
+            self.packing.improve(go_on);
+        }
+    }
+
+    /// The domains that were taken to have no machine and in which one is planned now.
+    fn came(&self, pinned: &Pinned, known: &Known) -> Vec<(usize, Vec<String>)> {
+        known.absent.iter().filter(|domain| self.has_machine_in(pinned, domain)).cloned().collect()
+    }
+
     /// The parts of which some pods found no room, with how many did.
     fn short(&self, pinned: &Pinned) -> Caps {
         let parts = pinned.parts.iter().enumerate().filter_map(|(class, part)| Some((class, part.clone()?)));

@@ -20,7 +20,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A balanced filling adds a quarter of what would fit at a time: few steps, yet room to change its mind.
-const BALANCED_PORTION: u32 = 4;
+pub(super) const BALANCED_PORTION: u32 = 4;
 
 /// A machine to be launched.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub(super) struct Packing<'a> {
     /// By class: pods without a place.
     pub(super) left: Vec<u32>,
     /// By class: the level of preference that is being tried.
-    level: Vec<usize>,
+    pub(super) level: Vec<usize>,
     /// By class: whether it was relaxed after some of its pods had found their place, which they must keep.
     relaxed_late: Vec<bool>,
     /// By class: what one pod is worth, in nano-dollars.
@@ -77,7 +77,7 @@ pub(super) struct Packing<'a> {
     /// Dimensions that some class asks for.
     pub(super) asked: Vec<usize>,
     /// By group: whether some pod of it is on some node.
-    present: Vec<bool>,
+    pub(super) present: Vec<bool>,
     /// How many of the pods that want to be together must be on the machine that is opened for them; none: all.
     least_together: Option<u32>,
     /// Classes that were not looked at in time.
@@ -125,18 +125,20 @@ impl<'a> Packing<'a> {
     }
 
     /// Finds places for every class, first on `existing` machines, then on new ones.
-    pub(super) fn run(&mut self, existing: &mut Filling<'_>, go_on: &mut dyn FnMut() -> bool) {
+    /// What pods are worth is what `learnt` says, if somebody has learnt it.
+    pub(super) fn run(
+        &mut self,
+        existing: &mut Filling<'_>,
+        learnt: Option<Vec<i128>>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) {
         self.present = (0..self.classes.groups.len()).map(|group| existing.has(group)).collect();
-        for class in 0..self.classes.list.len() {
-            self.place_on_existing(class, existing);
-            self.enter_level(class);
-            while self.left[class] > 0 && !self.is_launchable(class) && self.relax(class) {
-                self.place_on_existing(class, existing);
-            }
-        }
+        (0..self.classes.list.len()).for_each(|class| self.enter_level(class));
+        let first = learnt.is_none();
+        self.worth = learnt.unwrap_or_else(|| std::mem::take(&mut self.worth));
+        self.fill_existing(existing, first);
         let mut order: Vec<usize> = (0..self.classes.list.len()).filter(|class| self.left[*class] > 0).collect();
-        let follows = |class: usize| !self.classes.list[class].host.affinity.is_empty();
-        order.sort_by_key(|class| (follows(*class), std::cmp::Reverse(self.worth[*class]), *class));
+        order.sort_by_key(|class| (self.follows(*class), std::cmp::Reverse(self.worth[*class]), *class));
         for position in 0..order.len() {
             let class = order[position];
             while self.left[class] > 0 {
@@ -157,30 +159,9 @@ impl<'a> Packing<'a> {
         }
     }
 
-    fn place_on_existing(&mut self, class: usize, existing: &mut Filling<'_>) {
-        let own = &self.classes.list[class];
-        let level = &own.levels[self.level[class]];
-        let left = self.left[class];
-        let placed = existing.place(class, own, level, &self.classes.shapes, left);
-        self.settle(class, placed);
-        if placed == 0 && self.may_begin(class) {
-            self.begin_on_existing(class, existing, left);
-        }
-    }
-
-    /// Whether pods of the class want each other's company and have none so far.
-    fn may_begin(&self, class: usize) -> bool {
-        let wanted = &self.classes.list[class].host.affinity;
-        !wanted.is_empty() && self.left[class] > 0 && !wanted.iter().any(|group| self.present[*group])
-    }
-
-    /// Lets at least so many pods of the class begin together on a machine that exists; true if there is one.
-    fn begin_on_existing(&mut self, class: usize, existing: &mut Filling<'_>, least: u32) -> bool {
-        let own = &self.classes.list[class];
-        let level = &own.levels[self.level[class]];
-        let begun = existing.begin(class, own, level, &self.classes.shapes, (least, self.left[class]));
-        self.settle(class, begun);
-        begun > 0
+    /// Whether pods of the class want the company of others.
+    pub(super) fn follows(&self, class: usize) -> bool {
+        !self.classes.list[class].host.affinity.is_empty()
     }
 
     /// Where no machine holds all pods that want to be together, as many as one holds are placed; the others wait.
@@ -212,7 +193,7 @@ impl<'a> Packing<'a> {
     }
 
     /// Records that `times` pods of the class have found their place.
-    fn settle(&mut self, class: usize, times: u32) {
+    pub(super) fn settle(&mut self, class: usize, times: u32) {
         self.left[class] -= times;
         if times > 0 {
             let selected = &self.classes.list[class].host.selected;
@@ -221,7 +202,7 @@ impl<'a> Packing<'a> {
     }
 
     /// Goes to the next level of preference; false at the last.
-    fn relax(&mut self, class: usize) -> bool {
+    pub(super) fn relax(&mut self, class: usize) -> bool {
         let more = self.level[class] + 1 < self.classes.list[class].levels.len();
         if more {
             self.relaxed_late[class] |= self.left[class] < self.classes.list[class].count();
@@ -254,7 +235,7 @@ impl<'a> Packing<'a> {
         self.worth[class] = worth.unwrap_or(1);
     }
 
-    fn is_launchable(&self, class: usize) -> bool {
+    pub(super) fn is_launchable(&self, class: usize) -> bool {
         self.class_scopes[class].iter().any(|alternatives| !alternatives.is_empty())
     }
 
@@ -393,7 +374,7 @@ impl<'a> Packing<'a> {
     ) -> Option<Candidate> {
         let mut bin = self.begin(scope, kind, class, 1)?;
         let mut open: Vec<usize> = others.to_vec();
-        while let Some(next) = self.most_worthy(&bin, &open) {
+        while let Some(next) = self.most_worthy(&bin.free, &open) {
             self.work += open.len() as u64 / 8;
             let fitting = self.classes.list[next]
                 .request
@@ -406,13 +387,14 @@ impl<'a> Packing<'a> {
         self.finish(bin, scope)
     }
 
-    fn most_worthy(&self, bin: &Bin, open: &[usize]) -> Option<usize> {
+    /// The class that is worth most per share of what is free of the resource it is scarcest in.
+    pub(super) fn most_worthy(&self, free: &[i64], open: &[usize]) -> Option<usize> {
         let mut best: Option<(f64, usize)> = None;
         for class in open.iter().copied() {
             let Some(request) = &self.classes.list[class].request else { continue };
             let mut share = 0f64;
             for dimension in &self.asked {
-                let (asked, free) = (request[*dimension], bin.free[*dimension]);
+                let (asked, free) = (request[*dimension], free[*dimension]);
                 if asked > 0 {
                     share = if asked > free { f64::INFINITY } else { share.max(asked as f64 / free as f64) };
                 }
