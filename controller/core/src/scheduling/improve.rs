@@ -29,6 +29,8 @@ const COPIES: usize = 3;
 /// which greedy packing leaves less to be improved, less is done for each.
 const WORK: u64 = 20_000;
 const SMALL: u64 = 400;
+/// A pod that found no place is worth so many times more when all is placed anew.
+const LEFT_OUT: i128 = 4;
 /// Machines that are merged at a time, the most first.
 const MERGED: [usize; 5] = [8, 5, 4, 3, 2];
 
@@ -140,7 +142,10 @@ impl Packing<'_> {
 
     /// What pods are worth after it is known what machines were bought for them.
     pub(super) fn learnt(&self) -> Vec<i128> {
-        self.learnt_from(&self.bins, self.worths().to_vec())
+        let mut worths = self.learnt_from(&self.bins, self.worths().to_vec());
+        let without_place = worths.iter_mut().zip(&self.left).filter(|(_, left)| **left > 0);
+        without_place.for_each(|(worth, _)| *worth = worth.saturating_mul(LEFT_OUT));
+        worths
     }
 
     /// Pods are worth more than was thought where their machines cost more than what they hold is worth.

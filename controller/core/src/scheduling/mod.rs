@@ -218,8 +218,8 @@ struct Placed<'a> {
     filling: Filling<'a>,
 }
 
-/// Places all classes. What stands on room that is paid for already and what on new machines is tried a few times where there are
-/// both, each time with what the pods came to cost before.
+/// Places all classes. It is tried a few times where some pods stand on room that is paid for already and some on new machines, or
+/// where limits left some out: each time with what the pods came to cost before, and those first that had no place.
 fn place<'a>(
     input: &SchedulingInput<'a>,
     classes: &'a Classes,
@@ -227,7 +227,8 @@ fn place<'a>(
     go_on: &mut dyn FnMut() -> bool,
 ) -> Placed<'a> {
     let mut best = place_once(input, classes, moving, None, go_on);
-    if input.effort == Effort::Quick || best.packing.bins.is_empty() || best.filling.contents().next().is_none() {
+    let on_both = !best.packing.bins.is_empty() && best.filling.contents().next().is_some();
+    if input.effort == Effort::Quick || !(on_both || best.packing.is_held_back()) {
         return best;
     }
     let mut learnt = best.packing.learnt();

@@ -181,6 +181,11 @@ impl<'a> Packing<'a> {
         found || self.begin_on_existing(class, existing, 1)
     }
 
+    /// Whether pods have no place though a machine for them could be launched, were it not for the others.
+    pub(super) fn is_held_back(&self) -> bool {
+        (0..self.left.len()).any(|class| self.left[class] > 0 && self.is_launchable(class)) && !self.bins.is_empty()
+    }
+
     /// How many pods of the class the machine holds that could be launched and holds most.
     fn most_together(&self, class: usize) -> u32 {
         let Some(request) = &self.classes.list[class].request else { return 0 };
