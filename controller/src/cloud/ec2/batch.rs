@@ -91,8 +91,8 @@ impl<V: Clone> Batcher<V> {
     }
 }
 
-/// A leader that is stopped before it has asked lets those who wait go, so that another leads. Who is let go between the taking of
-/// a batch and the end of this asks again.
+/// A leader that is stopped before it has asked lets those who wait go, so that another leads. Who joins between the taking of a
+/// batch and the end of this asks again.
 struct GivenUp<'a, V: Clone>(&'a Batcher<V>);
 
 impl<V: Clone> Drop for GivenUp<'_, V> {
