@@ -94,5 +94,5 @@ bench-moto: ## The fake cloud beside moto_server in one run, both in throw-away 
 	cargo build --release -p sawhorse
 	fake-cloud/tests/clients/beside_moto.sh $(or $(CARGO_TARGET_DIR),target)/release/sawhorse
 
-test-clients: build ## boto3 against the fake cloud, in a throw-away virtual environment
+test-clients: build ## boto3, aws, aws-sdk-go-v2 and a browser against the fake cloud, in throw-away surroundings
 	fake-cloud/tests/clients/run.sh $(SAWHORSE)

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run -p sawhorse-fake-cloud --example serve
-//! python fake-cloud/tests/clients/boto3_conformance.py http://127.0.0.1:PORT
+//! AWS_ENDPOINT_URL=http://127.0.0.1:PORT python fake-cloud/tests/clients/boto3_conformance.py
 //! ```
 
 use jiff::SignedDuration;

@@ -1,7 +1,7 @@
 //! Counts and times every call to a cloud (spec core 6.1, `cloudprovider_*`).
 
 use super::{
-    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, Notice,
+    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, Notice, NoticeKind,
     ResolvedNodeClass,
 };
 use crate::metrics::{CloudCall, CloudFailure, Metrics, seconds};
@@ -11,7 +11,7 @@ use sawhorse_core::{
     api::{NodeClaim, NodePool},
     model::{CapacityType, InstanceType, ProviderId},
 };
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 /// A provider whose calls are counted and timed.
 pub(crate) struct MeteredProvider {
@@ -117,6 +117,10 @@ impl CloudProvider for MeteredProvider {
 
     async fn settle_notice(&self, handle: &str) -> Result<(), CloudError> {
         self.metered("interruption", "SettleNotice", self.inner.settle_notice(handle)).await
+    }
+
+    async fn troubles(&self) -> Result<BTreeMap<NoticeKind, Vec<String>>, CloudError> {
+        self.metered("interruption.instancestatus", "Troubles", self.inner.troubles()).await
     }
 
     fn avoid(&self, capacity_type: CapacityType, instance_type: &str, zone: &str) {

@@ -71,6 +71,11 @@ pub trait CloudProvider: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The machines whose checks fail for good or for which the cloud plans something, by what it is.
+    async fn troubles(&self) -> Result<BTreeMap<NoticeKind, Vec<String>>, CloudError> {
+        Ok(BTreeMap::new())
+    }
+
     /// Takes a pool for empty for a while, as if it had refused.
     fn avoid(&self, _capacity_type: CapacityType, _instance_type: &str, _zone: &str) {}
 
@@ -102,6 +107,8 @@ pub enum NoticeKind {
     InstanceTerminated,
     /// The cloud plans something for the machine.
     ScheduledChange,
+    /// A check of the machine fails.
+    InstanceImpaired,
     /// The reservation that the machine runs in is taken back.
     ReservationInterrupted,
     /// Nothing of interest.
@@ -117,6 +124,7 @@ impl NoticeKind {
             Self::InstanceStopped => "instance_stopped",
             Self::InstanceTerminated => "instance_terminated",
             Self::ScheduledChange => "scheduled_change",
+            Self::InstanceImpaired => "instance_unhealthy",
             Self::ReservationInterrupted => "capacity_reservation_interrupted",
             Self::Nothing => "no_op",
         }

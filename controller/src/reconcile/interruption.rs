@@ -12,7 +12,7 @@ use sawhorse_core::{
     lifecycle::DeletionReason,
     model::{CapacityType, ProviderId},
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// After a cloud that could not be asked.
@@ -50,7 +50,7 @@ async fn work_off(ctx: &Context, notice: &Notice) {
     let kind = notice.kind.as_str();
     ctx.metrics.interruption_received.get_or_create(&OfMessage { message_type: kind.to_owned() }).inc();
     let outcome = async {
-        act(ctx, notice).await?;
+        act(ctx, notice.kind, &notice.instance_ids).await?;
         Ok::<(), ReconcileError>(ctx.provider.settle_notice(&notice.handle).await?)
     };
     match outcome.await {
@@ -64,20 +64,36 @@ async fn work_off(ctx: &Context, notice: &Notice) {
     }
 }
 
-async fn act(ctx: &Context, notice: &Notice) -> Result<(), ReconcileError> {
-    for id in &notice.instance_ids {
-        let alive = |claim: &Arc<NodeClaim>| claim.metadata.deletion_timestamp.is_none();
-        // What is being ended anyway says so too, at each step.
-        let Some(claim) = claim_of(ctx, id).filter(alive) else { continue };
-        tell(ctx, &claim, notice.kind);
-        if notice.kind == NoticeKind::SpotInterrupted {
+/// Does for each of the machines what the kind of notice asks for.
+pub(super) async fn act(ctx: &Context, kind: NoticeKind, instance_ids: &[String]) -> Result<(), ReconcileError> {
+    for claim in instance_ids.iter().filter_map(|id| living_claim_of(ctx, id)) {
+        tell(ctx, &claim, kind);
+        if kind == NoticeKind::SpotInterrupted {
             avoid(ctx, &claim);
         }
-        if let Some(reason) = deletion_reason(notice.kind) {
+        if let Some(reason) = deletion_reason(kind) {
             node_claim::delete(ctx, &claim, reason).await?;
         }
     }
     Ok(())
+}
+
+/// Ends machines whose checks fail without waiting for what runs on them, which may never answer.
+pub(super) async fn end_now(ctx: &Context, instance_ids: &[String]) -> Result<(), ReconcileError> {
+    for claim in instance_ids.iter().filter_map(|id| living_claim_of(ctx, id)) {
+        tell(ctx, &claim, NoticeKind::InstanceImpaired);
+        let mut after = NodeClaim::clone(&claim);
+        let annotations = after.metadata.annotations.get_or_insert_with(BTreeMap::new);
+        annotations.insert(labels::TERMINATION_TIMESTAMP.to_owned(), format!("{:.0}", ctx.now()));
+        let claim = ctx.apply.update(&ctx.apply.claims(), &claim, &after).await?;
+        node_claim::delete_as(ctx, &claim, NoticeKind::InstanceImpaired.as_str()).await?;
+    }
+    Ok(())
+}
+
+/// What is being ended anyway says so too, at each step: that is of no interest.
+fn living_claim_of(ctx: &Context, instance_id: &str) -> Option<Arc<NodeClaim>> {
+    claim_of(ctx, instance_id).filter(|claim| claim.metadata.deletion_timestamp.is_none())
 }
 
 fn claim_of(ctx: &Context, instance_id: &str) -> Option<Arc<NodeClaim>> {
@@ -110,7 +126,7 @@ fn tell(ctx: &Context, claim: &Arc<NodeClaim>, kind: NoticeKind) {
         ("NodePool", pool.map(|pool| pool.to_string()).unwrap_or_default()),
         ("kind", kind.as_str().to_owned()),
     ];
-    let message = if deletion_reason(kind).is_some() {
+    let message = if deletion_reason(kind).is_some() || kind == NoticeKind::InstanceImpaired {
         "initiating delete from interruption message"
     } else {
         "interruption message"
@@ -127,7 +143,9 @@ fn event_of(kind: NoticeKind) -> Option<(bool, &'static str, &'static str)> {
         }
         NoticeKind::InstanceStopped => Some((true, "InstanceStopping", "Instance is stopping")),
         NoticeKind::InstanceTerminated => Some((true, "InstanceTerminating", "Instance is terminating")),
-        NoticeKind::ScheduledChange => Some((true, "InstanceUnhealthy", "An unhealthy warning was triggered")),
+        NoticeKind::ScheduledChange | NoticeKind::InstanceImpaired => {
+            Some((true, "InstanceUnhealthy", "An unhealthy warning was triggered"))
+        }
         NoticeKind::ReservationInterrupted => Some((
             true,
             "CapacityReservationInstanceInterrupted",
@@ -144,6 +162,7 @@ fn deletion_reason(kind: NoticeKind) -> Option<DeletionReason> {
         NoticeKind::InstanceTerminated => Some(DeletionReason::InstanceTerminated),
         NoticeKind::ScheduledChange => Some(DeletionReason::ScheduledChange),
         NoticeKind::ReservationInterrupted => Some(DeletionReason::ReservationInterrupted),
-        NoticeKind::RebalanceRecommendation | NoticeKind::Nothing => None,
+        // One is only told, the other ended in another way.
+        NoticeKind::RebalanceRecommendation | NoticeKind::InstanceImpaired | NoticeKind::Nothing => None,
     }
 }

@@ -16,6 +16,7 @@ mod conditions;
 mod create;
 mod disruption;
 mod garbage_collection;
+mod instance_status;
 mod interruption;
 mod node_claim;
 mod node_class;
@@ -195,6 +196,7 @@ pub(crate) fn spawn_all(tasks: &mut Tasks, ctx: &Context, stop: &CancellationTok
     singleton(tasks, "provisioner", ctx, stop, provisioner::run);
     singleton(tasks, "disruption", ctx, stop, disruption::run);
     singleton(tasks, "interruption", ctx, stop, interruption::run);
+    singleton(tasks, "interruption.instancestatus", ctx, stop, instance_status::run);
     singleton(tasks, "garbagecollection", ctx, stop, garbage_collection::run);
     singleton(tasks, "providers", ctx, stop, catalog::keep_fresh);
 }

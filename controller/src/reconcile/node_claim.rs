@@ -110,9 +110,14 @@ fn owning_pool(ctx: &Context, claim: &NodeClaim) -> Option<Arc<NodePool>> {
 
 /// Deletes a NodeClaim for a reason other than voluntary disruption, which `garbage_collection` does too.
 pub(super) async fn delete(ctx: &Context, claim: &NodeClaim, reason: DeletionReason) -> Result<(), ReconcileError> {
+    delete_as(ctx, claim, reason.code()).await
+}
+
+/// The same for a reason that is the cloud's.
+pub(super) async fn delete_as(ctx: &Context, claim: &NodeClaim, reason: &str) -> Result<(), ReconcileError> {
     ctx.apply.delete_claim(claim).await?;
-    ctx.metrics.node_claims_disrupted.get_or_create(&disrupted(claim, reason.code(), "")).inc();
-    let fields = vec![("NodeClaim", claim.name_any()), ("reason", reason.code().to_owned())];
+    ctx.metrics.node_claims_disrupted.get_or_create(&disrupted(claim, reason, "")).inc();
+    let fields = vec![("NodeClaim", claim.name_any()), ("reason", reason.to_owned())];
     ctx.decided("nodeclaim.lifecycle", "deleting nodeclaim", fields);
     Ok(())
 }

@@ -124,8 +124,10 @@ pub(super) const ENDPOINTS: [Endpoint; 36] = [
     endpoint(
         "POST",
         "/capacity-reservations",
-        "reserves machines for the account, as CreateCapacityReservation does; open unless targeted",
-        Some(r#"{"instanceType": "m5.large", "zone": "us-west-2a", "count": 2, "targeted": true, "tags": {"a": "b"}}"#),
+        "reserves machines for the account, as CreateCapacityReservation does; open unless targeted, for ever unless `end` is given",
+        Some(
+            r#"{"instanceType": "m5.large", "zone": "us-west-2a", "count": 2, "targeted": true, "end": "24h", "tags": {"a": "b"}}"#,
+        ),
     ),
     endpoint(
         "POST",
@@ -137,13 +139,13 @@ pub(super) const ENDPOINTS: [Endpoint; 36] = [
     endpoint(
         "POST",
         "/instances/{id}/impair",
-        "lets a check of the machine fail: instance or system; null makes it well again",
+        "lets a check of the machine (or of those that a pattern names) fail: instance or system; null makes it well again",
         Some(r#"{"check": "instance"}"#),
     ),
     endpoint(
         "POST",
         "/instances/{id}/schedule",
-        "plans something for the machine: instance-reboot, system-reboot, system-maintenance, instance-retirement, instance-stop",
+        "plans something for the machine, or for those that a pattern names: instance-reboot, system-reboot, system-maintenance, instance-retirement, instance-stop",
         Some(r#"{"code": "instance-retirement", "after": "24h"}"#),
     ),
     endpoint("GET", "/changes", "the state that the page shows, again after each change, as server-sent events", None),

@@ -95,3 +95,5 @@ async fn wrong_method(method: Method, uri: Uri) -> Refusal {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_fuzz;

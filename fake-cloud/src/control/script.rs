@@ -4,8 +4,9 @@ use super::answer::{Answer, Refusal, body};
 use crate::{
     app::SharedWorld,
     world::{
-        Body, CallRecord, CapacityRule, Check, Consistency, Credentials, Delays, EventConfig, FaultRule, PriceRule,
-        QuotaRule, ReservationRequest, ScheduledCode, Selection, TagSpecification, Tags, Throttling, World,
+        Body, CallRecord, CapacityRule, Check, Consistency, Credentials, Delays, EventConfig, FaultRule, InstanceState,
+        PriceRule, QuotaRule, ReservationRequest, ScheduledCode, Selection, TagSpecification, Tags, Throttling, World,
+        matches_pattern,
     },
 };
 use axum::{
@@ -13,6 +14,7 @@ use axum::{
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
 };
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -230,18 +232,22 @@ struct NewReservation {
     count: u32,
     #[serde(default)]
     targeted: bool,
+    /// How long from now on; for ever if not given.
+    #[serde(default, with = "crate::world::duration")]
+    end: jiff::SignedDuration,
     #[serde(default)]
     tags: Tags,
 }
 
 pub(super) async fn reserve(State(world): State<SharedWorld>, given: Given) -> Answer {
     change(&world, "Reserve", summary(&given), |world| {
-        let NewReservation { instance_type, zone, count, targeted, tags } = body(given)?;
+        let NewReservation { instance_type, zone, count, targeted, end, tags } = body(given)?;
         let request = ReservationRequest {
             machine_type: instance_type,
             zone,
             count,
             targeted,
+            end: (!end.is_zero()).then(|| world.now().saturating_add(end).unwrap_or(Timestamp::MAX)),
             platform: "Linux/UNIX".to_owned(),
             tenancy: "default".to_owned(),
             tags: vec![TagSpecification { resource: "capacity-reservation".to_owned(), tags }],
@@ -271,6 +277,15 @@ pub(super) async fn rebalance(State(world): State<SharedWorld>, Path(id): Path<S
     })
 }
 
+/// The machines that a pattern names; an id without wildcards names itself, so that one that is unknown is told.
+fn named(world: &World, pattern: &str) -> Vec<String> {
+    if !pattern.contains(['*', '?']) {
+        return vec![pattern.to_owned()];
+    }
+    let alive = world.instances().filter(|one| one.state != InstanceState::Terminated);
+    alive.map(|one| one.id.clone()).filter(|id| matches_pattern(pattern, id)).collect()
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Impaired {
@@ -280,7 +295,7 @@ struct Impaired {
 pub(super) async fn impair(State(world): State<SharedWorld>, Path(id): Path<String>, given: Given) -> Answer {
     change(&world, "Impair", id.clone(), |world| {
         let Impaired { check } = body(given)?;
-        world.impair(&id, check)?;
+        named(world, &id).iter().try_for_each(|id| world.impair(id, check))?;
         Ok(json!({"instanceId": id, "check": check}))
     })
 }
@@ -296,6 +311,10 @@ struct Planned {
 pub(super) async fn schedule(State(world): State<SharedWorld>, Path(id): Path<String>, given: Given) -> Answer {
     change(&world, "Schedule", id.clone(), |world| {
         let Planned { code, after } = body(given)?;
-        Ok(json!({"instanceId": id, "notBefore": world.schedule(&id, code, after)?}))
+        let mut not_before = None;
+        for id in named(world, &id) {
+            not_before = Some(world.schedule(&id, code, after)?);
+        }
+        Ok(json!({"instanceId": id, "notBefore": not_before}))
     })
 }

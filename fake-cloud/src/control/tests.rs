@@ -15,13 +15,13 @@ use sawhorse_ambient::Clock;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-fn shared() -> SharedWorld {
+pub(super) fn shared() -> SharedWorld {
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     SharedWorld::new(World::new(&CloudConfig::default(), clock.now()).unwrap(), clock)
 }
 
 /// Launches a spot machine.
-fn launch(world: &SharedWorld) -> String {
+pub(super) fn launch(world: &SharedWorld) -> String {
     world.with(|world| {
         let path = "/aws/service/eks/optimized-ami/1.35/amazon-linux-2023/x86_64/standard/recommended/image_id";
         let settings = LaunchSettings {

@@ -266,7 +266,12 @@ impl Incoming {
         if let Some(target) = parts.headers.get("x-amz-target") {
             return Self::read_json(target.to_str().unwrap_or_default(), body);
         }
-        if let Some(name) = parts.uri.path().strip_prefix("/clusters/").filter(|_| parts.method == Method::GET) {
+        if let Some(name) = parts
+            .uri
+            .path()
+            .strip_prefix("/clusters/")
+            .filter(|name| parts.method == Method::GET && !name.contains('/'))
+        {
             let payload = Payload::Path(name.to_owned());
             return Ok(Self { service: Service::Eks, action: "DescribeCluster".to_owned(), payload });
         }

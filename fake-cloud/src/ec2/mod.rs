@@ -37,7 +37,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod tests_fuzz;
+pub(crate) mod tests_fuzz;
 #[cfg(test)]
 mod tests_reference;
 #[cfg(test)]

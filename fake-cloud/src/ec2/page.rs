@@ -5,6 +5,7 @@
 
 use super::{error::Refusal, query::Params};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::ops::RangeInclusive;
 
@@ -64,6 +65,14 @@ impl Page {
         let key = bytes.strip_prefix(&self.scope[..]).ok_or_else(refusal)?;
         String::from_utf8(key.to_vec()).map_err(|_| refusal())
     }
+}
+
+/// An answer in JSON with the token of the next page, if there is one: on the last page the member is not there.
+pub(crate) fn with_next(mut answer: Value, next: Option<String>) -> Value {
+    if let Some(next) = next {
+        answer["NextToken"] = Value::String(next);
+    }
+    answer
 }
 
 #[cfg(test)]

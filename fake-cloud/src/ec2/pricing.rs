@@ -1,6 +1,11 @@
 //! The price list: `GetProducts` of AmazonEC2, on-demand only.
 
-use super::{Call, JsonAnswer, error::Refusal, page::Page, ssm::read};
+use super::{
+    Call, JsonAnswer,
+    error::Refusal,
+    page::{Page, with_next},
+    ssm::read,
+};
 use crate::world::{MachineType, Price};
 use sawhorse_ambient::Seed;
 use serde::Deserialize;
@@ -83,7 +88,7 @@ pub(crate) fn get_products(call: &Call<'_>, body: Value) -> JsonAnswer {
     let (products, next) = page.cut(priced, |(_, product)| product.key())?;
     let list: Vec<String> =
         products.iter().map(|(price, product)| product.document(call, *price).to_string()).collect();
-    Ok(json!({"FormatVersion": "aws_v1", "PriceList": list, "NextToken": next}))
+    Ok(with_next(json!({"FormatVersion": "aws_v1", "PriceList": list}), next))
 }
 
 fn invalid(message: String) -> Refusal {

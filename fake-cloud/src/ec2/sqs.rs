@@ -1,6 +1,11 @@
 //! SQS in its JSON protocol: queues, messages, and receivers that wait.
 
-use super::{Call, JsonAnswer, error::Refusal, event_json::envelope, page::Page};
+use super::{
+    Call, JsonAnswer,
+    error::Refusal,
+    event_json::envelope,
+    page::{Page, with_next},
+};
 use crate::{
     app::SharedWorld,
     world::{Body, Message, Queue, QueueSettings, World},
@@ -181,11 +186,7 @@ fn list(call: &Call<'_>, body: Value) -> JsonAnswer {
     let names = call.world.queues().map(|queue| &queue.name).filter(|name| name.starts_with(&queue_name_prefix));
     let (names, next) = page.cut(names, |name| (*name).clone())?;
     let urls: Vec<String> = names.into_iter().map(|name| call.queue_url(name)).collect();
-    let mut answer = json!({"QueueUrls": urls});
-    if let Some(next) = next {
-        answer["NextToken"] = json!(next);
-    }
-    Ok(answer)
+    Ok(with_next(json!({"QueueUrls": urls}), next))
 }
 
 fn delete_queue(call: &mut Call<'_>, body: Value) -> JsonAnswer {

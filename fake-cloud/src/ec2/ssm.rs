@@ -1,6 +1,10 @@
 //! SSM's parameter store, as far as it is public: the ids of the vendor's machine images.
 
-use super::{Call, JsonAnswer, error::Refusal, page::Page};
+use super::{
+    Call, JsonAnswer,
+    error::Refusal,
+    page::{Page, with_next},
+};
 use crate::world::CloudError;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -66,7 +70,7 @@ pub(crate) fn get_parameters_by_path(call: &Call<'_>, body: Value) -> JsonAnswer
     let names = call.world.parameters().map(|(name, _)| name).filter(|name| below(name));
     let (names, next) = page.cut(names, |name| (*name).to_owned())?;
     let found: Vec<Value> = names.into_iter().filter_map(|name| parameter(call, name)).collect();
-    Ok(json!({"Parameters": found, "NextToken": next}))
+    Ok(with_next(json!({"Parameters": found}), next))
 }
 
 /// A parameter as SSM shows it. A name may carry the version that it wants; each has one.

@@ -85,7 +85,7 @@ const NOISE: [&str; 20] = [
     "%2A%3F%5C",
 ];
 
-fn mutated(text: &str, draw: &mut Stream) -> String {
+pub(crate) fn mutated(text: &str, draw: &mut Stream) -> String {
     let mut characters: Vec<char> = text.chars().collect();
     for _ in 0..=draw.below(3) {
         let at = draw.below(characters.len() as u64 + 1) as usize;

@@ -1,125 +1,26 @@
 #!/usr/bin/env python3
 """Calls every AWS operation that the fake cloud serves with an unmodified boto3, and checks what comes back.
 
-    python boto3_conformance.py http://127.0.0.1:PORT [--kubernetes 1.35]
+    AWS_ENDPOINT_URL=http://127.0.0.1:PORT python boto3_conformance.py [--kubernetes 1.35]
 
-One line per check; the last line is `N passed, N failed`, and the exit code is 1 if any failed. Three kinds of check:
-
-- behaviour: what is created is found again, pages add up, errors have AWS's codes and statuses;
-- contract: a parsed answer contains the members that node autoscalers read (the table CONTRACT);
-- spelling: every element of an XML answer, and every key of a JSON one, is a member of botocore's model of the operation.
+One line per check; the last line is `N passed, N failed`, and the exit code is 1 if any failed. Checked is behaviour (what is
+created is found again, pages add up, errors have AWS's codes and statuses) and shape (see `shapes.py`).
 """
 
 import argparse
 import datetime
 import json
+import os
 import sys
 import time
 import uuid
-import xml.etree.ElementTree as ElementTree
 
 import boto3
 import botocore.config
 import botocore.exceptions
 
-# What a caller that manages nodes reads from each answer. `[]` steps into every element of a list, and a leading `?` says
-# that some element has it (a GPU is not in every machine); without it, all elements must.
-CONTRACT = {
-    "DescribeInstanceTypes": [
-        "InstanceTypes[].InstanceType", "InstanceTypes[].BareMetal", "?InstanceTypes[].Hypervisor",
-        "InstanceTypes[].SupportedUsageClasses", "InstanceTypes[].ProcessorInfo.SupportedArchitectures",
-        "?InstanceTypes[].ProcessorInfo.Manufacturer", "?InstanceTypes[].ProcessorInfo.SustainedClockSpeedInGhz",
-        "?InstanceTypes[].ProcessorInfo.SupportedFeatures", "InstanceTypes[].VCpuInfo.DefaultVCpus",
-        "InstanceTypes[].MemoryInfo.SizeInMiB", "?InstanceTypes[].InstanceStorageInfo.TotalSizeInGB",
-        "?InstanceTypes[].InstanceStorageInfo.NvmeSupport", "InstanceTypes[].EbsInfo.EbsOptimizedSupport",
-        "?InstanceTypes[].EbsInfo.EbsOptimizedInfo.MaximumBandwidthInMbps",
-        "InstanceTypes[].NetworkInfo.NetworkCards[].NetworkCardIndex",
-        "InstanceTypes[].NetworkInfo.NetworkCards[].MaximumNetworkInterfaces",
-        "InstanceTypes[].NetworkInfo.DefaultNetworkCardIndex", "InstanceTypes[].NetworkInfo.Ipv4AddressesPerInterface",
-        "?InstanceTypes[].NetworkInfo.EfaInfo.MaximumEfaInterfaces",
-        "InstanceTypes[].NetworkInfo.EncryptionInTransitSupported", "InstanceTypes[].NetworkInfo.EnaSupport",
-        "?InstanceTypes[].GpuInfo.Gpus[].Name", "?InstanceTypes[].GpuInfo.Gpus[].Manufacturer",
-        "?InstanceTypes[].GpuInfo.Gpus[].Count", "?InstanceTypes[].GpuInfo.Gpus[].MemoryInfo.SizeInMiB",
-        "?InstanceTypes[].NeuronInfo.NeuronDevices[].Name", "?InstanceTypes[].NeuronInfo.NeuronDevices[].Count",
-        "?InstanceTypes[].NeuronInfo.NeuronDevices[].CoreInfo.Count", "InstanceTypes[].NitroEnclavesSupport",
-        "InstanceTypes[].PlacementGroupInfo.SupportedStrategies",
-    ],
-    "DescribeInstanceTypeOfferings": ["InstanceTypeOfferings[].InstanceType", "InstanceTypeOfferings[].Location"],
-    "DescribeAvailabilityZones": ["AvailabilityZones[].ZoneName", "AvailabilityZones[].ZoneId", "AvailabilityZones[].State"],
-    "DescribeRegions": ["Regions[].RegionName", "Regions[].Endpoint"],
-    "DescribeSpotPriceHistory": [
-        "SpotPriceHistory[].SpotPrice", "SpotPriceHistory[].Timestamp", "SpotPriceHistory[].InstanceType",
-        "SpotPriceHistory[].AvailabilityZone",
-    ],
-    "DescribeSubnets": [
-        "Subnets[].SubnetId", "Subnets[].AvailabilityZone", "Subnets[].AvailabilityZoneId",
-        "Subnets[].AvailableIpAddressCount",
-    ],
-    "DescribeSecurityGroups": ["SecurityGroups[].GroupId", "SecurityGroups[].GroupName"],
-    "DescribeVpcs": ["Vpcs[].VpcId", "Vpcs[].CidrBlock"],
-    "DescribeImages": [
-        "Images[].ImageId", "Images[].Name", "Images[].Architecture", "Images[].CreationDate",
-    ],
-    "DescribeCapacityReservations": [
-        "?CapacityReservations[].CapacityReservationId", "?CapacityReservations[].AvailableInstanceCount",
-        "?CapacityReservations[].InstanceType", "?CapacityReservations[].AvailabilityZone", "?CapacityReservations[].OwnerId",
-        "?CapacityReservations[].InstanceMatchCriteria", "?CapacityReservations[].ReservationType",
-        "?CapacityReservations[].State", "?CapacityReservations[].Interruptible",
-    ],
-    "DescribePlacementGroups": ["?PlacementGroups[].GroupId", "?PlacementGroups[].GroupName", "?PlacementGroups[].Strategy"],
-    "DescribeInstanceStatus": [
-        "InstanceStatuses[].InstanceId", "InstanceStatuses[].InstanceStatus.Status",
-        "InstanceStatuses[].SystemStatus.Status",
-    ],
-    "DescribeLaunchTemplates": ["LaunchTemplates[].LaunchTemplateId", "LaunchTemplates[].LaunchTemplateName"],
-    "DescribeLaunchTemplateVersions": [
-        "LaunchTemplateVersions[].VersionNumber", "LaunchTemplateVersions[].LaunchTemplateData.ImageId",
-    ],
-    "CreateLaunchTemplate": ["LaunchTemplate.LaunchTemplateId", "LaunchTemplate.LaunchTemplateName"],
-    "CreateFleet": [
-        "FleetId", "Errors", "Instances[].InstanceIds", "Instances[].InstanceType", "Instances[].Lifecycle",
-        "Instances[].LaunchTemplateAndOverrides.Overrides.ImageId",
-        "Instances[].LaunchTemplateAndOverrides.Overrides.AvailabilityZone",
-        "Instances[].LaunchTemplateAndOverrides.Overrides.SubnetId",
-    ],
-    "DescribeInstances": [
-        "Reservations[].Instances[].InstanceId", "Reservations[].Instances[].State.Name",
-        "Reservations[].Instances[].State.Code", "Reservations[].Instances[].ImageId",
-        "Reservations[].Instances[].InstanceType", "Reservations[].Instances[].LaunchTime",
-        "Reservations[].Instances[].Placement.AvailabilityZone", "Reservations[].Instances[].Placement.AvailabilityZoneId",
-        "Reservations[].Instances[].Placement.Tenancy", "?Reservations[].Instances[].SubnetId",
-        "?Reservations[].Instances[].SecurityGroups[].GroupId", "?Reservations[].Instances[].Tags[].Key",
-        "?Reservations[].Instances[].SpotInstanceRequestId", "?Reservations[].Instances[].InstanceLifecycle",
-        "Reservations[].Instances[].CapacityReservationSpecification.CapacityReservationPreference",
-        "?Reservations[].Instances[].NetworkInterfaces[].InterfaceType",
-    ],
-    "TerminateInstances": [
-        "TerminatingInstances[].InstanceId", "TerminatingInstances[].CurrentState.Name",
-        "TerminatingInstances[].PreviousState.Name",
-    ],
-    "CreateCapacityReservation": ["CapacityReservation.CapacityReservationId", "CapacityReservation.State"],
-    "DescribeFleets": ["Fleets[].FleetId", "Fleets[].FleetState", "Fleets[].Instances[].InstanceIds"],
-    "GetQueueUrl": ["QueueUrl"],
-    "ReceiveMessage": ["?Messages[].MessageId", "?Messages[].ReceiptHandle", "?Messages[].Body", "?Messages[].Attributes.SentTimestamp"],
-    "GetInstanceProfile": [
-        "InstanceProfile.InstanceProfileName", "InstanceProfile.Path", "InstanceProfile.Roles[].RoleName",
-        "InstanceProfile.CreateDate", "InstanceProfile.Tags[].Key",
-    ],
-    "ListInstanceProfiles": ["InstanceProfiles[].InstanceProfileName", "InstanceProfiles[].Path", "IsTruncated"],
-    "DescribeSpotInstanceRequests": ["SpotInstanceRequests[].SpotInstanceRequestId", "SpotInstanceRequests[].State"],
-    "GetManagedResource": ["arn", "zonalShifts"],
-    "GetParameter": ["Parameter.Name", "Parameter.Value", "Parameter.Type", "Parameter.Version"],
-    "GetParameters": ["Parameters[].Name", "Parameters[].Value", "InvalidParameters"],
-    "GetProducts": ["FormatVersion", "PriceList"],
-    "GetCallerIdentity": ["UserId", "Account", "Arn"],
-    "DescribeCluster": [
-        "cluster.name", "cluster.endpoint", "cluster.version", "cluster.arn",
-        "cluster.kubernetesNetworkConfig.serviceIpv4Cidr",
-    ],
-}
+import shapes
 
-MISSPELT = []  # (operation, path) of answer elements that botocore's model does not have
-SERVED = {}  # operation -> parsed answers
 passed, failed = 0, 0
 
 
@@ -154,97 +55,6 @@ def refused(name, code, status, call, /, **params):
         return error.response["Error"]["Message"]
     check(f"{name} -> {code} {status}", False, "the call succeeded")
     return ""
-
-
-# --- spelling -------------------------------------------------------------------------------------------------------
-
-
-def walk_xml(operation, shape, element, path):
-    """Reports the elements below `element` that `shape` does not have."""
-    if shape.type_name == "structure":
-        members = {member.serialization.get("name", name): member for name, member in shape.members.items()}
-        for child in element:
-            tag = child.tag.split("}")[-1]
-            if tag in members:
-                walk_xml(operation, members[tag], child, f"{path}.{tag}")
-            elif not (path == operation and tag in ("requestId", "ResponseMetadata")):
-                MISSPELT.append((operation, f"{path}.{tag}"))
-    elif shape.type_name == "list":
-        item = shape.member.serialization.get("name", "member")
-        for child in element:
-            tag = child.tag.split("}")[-1]
-            if tag == item:
-                walk_xml(operation, shape.member, child, f"{path}[]")
-            else:
-                MISSPELT.append((operation, f"{path}.{tag}"))
-
-
-def walk_json(operation, shape, value, path):
-    """Reports the keys of `value` that `shape` does not have."""
-    if shape.type_name == "structure" and isinstance(value, dict):
-        members = {member.serialization.get("name", name): member for name, member in shape.members.items()}
-        for key, child in value.items():
-            if key in members:
-                walk_json(operation, members[key], child, f"{path}.{key}")
-            else:
-                MISSPELT.append((operation, f"{path}.{key}"))
-    elif shape.type_name == "list" and isinstance(value, list):
-        for child in value:
-            walk_json(operation, shape.member, child, f"{path}[]")
-
-
-def before_parse(operation_model, response_dict, **_):
-    """Compares the raw answer with the model; runs before botocore parses it."""
-    shape = operation_model.output_shape
-    if shape is None or response_dict["status_code"] >= 300 or not response_dict["body"]:
-        return
-    name = operation_model.name
-    if operation_model.metadata["protocol"] in ("ec2", "query"):
-        root = ElementTree.fromstring(response_dict["body"])
-        if "resultWrapper" in shape.serialization:
-            wrapped = root.find("{*}" + shape.serialization["resultWrapper"])
-            root = root if wrapped is None else wrapped
-        walk_xml(name, shape, root, name)
-    else:
-        walk_json(name, shape, json.loads(response_dict["body"]), name)
-
-
-def after_call(model, parsed, http_response, **_):
-    """Keeps parsed answers for the contract check."""
-    if http_response.status_code < 300:
-        SERVED.setdefault(model.name, []).append(parsed)
-
-
-def values_at(value, steps):
-    """All values (or missing markers, None) at a path such as ["Subnets[]", "SubnetId"]."""
-    if not steps:
-        return [value]
-    step, rest = steps[0], steps[1:]
-    inner = value.get(step.removesuffix("[]")) if isinstance(value, dict) else None
-    if inner is None:
-        return [None]
-    if step.endswith("[]"):
-        return [found for element in inner for found in values_at(element, rest)]
-    return values_at(inner, rest)
-
-
-def contract_checks():
-    """Every operation of the table was called, and its answers have what the table says."""
-    for operation, paths in CONTRACT.items():
-        answers = SERVED.get(operation, [])
-        if not check(f"contract {operation} was answered", bool(answers)):
-            continue
-        for path in paths:
-            some = path.startswith("?")
-            found = [value for answer in answers for value in values_at(answer, path.removeprefix("?").split("."))]
-            truth = any(v is not None for v in found) if some else bool(found) and all(v is not None for v in found)
-            missing = sum(value is None for value in found)
-            if not truth:
-                check(f"contract {operation} {path}", False, f"missing in {missing} of {len(found)}")
-        check(f"contract {operation}: {len(paths)} members looked at", True)
-    for operation in sorted(SERVED):
-        wrong = sorted({path for name, path in MISSPELT if name == operation})
-        check(f"spelling {operation}", not wrong, wrong[:5])
 
 
 # --- behaviour ------------------------------------------------------------------------------------------------------
@@ -343,6 +153,9 @@ def images(ec2, ssm, version):
     many = ssm.get_parameters(Names=[*names, "/no/such/name"])
     check("GetParameters finds two and names the third",
           (len(many["Parameters"]), many["InvalidParameters"]) == (2, ["/no/such/name"]), many)
+    below = [p["Name"] for page in ssm.get_paginator("get_parameters_by_path").paginate(
+        Path=base, Recursive=True, PaginationConfig={"PageSize": 10}) for p in page["Parameters"]]
+    check("GetParametersByPath pages", set(names) <= set(below), len(below))
     refused("unknown parameter", "ParameterNotFound", 400, ssm.get_parameter, Name="/no/such/name")
     refused("too many names", "ValidationException", 400, ssm.get_parameters, Names=[f"/n/{i}" for i in range(11)])
     ids = [parameter["Value"] for parameter in many["Parameters"]]
@@ -568,6 +381,32 @@ def instances(ec2, template, subnets, ids, image):
     check("no live instance is left", left == [])
 
 
+def power(ec2, image):
+    """What happens to a machine beside being launched and ended, and what is attached to it."""
+    [machine] = ec2.run_instances(ImageId=image, InstanceType="m5.large", MinCount=1, MaxCount=1, BlockDeviceMappings=[
+        {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 30, "VolumeType": "gp3", "DeleteOnTermination": True}}])["Instances"]
+    ids = [machine["InstanceId"]]
+    ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+    of_machine = [{"Name": "attachment.instance-id", "Values": ids}]
+    volumes = ec2.describe_volumes(Filters=of_machine)["Volumes"]
+    check("its volume is described", [(v["Size"], v["VolumeType"], v["State"]) for v in volumes] == [(30, "gp3", "in-use")], volumes)
+    interfaces = ec2.describe_network_interfaces(Filters=of_machine)["NetworkInterfaces"]
+    check("so is its interface", [i["Status"] for i in interfaces] == ["in-use"], interfaces)
+    check("a machine names its volume", [d["Ebs"]["VolumeId"] for d in described(ec2, InstanceIds=ids)[0]["BlockDeviceMappings"]]
+          == [v["VolumeId"] for v in volumes])
+    ec2.reboot_instances(InstanceIds=ids)
+    refused("StopInstances dry run", "DryRunOperation", 412, ec2.stop_instances, InstanceIds=ids, DryRun=True)
+    stopping = ec2.stop_instances(InstanceIds=ids)["StoppingInstances"]
+    check("StopInstances stops it", [s["CurrentState"]["Name"] for s in stopping] == ["stopping"], stopping)
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 240})
+    starting = ec2.start_instances(InstanceIds=ids)["StartingInstances"]
+    check("StartInstances starts it", [s["CurrentState"]["Name"] for s in starting] == ["pending"], starting)
+    ec2.terminate_instances(InstanceIds=ids)
+    ec2.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 240})
+    check("its volume goes with it", ec2.describe_volumes(Filters=of_machine)["Volumes"] == [])
+    check("and its interface", ec2.describe_network_interfaces(Filters=of_machine)["NetworkInterfaces"] == [])
+
+
 def queues(sqs, ec2, image, cluster):
     """Queues, and what the cloud tells them."""
     url = sqs.get_queue_url(QueueName=cluster)["QueueUrl"]
@@ -587,6 +426,8 @@ def queues(sqs, ec2, image, cluster):
     deleted = sqs.delete_message_batch(QueueUrl=url, Entries=[
         {"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(got)])
     check("DeleteMessageBatch deletes all", len(deleted["Successful"]) == len(got), deleted)
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=got[0]["ReceiptHandle"])
+    check("deleting a message again is fine", True)
     ec2.terminate_instances(InstanceIds=[machine["InstanceId"]])
 
     made = sqs.create_queue(QueueName="mine", Attributes={"VisibilityTimeout": "0", "MessageRetentionPeriod": "300"})["QueueUrl"]
@@ -792,7 +633,7 @@ def wire(endpoint, ec2, region):
 def main():
     """Runs everything against one endpoint."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("endpoint")
+    parser.add_argument("endpoint", nargs="?", default=os.environ.get("AWS_ENDPOINT_URL"))
     parser.add_argument("--kubernetes", default="1.35", help="the cluster's minor version, for AMI aliases")
     parser.add_argument("--cluster", default="sawhorse")
     parser.add_argument("--region", default="us-west-2")
@@ -804,8 +645,7 @@ def main():
 
     def client(service):
         made = session.client(service, endpoint_url=args.endpoint, config=config)
-        made.meta.events.register("before-parse", before_parse)
-        made.meta.events.register("after-call", after_call)
+        shapes.watch(made)
         return made
 
     ec2 = client("ec2")
@@ -823,13 +663,14 @@ def main():
         ec2.delete_launch_template(LaunchTemplateName=template["LaunchTemplateName"])
         refused("a deleted template", "InvalidLaunchTemplateName.NotFoundException", 400, ec2.describe_launch_templates,
                 LaunchTemplateNames=[template["LaunchTemplateName"]])
+    section(power, ec2, image)
     section(queues, client("sqs"), ec2, image, args.cluster)
     section(profiles, client("iam"), ec2, image)
     section(reservations, ec2, image, subnets)
     section(identity, client("sts"), client("eks"), client("arc-zonal-shift"), args.cluster)
     section(wire, args.endpoint, ec2, args.region)
-    contract_checks()
-    print(f"# {time.monotonic() - started:.1f} s, {sum(map(len, SERVED.values()))} answers of {len(SERVED)} operations")
+    shapes.report(check, args.endpoint, session._session)  # noqa: SLF001 - the models are botocore's
+    print(f"# {time.monotonic() - started:.1f} s, {sum(map(len, shapes.SERVED.values()))} answers of {len(shapes.SERVED)} operations")
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 

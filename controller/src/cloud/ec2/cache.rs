@@ -19,6 +19,11 @@ impl<V: Clone> Cache<V> {
         Self { clock, ttl, entries: Mutex::default() }
     }
 
+    /// Keeps an answer that was read anyway.
+    pub(super) async fn put(&self, key: &str, value: V) {
+        self.entries.lock().await.insert(key.to_owned(), (self.clock.now() + self.ttl, value));
+    }
+
     /// Forgets everything.
     pub(super) async fn clear(&self) {
         self.entries.lock().await.clear();

@@ -2,7 +2,7 @@
 
 use super::{
     error::{cloud_error, unusable},
-    pace::Paces,
+    pace::{Paces, Urgency},
 };
 use crate::cloud::CloudError;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
@@ -69,9 +69,23 @@ impl Calls {
         F: Future<Output = Result<T, SdkError<E>>>,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
+        self.send_as(Urgency::Usual, operation, request).await
+    }
+
+    /// The same, before those of lesser urgency where calls have to wait.
+    pub(super) async fn send_as<T, E, F>(
+        &self,
+        urgency: Urgency,
+        operation: &'static str,
+        request: impl Fn() -> F,
+    ) -> Result<T, CloudError>
+    where
+        F: Future<Output = Result<T, SdkError<E>>>,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
         let (mut attempt, mut throttled) = (1, 0);
         loop {
-            self.wait_for_place(operation).await;
+            self.wait_for_place(operation, urgency).await;
             match self.once(operation, request()).await {
                 Err(CloudError::Throttled { .. }) if throttled + 1 < MAX_THROTTLED => {
                     throttled += 1;
@@ -98,9 +112,9 @@ impl Calls {
     }
 
     /// Waits until it is this call's turn, if calls of the operation have to wait for one another.
-    async fn wait_for_place(&self, operation: &'static str) {
+    async fn wait_for_place(&self, operation: &'static str, urgency: Urgency) {
         let now = self.clock.elapsed();
-        let at = self.paces().reserve(operation, now);
+        let at = self.paces().reserve(operation, urgency, now);
         if at > now {
             tokio::time::sleep(at - now).await;
         }

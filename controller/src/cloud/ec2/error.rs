@@ -38,7 +38,7 @@ const SERVER_FAULT: [&str; 6] = [
 
 /// Codes that say that the thing asked for does not exist.
 const NOT_FOUND: [&str; 4] = [
-    "InvalidInstanceID.NotFound",
+    NO_SUCH_INSTANCE,
     "InvalidLaunchTemplateName.NotFoundException",
     "InvalidLaunchTemplateId.NotFound",
     "ParameterNotFound",
@@ -47,6 +47,7 @@ const NOT_FOUND: [&str; 4] = [
 pub(super) const IDEMPOTENT_PARAMETER_MISMATCH: &str = "IdempotentParameterMismatch";
 pub(super) const LAUNCH_TEMPLATE_EXISTS: &str = "InvalidLaunchTemplateName.AlreadyExistsException";
 pub(super) const LAUNCH_TEMPLATE_NOT_FOUND: &str = "InvalidLaunchTemplateName.NotFoundException";
+pub(super) const NO_SUCH_INSTANCE: &str = "InvalidInstanceID.NotFound";
 pub(super) const NO_ADDRESSES: &str = "InsufficientFreeAddressesInSubnet";
 pub(super) const NO_SPOT_ROLE: &str = "AuthFailure.ServiceLinkedRoleCreationNotPermitted";
 
@@ -67,6 +68,21 @@ impl CloudError {
             Self::Throttled { .. } | Self::Transport { .. } => true,
             Self::Rejected { code, .. } => SERVER_FAULT.contains(&code.as_str()),
             Self::InsufficientCapacity { .. } | Self::NodeClassNotReady { .. } => false,
+        }
+    }
+
+    /// The same failure once more, for another who waited for the same call.
+    pub(super) fn repeated(&self) -> Self {
+        match self {
+            Self::InsufficientCapacity { message } => Self::InsufficientCapacity { message: message.clone() },
+            Self::NodeClassNotReady { name, message } => {
+                Self::NodeClassNotReady { name: name.clone(), message: message.clone() }
+            }
+            Self::Throttled { operation } => Self::Throttled { operation },
+            Self::Rejected { operation, code, message } => {
+                Self::Rejected { operation, code: code.clone(), message: message.clone() }
+            }
+            Self::Transport { operation, source } => Self::Transport { operation, source: source.to_string().into() },
         }
     }
 

@@ -1,16 +1,24 @@
 //! Machines as EC2 describes them: found by id, by cluster, by NodeClaim; and terminated (spec aws 3.8, 6).
 
 use super::{
+    batch::{Answers, failed},
     call::{Calls, all_pages},
+    error::NO_SUCH_INSTANCE,
+    pace::Urgency,
     sdk::Clients,
     tags::{self, LIVE_STATES, filter},
 };
 use crate::cloud::{CloudError, CloudInstance, DeleteProgress};
 use aws_sdk_ec2::types::{CapacityReservationPreference, Filter, Instance};
+use futures::future::join_all;
 use jiff::Timestamp;
 use sawhorse_core::{
     api::labels,
     model::{CapacityType, ProviderId},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 /// Machines per page, the most that EC2 gives.
@@ -89,14 +97,37 @@ fn live() -> Filter {
     filter("instance-state-name", LIVE_STATES)
 }
 
-/// The machine with this id, if it is there and not terminated.
-pub(super) async fn get(calls: &Calls, clients: &Clients, instance_id: &str) -> Result<Option<Described>, CloudError> {
-    let request = || clients.ec2.describe_instances().instance_ids(instance_id).filters(live()).send();
-    match calls.send("DescribeInstances", request).await {
-        Ok(answer) => Ok(answer.reservations().iter().flat_map(|one| one.instances()).find_map(read)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
+/// The machines with these ids, those that are there and not terminated. One that EC2 does not know fails the whole call, so
+/// that each is then asked for alone.
+pub(super) async fn get(calls: &Calls, clients: &Clients, ids: Vec<String>) -> Answers<Option<Described>> {
+    let ask = |ids: Vec<String>| async move {
+        let request = || clients.ec2.describe_instances().set_instance_ids(Some(ids.clone())).filters(live()).send();
+        match calls.send("DescribeInstances", request).await {
+            Ok(answer) => {
+                let machines = answer.reservations().iter().flat_map(|one| one.instances());
+                let mut found: BTreeMap<String, Described> =
+                    machines.filter_map(|one| Some((one.instance_id()?.to_owned(), read(one)?))).collect();
+                ids.into_iter().map(|id| (id.clone(), Ok(found.remove(&id)))).collect()
+            }
+            Err(error) if error.is_not_found() && ids.len() == 1 => ids.into_iter().map(|id| (id, Ok(None))).collect(),
+            Err(error) => failed(ids, error),
+        }
+    };
+    together_or_alone(ids, ask).await
+}
+
+/// Asks for all at once; if one of them is not found, for each alone.
+async fn together_or_alone<V, F>(ids: Vec<String>, ask: impl Fn(Vec<String>) -> F) -> Answers<V>
+where
+    F: Future<Output = Answers<V>>,
+{
+    let answers = ask(ids).await;
+    let alone = |answer: &Result<V, Arc<CloudError>>| answer.as_ref().is_err_and(|error| error.is_not_found());
+    let (again, mut settled): (Answers<V>, Answers<V>) = answers.into_iter().partition(|(_, answer)| alone(answer));
+    for one in join_all(again.into_keys().map(|id| ask(vec![id]))).await {
+        settled.extend(one);
     }
+    settled
 }
 
 /// Every machine of `cluster` that is not terminated, by provider id.
@@ -107,7 +138,7 @@ pub(super) async fn list(calls: &Calls, clients: &Clients, cluster: &str) -> Res
         filter(&format!("tag:{}", tags::CLUSTER_NAME), [cluster]),
         live(),
     ];
-    describe(calls, clients, &filters).await
+    describe(calls, clients, Urgency::Usual, &filters).await
 }
 
 /// The machine that was bought for the NodeClaim with this name and UID; the oldest, should there be several.
@@ -124,19 +155,24 @@ pub(super) async fn find(
         filter(&format!("tag:{}", tags::CLUSTER_NAME), [cluster]),
         filter("instance-state-name", ["pending", "running"]),
     ];
-    let found = describe(calls, clients, &filters).await?;
+    let found = describe(calls, clients, Urgency::Launch, &filters).await?;
     Ok(found.into_iter().min_by(|a, b| {
         (a.instance.launched_at, &a.instance.provider_id).cmp(&(b.instance.launched_at, &b.instance.provider_id))
     }))
 }
 
-async fn describe(calls: &Calls, clients: &Clients, filters: &[Filter]) -> Result<Vec<Described>, CloudError> {
+async fn describe(
+    calls: &Calls,
+    clients: &Clients,
+    urgency: Urgency,
+    filters: &[Filter],
+) -> Result<Vec<Described>, CloudError> {
     let mut found: Vec<Described> = all_pages("DescribeInstances", |token| async move {
         let request = || {
             let request = clients.ec2.describe_instances().set_filters(Some(filters.to_vec()));
             request.max_results(PER_PAGE).set_next_token(token.clone()).send()
         };
-        let page = calls.send("DescribeInstances", request).await?;
+        let page = calls.send_as(urgency, "DescribeInstances", request).await?;
         let machines = page.reservations().iter().flat_map(|one| one.instances()).filter_map(read);
         Ok((machines.collect(), page.next_token.clone()))
     })
@@ -145,23 +181,30 @@ async fn describe(calls: &Calls, clients: &Clients, filters: &[Filter]) -> Resul
     Ok(found)
 }
 
-/// Terminates the machine, unless it is shutting down or gone already.
-pub(super) async fn terminate(
-    calls: &Calls,
-    clients: &Clients,
-    instance_id: &str,
-) -> Result<DeleteProgress, CloudError> {
-    match get(calls, clients, instance_id).await? {
-        None => return Ok(DeleteProgress::NotFound),
-        Some(machine) if machine.instance.terminating => return Ok(DeleteProgress::Terminating),
-        Some(_) => {}
-    }
-    let request = || clients.ec2.terminate_instances().instance_ids(instance_id).send();
-    match calls.send("TerminateInstances", request).await {
-        Ok(_) => Ok(DeleteProgress::Terminating),
-        Err(error) if error.is_not_found() => Ok(DeleteProgress::NotFound),
-        Err(error) => Err(error),
-    }
+/// Terminates the machines. One that the answer does not speak of is asked for alone.
+pub(super) async fn terminate(calls: &Calls, clients: &Clients, ids: Vec<String>) -> Answers<DeleteProgress> {
+    let ask = |ids: Vec<String>| async move {
+        let request = || clients.ec2.terminate_instances().set_instance_ids(Some(ids.clone())).send();
+        match calls.send("TerminateInstances", request).await {
+            Ok(answer) if ids.len() > 1 => {
+                let ended: BTreeSet<&str> =
+                    answer.terminating_instances().iter().filter_map(|one| one.instance_id()).collect();
+                let ended = |id: &str| ended.contains(id).then_some(DeleteProgress::Terminating);
+                ids.into_iter().map(|id| (id.clone(), ended(&id).ok_or_else(|| Arc::new(unmentioned(&id))))).collect()
+            }
+            Ok(_) => ids.into_iter().map(|id| (id, Ok(DeleteProgress::Terminating))).collect(),
+            Err(error) if error.is_not_found() && ids.len() == 1 => {
+                ids.into_iter().map(|id| (id, Ok(DeleteProgress::NotFound))).collect()
+            }
+            Err(error) => failed(ids, error),
+        }
+    };
+    together_or_alone(ids, ask).await
+}
+
+fn unmentioned(id: &str) -> CloudError {
+    let (code, message) = (NO_SUCH_INSTANCE.to_owned(), format!("the answer does not mention `{id}`"));
+    CloudError::Rejected { operation: "TerminateInstances", code, message }
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@
 //! - `catalog`, `capacity`, `machine`, `facts`, `pricing` — instance types as a NodeClass offers them
 //! - `node_class`, `network`, `images`, `drift` — what a NodeClass resolves to, and which machines no longer fit it
 //! - `profile`, `reservation` — what is made for it, and what is kept ready for it
-//! - `interruption` — what EC2 says of machines by itself
+//! - `interruption`, `status` — what EC2 says of machines by itself, and when it is asked
 //! - `instances`, `tags` — machines found again, and given back
-//! - `call`, `pace`, `cache`, `error`, `refusals` — how calls are sent, kept and understood
+//! - `call`, `pace`, `batch`, `cache`, `error`, `refusals` — how calls are sent, put together, kept and understood
 
+mod batch;
 mod cache;
 mod call;
 mod capacity;
@@ -38,6 +39,7 @@ mod provider;
 mod refusals;
 mod reservation;
 pub mod sdk;
+mod status;
 mod tags;
 mod user_data;
 

@@ -1,6 +1,7 @@
 //! The provider: what is remembered between calls, and in which order calls are made.
 
 use super::{
+    batch::Batcher,
     cache::Cache,
     call::{CallObserver, Calls},
     capacity::{EFA, Shape},
@@ -20,10 +21,11 @@ use super::{
     refusals::Refusals,
     reservation::{self, Held, ReservationFacts},
     sdk::Clients,
+    status,
     user_data::Cluster,
 };
 use crate::cloud::{
-    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, Notice,
+    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, Notice, NoticeKind,
     ResolvedNodeClass,
 };
 use async_trait::async_trait;
@@ -45,8 +47,10 @@ use std::{
     time::Duration,
 };
 
-/// How long subnets and security groups are kept.
+/// How long subnets are kept: their free addresses change.
 const NETWORK_TTL: Duration = Duration::from_secs(60);
+/// How long security groups are kept; where none was found they are looked for again at once.
+const SECURITY_GROUPS_TTL: Duration = Duration::from_secs(5 * 60);
 /// How long the images of a NodeClass are kept.
 const IMAGES_TTL: Duration = Duration::from_secs(5 * 60);
 /// How long ids that AWS publishes are kept; they change with releases.
@@ -57,8 +61,9 @@ const RELEASES_INTERVAL: SignedDuration = SignedDuration::from_mins(30);
 const PARAMETER_TTL: Duration = Duration::from_secs(5 * 60);
 /// How long a profile that was made is not looked at again.
 const PROFILE_TTL: Duration = Duration::from_secs(15 * 60);
-/// How long a listing of the machines serves to judge drift.
-const LISTING_TTL: Duration = Duration::from_secs(60);
+/// How long a listing of the machines serves to judge drift: until garbage collection has listed them anew, so that drift
+/// costs no listing of its own.
+const LISTING_TTL: Duration = Duration::from_secs(150);
 /// How long launches are remembered, to look for their machine should they be repeated: far beyond the launch timeout.
 const LAUNCHES_TTL: SignedDuration = SignedDuration::from_hours(1);
 /// Tokens that one launch may use up: another is needed only when one was used with other parameters and bought nothing.
@@ -116,12 +121,17 @@ pub struct Ec2Provider {
     asked_for_releases: Mutex<Option<Timestamp>>,
     /// The queue's URL, once it is known.
     queue_url: tokio::sync::OnceCell<String>,
-    listing: Cache<Arc<BTreeMap<ProviderId, Described>>>,
+    listing: Cache<Listing>,
+    /// Machines that are asked for, and given back, together.
+    gets: Batcher<Option<Described>>,
+    ends: Batcher<DeleteProgress>,
     /// Launch templates that are known to exist.
     templates: tokio::sync::Mutex<BTreeSet<String>>,
     /// UIDs of NodeClaims for which a machine may have been bought by this process, and when.
     launches: Mutex<BTreeMap<String, Timestamp>>,
 }
+
+type Listing = Arc<BTreeMap<ProviderId, Described>>;
 
 /// The types that a NodeClass offers, and what they were computed from.
 #[derive(Debug)]
@@ -172,7 +182,7 @@ impl Ec2Provider {
             offered: Mutex::default(),
             addresses: AddressLedger::default(),
             subnets: Cache::new(clock, NETWORK_TTL),
-            security_groups: Cache::new(clock, NETWORK_TTL),
+            security_groups: Cache::new(clock, SECURITY_GROUPS_TTL),
             images: Cache::new(clock, IMAGES_TTL),
             published: Cache::new(clock, PUBLISHED_TTL),
             parameters: Cache::new(clock, PARAMETER_TTL),
@@ -183,6 +193,8 @@ impl Ec2Provider {
             asked_for_releases: Mutex::default(),
             queue_url: tokio::sync::OnceCell::new(),
             listing: Cache::new(clock, LISTING_TTL),
+            gets: Batcher::default(),
+            ends: Batcher::default(),
             templates: tokio::sync::Mutex::default(),
             launches: Mutex::default(),
         }
@@ -258,13 +270,18 @@ impl Ec2Provider {
             self.images.clear().await;
             amis = self.images.get_or(&key(images), reader.resolve(images)).await?;
         }
+        let read = read_security_groups(&self.calls, &self.clients, groups);
+        let security_groups = self.security_groups.get_or(&key(groups), read).await?;
+        if security_groups.is_empty() {
+            self.security_groups.clear().await;
+        }
+        if amis.is_empty() {
+            self.images.clear().await;
+        }
         Ok(Found {
             amis,
             subnets: self.subnets(class).await?,
-            security_groups: self
-                .security_groups
-                .get_or(&key(groups), read_security_groups(&self.calls, &self.clients, groups))
-                .await?,
+            security_groups,
             reservations: self.reservations(class).await?,
             profile_refusal: self.ensure_profile(class).await?,
         })
@@ -425,12 +442,14 @@ impl Ec2Provider {
         Ok(describe_launch(request, class, &self.cluster.ca_bundle, instance, &instance_type))
     }
 
-    async fn listing(&self) -> Result<Arc<BTreeMap<ProviderId, Described>>, CloudError> {
-        let read = async {
-            let machines = instances::list(&self.calls, &self.clients, &self.cluster.name).await?;
-            Ok(Arc::new(machines.into_iter().map(|one| (one.instance.provider_id.clone(), one)).collect()))
-        };
-        self.listing.get_or("", read).await
+    /// The machines as they are now.
+    async fn list_anew(&self) -> Result<Listing, CloudError> {
+        let machines = instances::list(&self.calls, &self.clients, &self.cluster.name).await?;
+        Ok(Arc::new(machines.into_iter().map(|one| (one.instance.provider_id.clone(), one)).collect()))
+    }
+
+    async fn get_described(&self, instance_id: &str) -> Result<Option<Described>, CloudError> {
+        self.gets.ask(instance_id, |ids| instances::get(&self.calls, &self.clients, ids)).await
     }
 }
 
@@ -465,21 +484,23 @@ impl CloudProvider for Ec2Provider {
     }
 
     async fn delete(&self, id: &ProviderId) -> Result<DeleteProgress, CloudError> {
-        match instances::instance_id(id) {
-            Some(id) => instances::terminate(&self.calls, &self.clients, id).await,
+        let Some(id) = instances::instance_id(id) else { return Ok(DeleteProgress::NotFound) };
+        match self.get_described(id).await? {
             None => Ok(DeleteProgress::NotFound),
+            Some(machine) if machine.instance.terminating => Ok(DeleteProgress::Terminating),
+            Some(_) => self.ends.ask(id, |ids| instances::terminate(&self.calls, &self.clients, ids)).await,
         }
     }
 
     async fn get(&self, id: &ProviderId) -> Result<Option<CloudInstance>, CloudError> {
         let Some(id) = instances::instance_id(id) else { return Ok(None) };
-        let found = instances::get(&self.calls, &self.clients, id).await?;
-        Ok(found.map(|described| described.instance))
+        Ok(self.get_described(id).await?.map(|described| described.instance))
     }
 
     async fn list(&self) -> Result<Vec<CloudInstance>, CloudError> {
-        let machines = instances::list(&self.calls, &self.clients, &self.cluster.name).await?;
-        Ok(machines.into_iter().map(|described| described.instance).collect())
+        let listing = self.list_anew().await?;
+        self.listing.put("", Arc::clone(&listing)).await;
+        Ok(listing.values().map(|described| described.instance.clone()).collect())
     }
 
     async fn drift_reason(
@@ -493,7 +514,7 @@ impl CloudProvider for Ec2Provider {
             return Ok(Some(reason.to_owned()));
         }
         let id = claim.status.as_ref().and_then(|status| status.provider_id.as_deref()).map(ProviderId::from);
-        let listing = self.listing().await?;
+        let listing = self.listing.get_or("", self.list_anew()).await?;
         let Some(machine) = id.and_then(|id| listing.get(&id)) else { return Ok(None) };
         let types = self.types(class).await?;
         let instance_type = types.iter().find(|one| one.name == machine.instance.instance_type);
@@ -536,6 +557,10 @@ impl CloudProvider for Ec2Provider {
         let Some(queue) = &self.interruption_queue else { return Ok(()) };
         let url = self.queue_url(queue).await?;
         interruption::delete(&self.calls, &self.clients, url, handle).await
+    }
+
+    async fn troubles(&self) -> Result<BTreeMap<NoticeKind, Vec<String>>, CloudError> {
+        status::read(&self.calls, &self.clients, self.clock.now()).await
     }
 
     fn avoid(&self, capacity_type: CapacityType, instance_type: &str, zone: &str) {

@@ -14,16 +14,16 @@ use aws_sdk_ec2::{
         create_launch_template::CreateLaunchTemplateOutput,
         describe_instance_type_offerings::DescribeInstanceTypeOfferingsOutput,
         describe_instance_types::DescribeInstanceTypesOutput,
-        describe_instances::DescribeInstancesOutput,
+        describe_instances::{DescribeInstancesError, DescribeInstancesOutput},
         describe_spot_price_history::DescribeSpotPriceHistoryOutput,
         describe_subnets::DescribeSubnetsOutput,
         terminate_instances::TerminateInstancesOutput,
     },
     types::{
         ArchitectureType, CreateFleetInstance, FleetLaunchTemplateOverrides, Instance, InstanceState,
-        InstanceStateName, InstanceTypeInfo, InstanceTypeOffering, LaunchTemplate, LaunchTemplateAndOverridesResponse,
-        MemoryInfo, NetworkCardInfo, NetworkInfo, Placement, ProcessorInfo, Reservation, SpotPrice, Subnet, Tag,
-        UsageClassType, VCpuInfo,
+        InstanceStateChange, InstanceStateName, InstanceTypeInfo, InstanceTypeOffering, LaunchTemplate,
+        LaunchTemplateAndOverridesResponse, MemoryInfo, NetworkCardInfo, NetworkInfo, Placement, ProcessorInfo,
+        Reservation, SpotPrice, Subnet, Tag, UsageClassType, VCpuInfo,
     },
 };
 use aws_smithy_mocks::{MockResponseInterceptor, Rule, RuleMode, create_mock_http_client, mock};
@@ -416,6 +416,49 @@ async fn a_machine_is_given_back_until_the_cloud_no_longer_has_it() {
         harness.seen.take(),
         ["DescribeInstances", "TerminateInstances", "DescribeInstances", "DescribeInstances"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn machines_that_are_given_back_together_are_one_call_each_way() {
+    let both = || {
+        let one = |id| described(id, InstanceStateName::Running).reservations().to_vec();
+        DescribeInstancesOutput::builder().set_reservations(Some([one("i-1"), one("i-2")].concat())).build()
+    };
+    let describe = mock!(Client::describe_instances)
+        .match_requests(|input| input.instance_ids() == ["i-1", "i-2"])
+        .then_output(both);
+    let terminate = mock!(Client::terminate_instances)
+        .match_requests(|input| input.instance_ids() == ["i-1", "i-2"])
+        .then_output(|| {
+            let change = |id| InstanceStateChange::builder().instance_id(id).build();
+            TerminateInstancesOutput::builder()
+                .terminating_instances(change("i-1"))
+                .terminating_instances(change("i-2"))
+                .build()
+        });
+    let harness = Harness::new(&[describe, terminate]);
+    let ids = ["i-1", "i-2"].map(|id| ProviderId::from(format!("aws:///us-east-1a/{id}")));
+    let (first, second) = tokio::join!(harness.provider.delete(&ids[0]), harness.provider.delete(&ids[1]));
+    assert_eq!((first.unwrap(), second.unwrap()), (DeleteProgress::Terminating, DeleteProgress::Terminating));
+    assert_eq!(harness.seen.take(), ["DescribeInstances", "TerminateInstances"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_unknown_does_not_hide_another() {
+    let unknown = || {
+        DescribeInstancesError::generic(ErrorMetadata::builder().code("InvalidInstanceID.NotFound").message("").build())
+    };
+    let describe = mock!(Client::describe_instances)
+        .sequence()
+        .error(unknown)
+        .output(|| described("i-1", InstanceStateName::Running))
+        .error(unknown)
+        .build();
+    let harness = Harness::new(&[describe]);
+    let ids = ["i-1", "i-2"].map(|id| ProviderId::from(format!("aws:///us-east-1a/{id}")));
+    let (first, second) = tokio::join!(harness.provider.get(&ids[0]), harness.provider.get(&ids[1]));
+    assert_eq!((first.unwrap().is_some(), second.unwrap().is_some()), (true, false));
+    assert_eq!(harness.seen.take().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
