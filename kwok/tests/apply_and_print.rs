@@ -60,14 +60,14 @@ async fn appliers_own_what_they_apply() {
     let both = deployments.patch("web", &PatchParams::apply("two"), &Patch::Apply(&sidecar)).await.unwrap();
     let names: Vec<String> =
         both.spec.unwrap().template.spec.unwrap().containers.into_iter().map(|container| container.name).collect();
-    assert_eq!(names, ["log", "web"], "containers are merged by name, those applied first");
+    assert_eq!(names, ["web", "log"], "containers are merged by name, those that were there first");
 
     let without = deployment(&json!({}), &json!([{"name": "web", "image": "web:2"}]));
     let after = value(&deployments.patch("web", &one, &Patch::Apply(&without)).await.unwrap());
     assert_eq!(after["spec"]["replicas"], 1, "what is no longer applied falls back to its default");
     let containers = &after["spec"]["template"]["spec"]["containers"];
-    assert_eq!((&containers[1]["image"], containers[1].get("env")), (&json!("web:2"), None));
-    assert_eq!(containers[0]["image"], "log:1", "what others own stays");
+    assert_eq!((&containers[0]["image"], containers[0].get("env")), (&json!("web:2"), None));
+    assert_eq!(containers[1]["image"], "log:1", "what others own stays");
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +131,7 @@ async fn lists_of_custom_resources_merge_by_their_map_keys() {
     let found = pools.get("a").await.unwrap();
     let kinds: Vec<&Value> =
         found.data["status"]["conditions"].as_array().unwrap().iter().map(|one| &one["type"]).collect();
-    assert_eq!(kinds, ["Valid", "Ready"]);
+    assert_eq!(kinds, ["Ready", "Valid"]);
     assert_eq!(found.metadata.managed_fields.unwrap().len(), 3);
 }
 

@@ -190,3 +190,48 @@ async fn tolerations_of_pods_stay() {
     let (code, status) = server.send("PATCH", &format!("{PODS}/a"), MERGE, &fewer).await;
     assert_eq!((code, causes(&status)), (422, vec![("FieldValueForbidden".into(), "spec.tolerations".into())]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_eviction_makes_the_budgets_status_the_servers_and_notes_why_the_pod_goes() {
+    let server = Server::new();
+    let metadata = json!({"name": "a", "labels": {"app": "web"}});
+    server
+        .create(PODS, json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template()["spec"]}))
+        .await;
+    let binding = json!({"target": {"kind": "Node", "name": "n"}, "metadata": {"name": "a"}});
+    server.create(&format!("{PODS}/a/binding"), binding).await;
+    let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    server.send("PATCH", &format!("{PODS}/a/status"), MERGE, &ready).await;
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let spec = json!({"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}});
+    let budget =
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}, "spec": spec});
+    server.create(budgets, budget).await;
+    let status = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}});
+    server.send("PATCH", &format!("{budgets}/b/status"), MERGE, &status).await;
+    let negative = json!({"status": {"disruptionsAllowed": -1}});
+    let (code, refused) = server.send("PATCH", &format!("{budgets}/b/status"), MERGE, &negative).await;
+    assert_eq!((code, causes(&refused)[0].1.as_str()), (422, "status.disruptionsAllowed"));
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}});
+    server.create(&format!("{PODS}/a/eviction"), eviction).await;
+    let (_, budget) = server.send("GET", &format!("{budgets}/b"), JSON, &Value::Null).await;
+    let own = owners(&budget).into_iter().find(|owner| owner[0] == "kube-apiserver").unwrap();
+    assert_eq!(own[2], "status");
+    assert!(own[3]["f:status"].get("f:disruptionsAllowed").is_some(), "{own:#}");
+    let (_, pod) = server.send("GET", &format!("{PODS}/a"), JSON, &Value::Null).await;
+    let conditions = pod["status"]["conditions"].as_array().unwrap();
+    assert!(conditions.iter().any(|condition| condition["type"] == "DisruptionTarget"), "{pod:#}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_set_to_nothing_has_what_is_always_there() {
+    let server = Server::new();
+    server.create(DEPLOYMENTS, deployment()).await;
+    let conditions = json!([{"type": "Available", "status": "True", "message": "", "reason": "R"}]);
+    let status = json!({"status": {"replicas": 0, "readyReplicas": 0, "conditions": conditions}});
+    let (_, written) = server.send("PATCH", &format!("{DEPLOYMENTS}/a/status"), MERGE, &status).await;
+    assert_eq!(written["status"].as_object().unwrap().len(), 1, "{written:#}");
+    assert!(written["status"]["conditions"][0].get("message").is_none(), "{written:#}");
+    let (_, emptied) = server.send("PATCH", &format!("{DEPLOYMENTS}/a/status"), MERGE, &json!({"status": null})).await;
+    assert_eq!(emptied["status"], json!({}));
+}

@@ -88,13 +88,21 @@ fn masked(value: &Value) -> Value {
     }
 }
 
+fn is_uid(text: &str) -> bool {
+    text.len() == 36 && text.matches('-').count() == 4
+}
+
 fn masked_text(text: &str) -> Value {
     let is_age = text.strip_suffix('s').is_some_and(|digits| digits.parse::<u8>().is_ok());
     if text.parse::<jiff::Timestamp>().is_ok() {
         Value::from("a time")
-    } else if text.len() == 36 && text.matches('-').count() == 4 {
+    } else if is_uid(text) {
         Value::from("a uid")
-    } else if text.starts_with("drawn-") && text.len() == 11 {
+    } else if let Some((key, uid)) = text.split_once('=')
+        && is_uid(uid)
+    {
+        Value::from(format!("{key}=a uid"))
+    } else if text.starts_with("drawn-") && text.len() == "drawn-0000-".len() + 5 {
         Value::from("a drawn name")
     } else if text.starts_with("10.") && text.parse::<std::net::Ipv4Addr>().is_ok() {
         Value::from("an address")

@@ -1,5 +1,5 @@
 //! The embedded API server is held to the real one: both get the same requests, drawn from a seed, and must answer alike.
-//! `make test-open` runs it; `explained.yaml` lists the differences that are meant, each with its reason.
+//! `make test-kubernetes` runs it; `explained.yaml` lists the differences that are meant, each with its reason.
 
 #![expect(
     clippy::unwrap_used,

@@ -97,10 +97,14 @@ fn resource_request(
     body: &Bytes,
     path: ResourcePath,
 ) -> Result<Response, ApiError> {
+    // All namespaces at once are not deleted, whatever is asked for.
+    if path.plural == "namespaces" && path.group.is_empty() && path.name.is_none() && parts.method == Method::DELETE {
+        return Err(ApiError::method_not_allowed());
+    }
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;
     let accept = Accept::parse(&parts.headers)?;
-    let resource = server.lock().registry.find(&path.group, &path.version, &path.plural).cloned();
-    let resource = resource.ok_or_else(ApiError::no_such_path)?;
+    let found = server.lock().registry.find(&path.group, &path.version, &path.plural).cloned();
+    let Some(resource) = found else { return nothing_served(server, &path) };
     check_scope(&resource, &path, &parts.method)?;
     let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let call = Call { resource, path, query, now: server.clock.now(), user_agent: user_agent.to_owned() };
@@ -115,6 +119,15 @@ fn resource_request(
         answer.warnings.extend(deprecation(&call.resource));
         written(&call, accept, answer)
     })
+}
+
+/// Where only definitions make groups, nobody is there to say in JSON that there is nothing.
+fn nothing_served(server: &Inner, path: &ResourcePath) -> Result<Response, ApiError> {
+    let is_defined = |resource: &Arc<ResourceType>| resource.group == path.group && resource.custom().is_some();
+    if server.lock().registry.all().any(is_defined) {
+        return Ok(text_response(StatusCode::NOT_FOUND, Bytes::from_static(b"404 page not found\n")));
+    }
+    Err(ApiError::no_such_path())
 }
 
 /// Kinds that are to be used no more.
@@ -199,7 +212,6 @@ fn dispatch(
         ("PUT", true) => update::replace(state, call, Part::Main, read_object(headers, body)?),
         ("PATCH", true) => update::patch(state, call, Part::Main, &patch::read(headers, body, call)?),
         ("DELETE", true) => delete::delete(state, call, &optional_object(headers, body)?),
-        ("DELETE", false) if call.resource.kind == "Namespace" => Err(ApiError::method_not_allowed()),
         ("DELETE", false) => delete::delete_collection(state, call, &optional_object(headers, body)?),
         _ => Err(ApiError::method_not_allowed()),
     }

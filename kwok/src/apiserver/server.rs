@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Events kept per resource by default. A watcher that falls further behind gets 410 and lists again, as with etcd's
+/// Events kept per resource by default, and for some minutes at most. A watcher that falls further behind gets 410 and lists again, as with etcd's
 /// compaction.
 pub const DEFAULT_HISTORY: usize = 8192;
 
@@ -83,6 +83,7 @@ impl Inner {
     /// Changes the state, then wakes the watchers of what was written.
     pub(crate) fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
+        state.forget_old(self.clock.now());
         let result = change(&mut state);
         let touched = state.store.take_touched();
         let revision = state.store.revision();
@@ -115,8 +116,13 @@ impl ApiServer {
     /// on it until the last clone is dropped or [`ApiServer::shutdown`] is called.
     pub fn new(config: Config) -> Self {
         let Config { clock, seed, history, collects_garbage } = config;
-        let mut state =
-            State { store: Store::new(history), registry: Registry::new(), seed, requests: BTreeMap::new() };
+        let mut state = State {
+            store: Store::new(history),
+            registry: Registry::new(),
+            seed,
+            requests: BTreeMap::new(),
+            compacted: (clock.now(), 0),
+        };
         builtin::bootstrap(&mut state, clock.now());
         state.store.take_touched();
         let inner = Arc::new(Inner {

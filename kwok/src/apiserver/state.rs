@@ -5,7 +5,7 @@ use super::{
     request::{Query, ResourcePath},
     store::{GroupResource, Object, ObjectName, Store},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sawhorse_ambient::Seed;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
@@ -17,7 +17,12 @@ pub(crate) struct State {
     pub(crate) registry: Registry,
     pub(crate) seed: Seed,
     pub(crate) requests: BTreeMap<(String, String), u64>,
+    /// When old versions were forgotten last, and the version of then, up to which they are forgotten next.
+    pub(crate) compacted: (Timestamp, u64),
 }
+
+/// How often old versions are forgotten: they are kept for once to twice as long (`--etcd-compaction-interval`).
+const COMPACTION_EVERY: SignedDuration = SignedDuration::from_mins(5);
 
 /// One request to a resource, as values.
 #[derive(Clone, Debug)]
@@ -72,7 +77,9 @@ impl State {
         }
         let object = self.store.put(storage, value);
         if is_definition {
-            self.registry.replace_custom(&custom::storage(object.value()), custom::resource_types(object.value()));
+            let served = custom::storage(object.value());
+            self.store.begin(&served);
+            self.registry.replace_custom(&served, custom::resource_types(object.value()));
         }
         object
     }
@@ -107,6 +114,15 @@ impl State {
             if self.store.get(storage, &name).is_none() {
                 return name.name;
             }
+        }
+    }
+
+    /// Forgets versions that have become old, if it is time to.
+    pub(crate) fn forget_old(&mut self, now: Timestamp) {
+        let (since, revision) = self.compacted;
+        if now.duration_since(since) >= COMPACTION_EVERY {
+            self.store.forget(revision);
+            self.compacted = (now, self.store.revision());
         }
     }
 

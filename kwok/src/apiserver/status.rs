@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 /// One of a failure's causes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cause {
     pub(crate) reason: String,
     pub(crate) message: String,

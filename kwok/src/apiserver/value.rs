@@ -62,6 +62,8 @@ pub(crate) fn set_default(value: &mut Value, path: &[&str], key: &str, new: impl
 /// Puts `source`'s member `key` into `target`, or takes it away where `source` has none.
 pub(crate) fn carry_over(target: &mut Value, source: &Value, path: &[&str], key: &str) {
     match at(source, path).and_then(|members| members.get(key)) {
+        // Comparing costs less than copying.
+        Some(kept) if at(target, path).and_then(|members| members.get(key)) == Some(kept) => {}
         Some(kept) => set(target, path, key, kept.clone()),
         None => {
             members_mut(target, path).remove(key);

@@ -42,9 +42,14 @@ pub(super) fn create(stream: &mut Stream, kind: &Kind, name: &str, is_wrong: boo
             spec.insert("unheardOf".into(), json!({"a": 1}));
         }
     }
-    if chance(stream, 4) {
-        object["metadata"].as_object_mut().map(|metadata| metadata.remove("name"));
-        object["metadata"]["generateName"] = json!("drawn-");
+    if chance(stream, 4) && object["metadata"].is_object() {
+        // Names are drawn behind what follows from the object, so that lists have the same order in both.
+        let sum: u32 = object.to_string().bytes().map(u32::from).sum();
+        let prefix = json!(format!("drawn-{:04}-", sum % 10_000));
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("name");
+            metadata.insert("generateName".into(), prefix);
+        }
     }
     let path = and(kind.collection(), query);
     Request { agent: agent(stream), ..Request::new("create", kind.kind, "POST", path).with(object) }

@@ -23,10 +23,7 @@ pub(super) fn fill_in(kind: &str, object: &mut Value) {
         "CronJob" => fill_in_cron_job(object),
         "Service" => fill_in_service(object),
         "Secret" => fill_in_secret(object),
-        "Namespace" => {
-            let name = text_or_empty(object, &["metadata", "name"]).to_owned();
-            set(object, &["metadata", "labels"], "kubernetes.io/metadata.name", name);
-        }
+        "Namespace" => label_with_name(object),
         "Node" => fill_in_node(object),
         "PersistentVolumeClaim" => set_default(object, &["spec"], "volumeMode", "Filesystem"),
         "PersistentVolume" => {
@@ -39,6 +36,14 @@ pub(super) fn fill_in(kind: &str, object: &mut Value) {
         }
         "PriorityClass" => set_default(object, &[], "preemptionPolicy", "PreemptLowerPriority"),
         _ => {}
+    }
+}
+
+/// Namespaces can be selected by name, once they have one.
+fn label_with_name(namespace: &mut Value) {
+    let name = text_or_empty(namespace, &["metadata", "name"]).to_owned();
+    if !name.is_empty() {
+        set(namespace, &["metadata", "labels"], "kubernetes.io/metadata.name", name);
     }
 }
 
@@ -111,7 +116,7 @@ fn fill_in_job(object: &mut Value) {
 }
 
 /// How often the template of a daemon set has changed, which is no field any more.
-pub(super) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// A node says of itself what the API has a place for, if only nothing.
 fn fill_in_node(node: &mut Value) {
@@ -196,6 +201,7 @@ fn fill_in_secret(object: &mut Value) {
 pub(super) fn prepare_create(kind: &str, object: &mut Value, state: &State) {
     match kind {
         "Namespace" => {
+            label_with_name(object);
             let mut finalizers = items(object, &["spec", "finalizers"]).to_vec();
             if !finalizers.iter().any(|finalizer| finalizer == "kubernetes") {
                 finalizers.push("kubernetes".into());
@@ -232,7 +238,7 @@ pub(super) fn prepare_create(kind: &str, object: &mut Value, state: &State) {
 }
 
 /// The status of an object that no controller has seen: what the API writes even where it is nothing.
-fn first_status(kind: &str) -> Value {
+pub(super) fn first_status(kind: &str) -> Value {
     match kind {
         "StatefulSet" => json!({"replicas": 0, "availableReplicas": 0}),
         "DaemonSet" => {
@@ -260,6 +266,17 @@ fn select_by_uid(job: &mut Value) {
         labels.insert(key.into(), value.as_str().into());
     }
     set(job, &["spec"], "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+}
+
+/// What becomes a name elsewhere has no address any more, unless the update asks for another one.
+pub(super) fn take_address(service: &mut Value, old: &Value) {
+    for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        let place = ["spec", key];
+        if at(service, &place) == at(old, &place) {
+            members_mut(service, &["spec"]).remove(key);
+        }
+    }
+    members_mut(service, &["spec"]).remove("internalTrafficPolicy");
 }
 
 /// Addresses come from 10.96.0.0/12, the usual range for services; drawn per service.

@@ -7,7 +7,7 @@ use crate::apiserver::{
     value::{at, carry_over, integer, items, members_mut, text, text_or_empty},
 };
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 /// What is wrong with an object of a built-in kind; `old` is the object before, for updates.
 pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -50,7 +50,9 @@ pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<F
         }
         "PriorityClass" => {
             let changed = old.is_some_and(|old| object.get("value") != old.get("value"));
-            changed.then(|| FieldError::forbidden("value", "may not be changed in an update.")).into_iter().collect()
+            let value = changed.then(|| FieldError::forbidden("value", "may not be changed in an update."));
+            let policy = old.map(|old| unchanged(object, old, &["preemptionPolicy"])).unwrap_or_default();
+            value.into_iter().chain(policy).collect()
         }
         "StorageClass" => validate_storage_class(object, old),
         "PersistentVolumeClaim" => validate_claim(object, old),
@@ -130,6 +132,13 @@ fn validate_workload(kind: &str, object: &Value, old: Option<&Value>) -> Vec<Fie
     }
     if kind == "Deployment" {
         errors.extend(validate_strategy(object));
+    }
+    if let Some(other) = text(object, &["spec", "podManagementPolicy"])
+        && kind == "StatefulSet"
+        && !["OrderedReady", "Parallel"].contains(&other)
+    {
+        let detail = "must be 'OrderedReady' or 'Parallel'";
+        errors.push(FieldError::invalid("spec.podManagementPolicy", other, detail));
     }
     errors
 }
@@ -319,6 +328,11 @@ fn validate_service(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if ports.is_empty() && !headless && kind != "ExternalName" {
         errors.push(FieldError::required("spec.ports", ""));
     }
+    if kind == "ExternalName" {
+        errors.extend(validate_external_name(object));
+    } else if old.is_none() {
+        errors.extend(validate_address(object));
+    }
     for (index, port) in ports.iter().enumerate() {
         let number = integer(port, &["port"]).unwrap_or_default();
         if !(1..=65_535).contains(&number) {
@@ -332,9 +346,43 @@ fn validate_service(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
             errors.push(FieldError::required(format!("spec.ports[{index}].name"), ""));
         }
     }
-    if old.is_some_and(|old| at(object, &["spec", "clusterIP"]) != at(old, &["spec", "clusterIP"])) {
+    let has_address = |service: &Value| text(service, &["spec", "type"]) != Some("ExternalName");
+    let moved = |old: &&Value| at(object, &["spec", "clusterIP"]) != at(old, &["spec", "clusterIP"]);
+    if has_address(object) && old.filter(|old| has_address(old)).is_some_and(|old| moved(&old)) {
         let found = at(object, &["spec", "clusterIPs"]).cloned().unwrap_or_default();
         errors.push(FieldError::invalid("spec.clusterIPs[0]", found, "may not change once set"));
+    }
+    errors
+}
+
+/// A service that asks for an address can have one of those that are given to services.
+fn validate_address(service: &Value) -> Option<FieldError> {
+    let asked = text_or_empty(service, &["spec", "clusterIP"]).parse::<Ipv4Addr>().ok()?;
+    let [first, second, ..] = asked.octets();
+    let is_given = first == 10 && SERVICE_RANGE.contains(&second);
+    let detail = format!("failed to allocate IP {asked}: the provided network does not match the current range");
+    let found = at(service, &["spec", "clusterIPs"]).cloned().unwrap_or_default();
+    (!is_given).then(|| FieldError::invalid("spec.clusterIPs", found, detail))
+}
+
+/// The second part of services' addresses, in 10.96.0.0/12.
+const SERVICE_RANGE: std::ops::Range<u8> = 96..112;
+
+/// A name elsewhere stands instead of an address.
+fn validate_external_name(service: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let has = |key: &str| at(service, &["spec", key]).is_some();
+    for key in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        if has(key) || key == "clusterIPs" && has("clusterIP") {
+            errors.push(FieldError::forbidden(format!("spec.{key}"), "may not be set for ExternalName services"));
+        }
+    }
+    match text_or_empty(service, &["spec", "externalName"]).trim_end_matches('.') {
+        "" => errors.push(FieldError::required("spec.externalName", "")),
+        name => errors.extend(
+            super::metadata::subdomain_problem(name)
+                .map(|problem| FieldError::invalid("spec.externalName", name, problem)),
+        ),
     }
     errors
 }
@@ -357,7 +405,18 @@ fn validate_storage_class(object: &Value, old: Option<&Value>) -> Vec<FieldError
     if text_or_empty(object, &["provisioner"]).is_empty() {
         errors.push(FieldError::required("provisioner", ""));
     }
-    for key in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+    errors.extend(old.into_iter().flat_map(|old| unchanged(object, old, &["volumeBindingMode"])));
+    if old.is_none() {
+        for (key, known) in [
+            ("reclaimPolicy", ["Delete", "Retain"].as_slice()),
+            ("volumeBindingMode", ["Immediate", "WaitForFirstConsumer"].as_slice()),
+        ] {
+            if let Some(other) = text(object, &[key]).filter(|found| !known.contains(found)) {
+                errors.push(FieldError::not_supported(key, other, known));
+            }
+        }
+    }
+    for key in ["parameters", "provisioner", "reclaimPolicy"] {
         if old.is_some_and(|old| old.get(key) != object.get(key)) {
             errors.push(FieldError::forbidden(key, format!("updates to {key} are forbidden.")));
         }
@@ -379,7 +438,11 @@ fn validate_volume(object: &Value) -> Vec<FieldError> {
     ];
     let mut errors = Vec::new();
     if at(object, &["spec", "capacity", "storage"]).is_none() {
-        errors.push(FieldError::required("spec.capacity", ""));
+        let found = at(object, &["spec", "capacity"]).cloned().unwrap_or_default();
+        if found.as_object().is_none_or(Map::is_empty) {
+            errors.push(FieldError::required("spec.capacity", ""));
+        }
+        errors.push(FieldError::not_supported("spec.capacity", found, &["storage"]));
     }
     let members = object.get("spec").and_then(Value::as_object);
     let has_type = members.is_some_and(|spec| {

@@ -4,6 +4,7 @@
 //! - [`pod_defaults`], [`pod_rules`] — pods and pod templates
 //! - [`kind_defaults`], [`kind_rules`] — everything else
 //! - [`nothing`] — what is written even where it is nothing
+//! - [`status_rules`] — the rules of statuses, of all kinds
 //! - [`quantity`] — amounts of resources
 
 mod kind_defaults;
@@ -13,7 +14,9 @@ mod nothing;
 mod pod_defaults;
 mod pod_rules;
 mod quantity;
+mod status_rules;
 
+pub(crate) use kind_defaults::TEMPLATE_GENERATION;
 pub(crate) use metadata::{label_value_problem, validate_metadata};
 pub(crate) use quantity::Quantity;
 
@@ -26,7 +29,7 @@ use super::{
         GroupResource, ObjectName,
         lifecycle::{self, Generation},
     },
-    value::{at, carry_over, members_mut, set},
+    value::{self, at, carry_over, members_mut, set},
     verbs::update::Part,
 };
 use jiff::Timestamp;
@@ -74,6 +77,13 @@ pub(crate) fn normalize(kind: &BuiltinKind, object: &mut Value) -> Result<(), St
         "CSIStorageCapacity",
         "RuntimeClass",
     ];
+    write_empty_texts(object);
+    nothing::read_times(kind.kind, object);
+    if WITH_QUANTITIES.contains(&kind.kind) { normalize_value(object) } else { Ok(()) }
+}
+
+/// Labels and annotations that are null are empty.
+pub(crate) fn write_empty_texts(object: &mut Value) {
     for key in ["labels", "annotations"] {
         let texts =
             object.get_mut("metadata").and_then(|metadata| metadata.get_mut(key)).and_then(Value::as_object_mut);
@@ -81,7 +91,6 @@ pub(crate) fn normalize(kind: &BuiltinKind, object: &mut Value) -> Result<(), St
             *text = Value::from("");
         }
     }
-    if WITH_QUANTITIES.contains(&kind.kind) { normalize_value(object) } else { Ok(()) }
 }
 
 fn normalize_value(value: &mut Value) -> Result<(), String> {
@@ -135,6 +144,11 @@ pub(crate) fn validate(kind: &BuiltinKind, object: &Value, old: Option<&Value>) 
     }
 }
 
+/// Checks the rules of a kind's status.
+pub(crate) fn validate_status(kind: &BuiltinKind, object: &Value) -> Vec<FieldError> {
+    status_rules::validate(kind.kind, object)
+}
+
 /// What is wrong with the containers that were added to a pod for debugging.
 pub(crate) fn validate_ephemeral_containers(pod: &Value) -> Vec<FieldError> {
     pod_rules::validate_ephemeral(pod)
@@ -162,6 +176,10 @@ pub(crate) fn prepare_create(resource: &ResourceType, object: &mut Value, state:
 /// Keeps what the server gave an object when an update leaves it out: a service's address, a daemon set's count.
 pub(crate) fn prepare_update(resource: &ResourceType, new: &mut Value, old: &Value) {
     match resource.builtin().map_or("", |kind| kind.kind) {
+        "Pod" => pod_defaults::tolerate_for_a_while(new),
+        "Service" if value::text(new, &["spec", "type"]) == Some("ExternalName") => {
+            kind_defaults::take_address(new, old)
+        }
         "Service" => {
             for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
                 if at(new, &["spec", key]).is_none() {
@@ -171,7 +189,7 @@ pub(crate) fn prepare_update(resource: &ResourceType, new: &mut Value, old: &Val
         }
         "DaemonSet" => {
             let path = ["metadata", "annotations", kind_defaults::TEMPLATE_GENERATION];
-            let before: u64 = super::value::text_or_empty(old, &path).parse().unwrap_or_default();
+            let before: u64 = value::text_or_empty(old, &path).parse().unwrap_or_default();
             let changed = at(new, &["spec", "template"]) != at(old, &["spec", "template"]);
             let count = before + u64::from(changed);
             set(new, &path[..2], kind_defaults::TEMPLATE_GENERATION, count.to_string());
@@ -183,7 +201,7 @@ pub(crate) fn prepare_update(resource: &ResourceType, new: &mut Value, old: &Val
 /// A pod with the resources of another, for containers of the same name.
 pub(crate) fn resized(old: &Value, given: &Value) -> Value {
     let mut new = old.clone();
-    let wanted = super::value::items(given, &["spec", "containers"]).to_vec();
+    let wanted = value::items(given, &["spec", "containers"]).to_vec();
     let containers = members_mut(&mut new, &["spec"]).get_mut("containers").and_then(Value::as_array_mut);
     for container in containers.into_iter().flatten() {
         let same = wanted.iter().find(|one| one.get("name") == container.get("name"));
@@ -251,7 +269,7 @@ fn own_service() -> Value {
 }
 
 fn put(state: &mut State, resource: &GroupResource, mut object: Value, now: Timestamp, generation: Generation) {
-    let field = |name: &str| super::value::text_or_empty(&object, &["metadata", name]).to_owned();
+    let field = |name: &str| value::text_or_empty(&object, &["metadata", name]).to_owned();
     let uid = state.new_uid(resource, &ObjectName::new(&field("namespace"), &field("name")));
     lifecycle::prepare_create(&mut object, &uid, now, generation);
     state.put(resource, object, now);

@@ -162,7 +162,8 @@ pub(super) fn missing_priority_class(pod: &Value, state: &State) -> Option<Strin
     (!exists).then(|| name.to_owned())
 }
 
-fn tolerate_for_a_while(pod: &mut Value) {
+/// The `DefaultTolerationSeconds` admission plugin, which sees updates too.
+pub(super) fn tolerate_for_a_while(pod: &mut Value) {
     let mut tolerations = items(pod, &["spec", "tolerations"]).to_vec();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerates = |toleration: &Value| {

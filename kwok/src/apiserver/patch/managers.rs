@@ -185,6 +185,11 @@ pub(crate) fn record(resource: &ResourceType, new: &mut Value, old: Option<&Valu
         members_mut(new, &["metadata"]).remove("managedFields");
         return;
     }
+    if call.path.subresource.as_deref() == Some("scale") && !all.iter().any(|entry| owns_replicas(resource, entry)) {
+        // A Scale of which nobody owns anything is not begun to be recorded.
+        write_entries(new, all);
+        return;
+    }
     let mut found = compare_for(resource, call, old, new);
     let mut changed = std::mem::take(&mut found.added);
     changed.add(&found.modified);
@@ -207,6 +212,12 @@ pub(crate) fn record(resource: &ResourceType, new: &mut Value, old: Option<&Valu
         put_oldest_together(&mut all);
     }
     write_entries(new, all);
+}
+
+fn owns_replicas(resource: &ResourceType, entry: &Entry) -> bool {
+    let path = resource.scale.as_ref().map_or("", |paths| paths.spec_replicas.as_str());
+    let mut elements = path.split('.').filter(|part| !part.is_empty());
+    elements.try_fold(entry.raw_fields(), |fields, part| fields.get(format!("f:{part}"))).is_some()
 }
 
 fn is_callers(entry: &Entry, call: &Call) -> bool {

@@ -16,6 +16,7 @@ use super::{
     field_error::FieldError,
     negotiation::{media_type, read_json_patch, read_yaml},
     registry::ResourceType,
+    request::FieldValidation,
     state::Call,
     status::ApiError,
     value::text_or_empty,
@@ -69,10 +70,13 @@ pub(crate) fn read(headers: &HeaderMap, body: &Bytes, call: &Call) -> Result<Pat
 }
 
 fn or_unreadable(read: Result<Value, ApiError>, patch: fn(Value) -> Patch, call: &Call) -> Patch {
+    let is_strategic = matches!(patch(Value::Null), Patch::Strategic(_));
     match read {
         Ok(value) => patch(value),
-        // What cannot be merged into a custom resource cannot be processed.
-        Err(error) if call.resource.custom().is_some() => Patch::Unreadable(ApiError::unprocessable(error.message)),
+        // Who does not want it checked learns it from what it gives.
+        Err(error) if call.query.field_validation == FieldValidation::Ignore && !is_strategic => {
+            Patch::Unreadable(does_not_decode(error))
+        }
         Err(error) => Patch::Unreadable(error),
     }
 }
@@ -90,6 +94,11 @@ pub(crate) fn does_not_fit(patch: &Value, error: ApiError) -> ApiError {
         _ => error.message,
     };
     ApiError::invalid("", "", "", &[FieldError::invalid("patch", in_go(patch), detail)])
+}
+
+/// What a JSON or merge patch gives is no object of its kind.
+pub(crate) fn does_not_decode(error: ApiError) -> ApiError {
+    ApiError::invalid("", "", "", &[FieldError::invalid("patch", Value::Null, error.message)])
 }
 
 /// A value as Go prints it.

@@ -7,6 +7,7 @@ use super::{
     typed::{compare, fields, merge, with_fields, without},
 };
 use crate::apiserver::{
+    builtin,
     negotiation::unknown_fields,
     registry::{Origin, ResourceType},
     state::Call,
@@ -75,7 +76,8 @@ fn of_what_was_there(resource: &ResourceType, old: &Value, call: &Call) -> Optio
     (!there.is_empty()).then_some(entry)
 }
 
-fn check(resource: &ResourceType, given: &Value, call: &Call) -> Result<(), ApiError> {
+/// Checks what is applied by itself, whether or not there is an object.
+pub(crate) fn check(resource: &ResourceType, given: &Value, call: &Call) -> Result<(), ApiError> {
     let text = |path: &[&str]| text_or_empty(given, path).to_owned();
     let expected = resource.api_version();
     let found = text(&["apiVersion"]);
@@ -84,6 +86,14 @@ fn check(resource: &ResourceType, given: &Value, call: &Call) -> Result<(), ApiE
             "Incorrect version specified in apply patch. Specified patch version: {found}, expected: {expected}"
         );
         return Err(ApiError::bad_request(message));
+    }
+    match text(&["kind"]).as_str() {
+        "" => return Err(ApiError::bad_request("Object 'Kind' is missing")),
+        kind if resource.builtin().is_some() && kind != resource.kind => {
+            let message = format!("the kind in the data ({kind}) does not match the expected kind ({})", resource.kind);
+            return Err(ApiError::bad_request(message));
+        }
+        _ => {}
     }
     if at(given, &["metadata", "managedFields"]).is_some_and(|given| !given.is_null()) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
@@ -100,8 +110,14 @@ fn check(resource: &ResourceType, given: &Value, call: &Call) -> Result<(), ApiE
 fn check_typed(resource: &ResourceType, given: &Value, call: &Call) -> Result<(), ApiError> {
     let unknown = match &resource.origin {
         Origin::BuiltIn(kind) => {
-            let known = kind.read(given).map_err(|error| unreadable(resource, call, &error.message))?;
-            unknown_fields(given, &known)
+            let mut texts = given.clone();
+            builtin::write_empty_texts(&mut texts);
+            match kind.read(&texts) {
+                Ok(known) => unknown_fields(&texts, &known),
+                // Data is a text here, whatever it holds.
+                Err(_) if ["Secret", "ConfigMap"].contains(&kind.kind) && has_only_texts(given) => Vec::new(),
+                Err(error) => return Err(unreadable(resource, call, &error.message)),
+            }
         }
         Origin::Custom(version) => {
             let mut known = given.clone();
@@ -116,6 +132,11 @@ fn check_typed(resource: &ResourceType, given: &Value, call: &Call) -> Result<()
         Some(field) => Err(unreadable(resource, call, &format!(".{field}: field not declared in schema"))),
         None => Ok(()),
     }
+}
+
+fn has_only_texts(object: &Value) -> bool {
+    let data = ["data", "binaryData"].map(|key| object.get(key).and_then(Value::as_object));
+    data.into_iter().flatten().flat_map(|data| data.values()).all(Value::is_string)
 }
 
 fn unreadable(resource: &ResourceType, call: &Call, why: &str) -> ApiError {

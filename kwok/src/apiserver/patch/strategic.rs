@@ -10,7 +10,7 @@ pub(crate) enum StrategicError {
     #[error("map: {element} does not contain declared merge key: {key}")]
     NoMergeKey { element: String, key: &'static str },
     /// A `$patch` directive that does not exist.
-    #[error("unknown patch type found: `{0}`: `replace`, `delete` or `merge` is expected")]
+    #[error("unknown patch type found: `{0}`: `replace` or `delete` is expected")]
     UnknownDirective(String),
 }
 
@@ -98,7 +98,7 @@ fn merge_value(kind: &str, path: &[&str], target: &mut Value, patch: &Value) -> 
 
 fn merge_members(kind: &str, path: &[&str], target: &mut Members, patch: &Members) -> Result<(), StrategicError> {
     match patch.get(DIRECTIVE).map(|directive| directive.as_str().unwrap_or_default()) {
-        None | Some("merge") => {}
+        None => {}
         Some("replace") => target.clear(),
         Some("delete") => {
             target.clear();
@@ -142,7 +142,14 @@ fn merge_member(
         target.remove(key);
         return Ok(());
     }
-    // Deleting what is not there leaves nothing behind.
+    let is_alike = |old: &Value| old.is_object() && patch.is_object() || old.is_array() && patch.is_array();
+    if !target.get(key).is_some_and(is_alike) {
+        match added(patch) {
+            Some(new) => drop(target.insert(key.to_owned(), new)),
+            None => drop(target.remove(key)),
+        }
+        return Ok(());
+    }
     if patch.get(DIRECTIVE).and_then(Value::as_str) == Some("delete") {
         target.remove(key);
         return Ok(());
@@ -156,6 +163,21 @@ fn merge_member(
     match patch.as_array() {
         Some(elements) => merge_list(kind, path, place, elements),
         None => merge_value(kind, path, place, patch),
+    }
+}
+
+/// What a patch puts where nothing was, or something of another type: taken as it is, without nulls and without what has a directive.
+/// Nothing is merged, so that nothing has to fit.
+fn added(patch: &Value) -> Option<Value> {
+    match patch {
+        Value::Object(members) if members.contains_key(DIRECTIVE) => None,
+        Value::Object(members) => {
+            let kept = members.iter().filter(|(_, member)| !member.is_null());
+            let kept = kept.filter_map(|(key, member)| Some((key.clone(), added(member)?)));
+            Some(Value::Object(kept.collect()))
+        }
+        Value::Array(elements) => Some(elements.iter().filter_map(added).collect()),
+        plain => Some(plain.clone()),
     }
 }
 

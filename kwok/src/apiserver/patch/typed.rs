@@ -242,7 +242,8 @@ fn merge_below(
     }
 }
 
-/// Elements in the order of what is applied; those that are not stay before those that followed them.
+/// Elements in the order of what is applied. Those that are not keep their place before what is new, and before those that
+/// followed them (`mergingWalker.visitListItems`).
 fn merge_elements(
     shapes: &Shapes,
     shape: ShapeId,
@@ -261,23 +262,35 @@ fn merge_elements(
         return Err(format!("{path}: duplicate entries for key [{}]", twice.1));
     }
     let names: Vec<String> = before.iter().map(name).collect();
+    let mut shared = wanted.iter().filter(|name| names.contains(name)).peekable();
     let mut merged = Vec::new();
-    let mut kept = before.iter().zip(&names).peekable();
-    for (element, wanted_name) in applied.iter().zip(&wanted) {
-        let old = before.iter().zip(&names).find(|(_, name)| *name == wanted_name).map(|(old, _)| old);
-        // Everything that stood before this element and is not applied stays before it.
-        if old.is_some() {
-            while let Some((other, other_name)) = kept.next_if(|(_, name)| *name != wanted_name) {
-                if !wanted.contains(other_name) {
-                    merged.push(other.clone());
+    let (mut old, mut new) = (0, 0);
+    while old < names.len() || new < wanted.len() {
+        if let Some(here) = names.get(old) {
+            let is_next = wanted.get(new) == Some(here);
+            let is_out_of_order = new < wanted.len() && shared.peek().is_some_and(|next| *next != here);
+            match wanted.iter().position(|name| name == here) {
+                None => {
+                    merged.push(before[old].clone());
+                    old += 1;
+                    continue;
                 }
+                // It has been merged, or will be where it is applied.
+                Some(place) if !is_next && (is_out_of_order || place < new) => {
+                    old += 1;
+                    continue;
+                }
+                Some(_) if is_next => old += 1,
+                Some(_) => {}
             }
-            kept.next_if(|(_, name)| *name == wanted_name);
         }
-        let below = format!("{path}[{wanted_name}]");
-        merged.extend(merge_below(shapes, shapes.element(shape), old, element, &below)?);
+        let Some(here) = wanted.get(new) else { continue };
+        let was = names.iter().position(|name| name == here).map(|place| &before[place]);
+        let below = format!("{path}[{here}]");
+        merged.extend(merge_below(shapes, shapes.element(shape), was, &applied[new], &below)?);
+        shared.next_if(|next| *next == here);
+        new += 1;
     }
-    merged.extend(kept.filter(|(_, name)| !wanted.contains(name)).map(|(other, _)| other.clone()));
     Ok(Value::Array(merged))
 }
 

@@ -27,6 +27,30 @@ pub(crate) fn default_definition(definition: &mut Value) {
     super::super::value::set_default(definition, &["spec"], "conversion", json!({"strategy": "None"}));
 }
 
+/// The status of a definition that was just made, before its names are accepted.
+pub(crate) fn first_status(definition: &Value) -> Value {
+    let stored = items(definition, &["spec", "versions"]).iter().find(|version| is_true(version, &["storage"]));
+    let stored = stored.map(|version| text_or_empty(version, &["name"])).unwrap_or_default();
+    json!({"acceptedNames": {"plural": "", "kind": ""}, "storedVersions": [stored]})
+}
+
+/// Bounds are read as numbers of any kind; whole ones are written as such.
+pub(crate) fn write_whole_numbers(value: &mut Value) {
+    /// Above this not every whole number is one of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|whole| number.is_f64() && whole.fract() == 0.0 && whole.abs() < EXACT);
+            if let Some(whole) = whole {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(write_whole_numbers),
+        Value::Object(members) => members.values_mut().for_each(write_whole_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
 /// What is wrong with a definition.
 pub(crate) fn validate_definition(definition: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();

@@ -60,7 +60,10 @@ impl Schema {
     pub(crate) fn wrong_type(&self, object: &Value) -> Option<FieldError> {
         let mut errors = Vec::new();
         validate::check(&self.root, object, None, "", &mut errors);
-        errors.into_iter().find(|error| error.detail.contains("in body must be of type") && !is_format(error))
+        // What may be a number or a text is not typed at all where it is applied.
+        let is_loose = |error: &FieldError| error.detail.contains("must be of type integer,string:");
+        let is_type = |error: &FieldError| error.detail.contains("in body must be of type") && !is_format(error);
+        errors.into_iter().find(|error| is_type(error) && !is_loose(error))
     }
 
     /// What is wrong with an object; `old` is the object before, for updates (transition rules, ratcheting).

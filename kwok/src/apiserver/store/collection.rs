@@ -1,9 +1,7 @@
 //! The objects of one resource, with the events that made them so.
 
 use super::{Filter, Object, ObjectName, Page, PageRequest};
-use crate::apiserver::store::serialized;
 use bytes::Bytes;
-use serde_json::json;
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound,
@@ -76,6 +74,11 @@ pub(crate) struct Collection {
 }
 
 impl Collection {
+    /// An empty one of which nothing before `revision` is known.
+    pub(crate) fn beginning_at(revision: u64) -> Self {
+        Self { forgotten: revision, ..Self::default() }
+    }
+
     pub(crate) fn get(&self, name: &ObjectName) -> Option<&Arc<Object>> {
         self.objects.get(name)
     }
@@ -114,9 +117,17 @@ impl Collection {
         }
     }
 
+    /// Forgets all events, and that anything was known of what was before `revision`.
     pub(crate) fn compact(&mut self, revision: u64) {
         self.history.clear();
         self.forgotten = revision;
+    }
+
+    /// Forgets the events up to `revision`. Where there were none, earlier versions can still be watched from.
+    pub(crate) fn forget(&mut self, revision: u64) {
+        while self.history.front().is_some_and(|event| event.revision() <= revision) {
+            self.forget_oldest();
+        }
     }
 
     pub(crate) fn events_after(&self, revision: u64) -> Result<impl Iterator<Item = &Arc<Event>>, Compacted> {
@@ -166,13 +177,4 @@ fn page_of(objects: &BTreeMap<ObjectName, Arc<Object>>, filter: &Filter, page: &
     let remaining = (more && !selected).then(|| matching.count() + 1);
     let last = if more { found.last().map(|object| object.key()) } else { None };
     Page { objects: found, revision, last, remaining }
-}
-
-/// A bookmark's line: nothing happened up to this version (API concepts: "Watch bookmarks").
-pub(crate) fn bookmark_line(api_version: &str, kind: &str, revision: u64, initial_events_end: bool) -> Bytes {
-    let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
-    if initial_events_end {
-        metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-    }
-    event_line("BOOKMARK", &serialized(&json!({"kind": kind, "apiVersion": api_version, "metadata": metadata})))
 }

@@ -32,7 +32,7 @@ pub(crate) enum Generation {
 /// Gives a new object its server-set metadata.
 pub(crate) fn prepare_create(object: &mut Value, uid: &str, now: Timestamp, generation: Generation) {
     let metadata = members_mut(object, &["metadata"]);
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         metadata.remove(key);
     }
     metadata.insert("uid".into(), uid.into());
@@ -72,16 +72,9 @@ fn generation_changes(new: &Value, old: &Value, generation: Generation) -> bool 
             let annotations = |object| at(object, &["metadata", "annotations"]);
             new.get("spec") != old.get("spec") || annotations(new) != annotations(old)
         }
-        Generation::AllButStatus => differs_outside(new, old, &["metadata", "status", "apiVersion"]),
-        Generation::All => differs_outside(new, old, &["metadata", "apiVersion"]),
+        Generation::AllButStatus => !is_same_but(new, old, &["metadata", "status", "apiVersion"]),
+        Generation::All => !is_same_but(new, old, &["metadata", "apiVersion"]),
     }
-}
-
-fn differs_outside(new: &Value, old: &Value, ignored: &[&str]) -> bool {
-    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return new != old };
-    let counted = |key: &&String| !ignored.contains(&key.as_str());
-    let new_keys = new.keys().filter(counted);
-    new_keys.chain(old.keys().filter(counted)).any(|key| new.get(key) != old.get(key))
 }
 
 /// Whether writing `new` over `old` would change nothing but the version.
@@ -89,17 +82,25 @@ pub(crate) fn is_same(new: &Value, old: &Value) -> bool {
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return false };
     let same_rest = new.len() == old.len()
         && new.iter().filter(|(key, _)| *key != "metadata").all(|(key, value)| old.get(key) == Some(value));
-    let metadata = |object: &value::Members| {
-        let mut members = object.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
-        members.remove("resourceVersion");
-        // A new time alone is no new ownership.
-        let owners = members.get_mut("managedFields").and_then(Value::as_array_mut);
-        for owner in owners.into_iter().flatten().filter_map(Value::as_object_mut) {
-            owner.remove("time");
-        }
-        members
+    same_rest && is_same_metadata(&new["metadata"], &old["metadata"])
+}
+
+fn is_same_metadata(new: &Value, old: &Value) -> bool {
+    // A new time alone is no new ownership.
+    let owners = |metadata: &'_ Value| value::items(metadata, &["managedFields"]).len();
+    let same_owners = || {
+        let pairs = value::items(new, &["managedFields"]).iter().zip(value::items(old, &["managedFields"]));
+        pairs.into_iter().all(|(new, old)| is_same_but(new, old, &["time"]))
     };
-    same_rest && metadata(new) == metadata(old)
+    is_same_but(new, old, &["resourceVersion", "managedFields"]) && owners(new) == owners(old) && same_owners()
+}
+
+/// Whether two objects are the same but for some members.
+fn is_same_but(new: &Value, old: &Value, ignored: &[&str]) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return new == old };
+    let counted = |key: &&String| !ignored.contains(&key.as_str());
+    new.keys().filter(counted).count() == old.keys().filter(counted).count()
+        && new.iter().filter(|(key, _)| counted(key)).all(|(key, value)| old.get(key) == Some(value))
 }
 
 /// Whether an update leaves an object with nothing that holds it back from deletion.

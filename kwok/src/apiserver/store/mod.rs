@@ -12,7 +12,7 @@ mod object;
 mod owners;
 mod selector;
 
-pub(crate) use collection::{Compacted, Event, EventKind, bookmark_line, event_line};
+pub(crate) use collection::{Compacted, Event, EventKind, event_line};
 pub(crate) use object::serialized;
 pub use object::{Object, ObjectRef};
 pub(crate) use owners::Work;
@@ -206,6 +206,17 @@ impl Store {
         self.collections.values_mut().for_each(|collection| collection.compact(revision));
     }
 
+    /// Forgets the history of what was written up to this version.
+    pub(crate) fn forget(&mut self, revision: u64) {
+        self.collections.values_mut().for_each(|collection| collection.forget(revision));
+    }
+
+    /// Objects of a resource that is served from now on: there is no earlier version to watch from.
+    pub(crate) fn begin(&mut self, resource: &GroupResource) {
+        let revision = self.revision;
+        self.collections.entry(resource.clone()).or_insert_with(|| Collection::beginning_at(revision));
+    }
+
     /// The resources written since the last call.
     pub(crate) fn take_touched(&mut self) -> BTreeSet<GroupResource> {
         std::mem::take(&mut self.touched)
@@ -265,6 +276,22 @@ mod tests {
         store.compact();
         assert!(store.events_after(&pods(), store.revision() - 1).is_err());
         assert_eq!(store.events_after(&pods(), store.revision()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_nobody_wrote_is_not_forgotten() {
+        let mut store = Store::new(10);
+        let first = store.put(&pods(), pod("a", "1")).revision();
+        let second = store.put(&pods(), pod("a", "2")).revision();
+        store.put(&pods(), pod("a", "3"));
+        let quiet = GroupResource::new("", "nodes");
+        store.begin(&quiet);
+        store.forget(second);
+        assert!(store.events_after(&pods(), first).is_err());
+        assert_eq!(store.events_after(&pods(), second).unwrap().count(), 1);
+        store.forget(store.revision());
+        assert_eq!(store.events_after(&quiet, store.revision()).unwrap().count(), 0);
+        assert!(store.events_after(&quiet, first).is_err(), "nothing is known from before it began");
     }
 
     #[test]

@@ -25,12 +25,12 @@ impl LabelSelector {
     /// # Errors
     /// A sentence that names the part that cannot be read.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let parts = split_outside_parentheses(text);
-        parts
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        split_outside_parentheses(text)
             .iter()
-            .map(|part| part.trim())
-            .filter(|part| !part.is_empty())
-            .map(parse_requirement)
+            .map(|part| parse_requirement(part.trim()))
             .collect::<Result<_, _>>()
             .map(Self)
     }
@@ -109,6 +109,9 @@ fn split_outside_parentheses(text: &str) -> Vec<String> {
 }
 
 fn parse_requirement(part: &str) -> Result<Requirement, String> {
+    if part.is_empty() {
+        return Err("found ',', expected: !, identifier, or 'end of string'".to_owned());
+    }
     if let Some(key) = part.strip_prefix('!') {
         return Ok(Requirement::DoesNotExist(checked_key(key)?));
     }

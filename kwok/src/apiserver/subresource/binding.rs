@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 /// Binds the pod in the path to the node in the body.
 pub(crate) fn bind(state: &mut State, call: &Call, binding: &Value) -> Result<Answer, ApiError> {
-    let pod = existing(state, call)?;
     let node = text_or_empty(binding, &["target", "name"]);
-    check_target(call, binding, node)?;
+    check_target(binding, node)?;
+    let pod = existing(state, call)?;
     check_pod(&pod, binding, node)?;
     if !call.query.dry_run {
         let mut bound = bound(pod.value(), binding, node, call.now);
@@ -27,14 +27,15 @@ pub(crate) fn bind(state: &mut State, call: &Call, binding: &Value) -> Result<An
     Ok(Answer::value(StatusCode::CREATED, plain_success(StatusCode::CREATED)))
 }
 
-fn check_target(call: &Call, binding: &Value, node: &str) -> Result<(), ApiError> {
+fn check_target(binding: &Value, node: &str) -> Result<(), ApiError> {
     let kind = text_or_empty(binding, &["target", "kind"]);
     let problem = match (node, kind) {
         ("", _) => crate::apiserver::field_error::FieldError::required("target.name", ""),
         (_, "" | "Node") => return Ok(()),
         (_, other) => crate::apiserver::field_error::FieldError::not_supported("target.kind", other, &["Node", ""]),
     };
-    Err(ApiError::invalid("", "Binding", call.path.name.as_deref().unwrap_or_default(), &[problem]))
+    // What is wrong with a binding is told as it is.
+    Err(ApiError::internal(problem.to_string()))
 }
 
 fn check_pod(pod: &Object, binding: &Value, node: &str) -> Result<(), ApiError> {

@@ -2,9 +2,14 @@
 //! (`pkg/registry/core/pod/storage/eviction.go`).
 
 use crate::apiserver::{
+    patch::managers,
+    request::{Query, ResourcePath},
     state::{Call, State},
     status::{ApiError, Cause, plain_success},
-    store::{GroupResource, LabelSelector, Object, lifecycle::time_text},
+    store::{
+        GroupResource, LabelSelector, Object,
+        lifecycle::{self, time_text},
+    },
     value::{at, integer, items, members_mut, set, text, text_or_empty},
     verbs::{
         Answer,
@@ -23,6 +28,9 @@ const MAX_DISRUPTED_PODS: usize = 2000;
 /// How long a client is asked to wait for the disruption controller.
 const RETRY_AFTER_SECONDS: u32 = 10;
 
+/// The program as which the server writes budgets.
+const OWN_AGENT: &str = "kube-apiserver";
+
 const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
 
 fn budgets() -> GroupResource {
@@ -35,15 +43,19 @@ pub(crate) fn evict(state: &mut State, call: &Call, eviction: &Value) -> Result<
     let pod = existing(state, call)?;
     let empty = json!({});
     let options = DeleteOptions::read(call, at(eviction, &["deleteOptions"]).unwrap_or(&empty))?;
-    check_uid(&pod, &options)?;
-    if !is_ignored(&pod) {
-        let protecting = protecting(state, &pod);
-        match protecting.as_slice() {
-            [] => {}
-            [budget] => ask(state, call, budget, &pod, options.dry_run)?,
-            _ => return Err(several_budgets()),
-        }
-    }
+    let protecting = if is_ignored(&pod) { Vec::new() } else { protecting(state, &pod) };
+    let is_free = match protecting.as_slice() {
+        [] => false,
+        [budget] => ask(state, call, budget, &pod, options.dry_run)?,
+        _ => return Err(several_budgets()),
+    };
+    options.check(&call.resource, &pod).map_err(|error| match protecting.as_slice() {
+        // The pod may have become healthy since: to be asked again.
+        [budget] if is_free && options.resource_version.is_none() => processing(budget.name()),
+        _ => error,
+    })?;
+    let pod = if options.dry_run { pod } else { mark(state, call, &pod) };
+    let options = DeleteOptions { resource_version: None, ..options };
     delete_object(state, call, &pod, &options)?;
     Ok(Answer::value(StatusCode::CREATED, plain_success(StatusCode::CREATED)))
 }
@@ -56,13 +68,34 @@ fn check_name(call: &Call, eviction: &Value) -> Result<(), ApiError> {
     }
 }
 
-fn check_uid(pod: &Object, options: &DeleteOptions) -> Result<(), ApiError> {
-    match &options.uid {
-        Some(uid) if uid != pod.uid() => {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", pod.uid());
-            Err(ApiError::conflict(&GroupResource::new("", "pods"), pod.name(), &why))
+/// Notes on the pod why it goes.
+fn mark(state: &mut State, call: &Call, pod: &Arc<Object>) -> Arc<Object> {
+    let mut value = pod.value().clone();
+    let condition = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting", "lastProbeTime": null, "lastTransitionTime": time_text(call.now),
+    });
+    put_condition(&mut value, condition);
+    if lifecycle::is_same(&value, pod.value()) {
+        return Arc::clone(pod);
+    }
+    state.put(&call.resource.storage, value, call.now)
+}
+
+/// Puts a condition in the place of that of its type; one that has not changed keeps its time.
+fn put_condition(object: &mut Value, mut condition: Value) {
+    let conditions = members_mut(object, &["status"]).entry("conditions").or_insert_with(|| json!([]));
+    let Some(conditions) = conditions.as_array_mut() else { return };
+    match conditions.iter_mut().find(|old| old.get("type") == condition.get("type")) {
+        Some(old) => {
+            if old.get("status") == condition.get("status")
+                && let Some(time) = old.get("lastTransitionTime")
+            {
+                condition["lastTransitionTime"] = time.clone();
+            }
+            *old = condition;
         }
-        _ => Ok(()),
+        None => conditions.push(condition),
     }
 }
 
@@ -87,17 +120,29 @@ fn several_budgets() -> ApiError {
     )
 }
 
-/// Takes one disruption from the budget, or says why not.
-fn ask(state: &mut State, call: &Call, budget: &Arc<Object>, pod: &Object, dry_run: bool) -> Result<(), ApiError> {
+/// Takes one disruption from the budget, or says why not; answers whether the pod may go without.
+fn ask(state: &mut State, call: &Call, budget: &Arc<Object>, pod: &Object, dry_run: bool) -> Result<bool, ApiError> {
     if is_free(budget, pod) {
-        return Ok(());
+        return Ok(true);
     }
     let left = granted(budget)?;
-    if !dry_run {
-        let value = charged(budget.value(), pod.name(), left, call.now);
-        state.put(&budgets(), value, call.now);
+    if dry_run {
+        return Ok(false);
     }
-    Ok(())
+    let resource = state.registry.find("policy", "v1", "poddisruptionbudgets").cloned();
+    let resource = resource.ok_or_else(ApiError::no_such_path)?;
+    let mut value = charged(budget.value(), pod.name(), left, call.now);
+    // The server asks itself for it, so that the status is its own from then on.
+    let path = ResourcePath {
+        plural: resource.plural.clone(),
+        name: Some(budget.name().to_owned()),
+        subresource: Some("status".to_owned()),
+        ..call.path.clone()
+    };
+    let own = Call { resource, path, query: Query::default(), now: call.now, user_agent: OWN_AGENT.to_owned() };
+    managers::record(&own.resource, &mut value, Some(budget.value()), &own);
+    state.put(&budgets(), value, call.now);
+    Ok(false)
 }
 
 /// Whether an unhealthy pod may go without being counted (`unhealthyPodEvictionPolicy`).
@@ -122,8 +167,7 @@ fn granted(budget: &Object) -> Result<i64, ApiError> {
     let name = budget.name();
     let number = |path: &[&str]| integer(budget.value(), path).unwrap_or_default();
     if number(&["status", "observedGeneration"]) < number(&["metadata", "generation"]) {
-        let message = format!("The disruption budget {name} is still being processed by the server.");
-        return Err(refused(message, RETRY_AFTER_SECONDS));
+        return Err(processing(name));
     }
     let allowed = number(&["status", "disruptionsAllowed"]);
     if allowed < 0 {
@@ -148,6 +192,11 @@ fn granted(budget: &Object) -> Result<i64, ApiError> {
     Ok(allowed - 1)
 }
 
+fn processing(budget: &str) -> ApiError {
+    let message = format!("The disruption budget {budget} is still being processed by the server.");
+    refused(message, RETRY_AFTER_SECONDS)
+}
+
 fn refused(message: String, retry_after_seconds: u32) -> ApiError {
     let cause = Cause { reason: "DisruptionBudget".into(), message, field: String::new() };
     ApiError::too_many_requests(REFUSED, retry_after_seconds, vec![cause])
@@ -164,12 +213,10 @@ fn charged(budget: &Value, pod: &str, left: i64, now: Timestamp) -> Value {
 }
 
 fn refuse_further(budget: &mut Value, now: Timestamp) {
-    let mut conditions = items(budget, &["status", "conditions"]).to_vec();
-    conditions.retain(|condition| text(condition, &["type"]) != Some("DisruptionAllowed"));
     let generation = integer(budget, &["status", "observedGeneration"]).unwrap_or_default();
-    conditions.push(json!({
+    let condition = json!({
         "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
         "lastTransitionTime": time_text(now), "observedGeneration": generation,
-    }));
-    set(budget, &["status"], "conditions", conditions);
+    });
+    put_condition(budget, condition);
 }

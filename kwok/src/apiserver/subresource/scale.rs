@@ -6,7 +6,7 @@ use crate::apiserver::{
     patch,
     registry::ScalePaths,
     state::{Call, State},
-    status::ApiError,
+    status::{ApiError, Cause},
     store::Object,
     value::{at, integer, set, text, text_or_empty},
     verbs::{
@@ -29,20 +29,37 @@ pub(crate) fn dispatch(
 ) -> Result<Answer, ApiError> {
     let paths = call.resource.scale.clone().ok_or_else(ApiError::no_such_path)?;
     // What is no Scale is refused before an object that does not exist.
-    let given = if method == Method::PUT { Some(read_scale(headers, body)?) } else { None };
+    let given = if method == Method::PUT { Some(read_scale(call, headers, body)?) } else { None };
     let object = existing(state, call)?;
     let shown = scale_of(call, &object, &paths);
+    let has_replicas =
+        call.resource.builtin().is_some() || at(object.value(), &segments(&paths.spec_replicas)).is_some();
     let wanted = match (method.as_str(), given) {
+        ("GET", _) if !has_replicas => {
+            let message = format!("the spec replicas field \"{}\" does not exist", paths.spec_replicas);
+            let mut error = ApiError { reason: "InternalError", ..ApiError::internal(message.clone()) };
+            error.details.causes.push(Cause { message, ..Cause::default() });
+            return Err(error);
+        }
         ("GET", _) => return Ok(Answer::value(StatusCode::OK, shown)),
         (_, Some(given)) => given,
         ("PATCH", _) => patch::apply(&call.resource, &shown, &patch::read(headers, body, call)?, call)?,
         _ => return Err(ApiError::method_not_allowed()),
     };
+    if !has_replicas && at(&wanted, &["spec", "replicas"]).is_none() {
+        let message = format!("the spec replicas field \"{}\" cannot be empty", paths.spec_replicas);
+        return Err(ApiError::bad_request(message));
+    }
     write(state, call, &object, &paths, &wanted)
 }
 
-fn read_scale(headers: &HeaderMap, body: &Bytes) -> Result<Value, ApiError> {
+fn read_scale(call: &Call, headers: &HeaderMap, body: &Bytes) -> Result<Value, ApiError> {
     let scale = read_object(headers, body)?;
+    let (named, expected) = (text_or_empty(&scale, &["metadata", "name"]), call.object_name().name);
+    if !named.is_empty() && named != expected {
+        let message = format!("the name of the object ({named}) does not match the name on the URL ({expected})");
+        return Err(ApiError::bad_request(message));
+    }
     let found = ["apiVersion", "kind"].map(|key| text_or_empty(&scale, &[key]).to_owned());
     let is_scale = ["autoscaling/v1", ""].contains(&found[0].as_str()) && ["Scale", ""].contains(&found[1].as_str());
     if is_scale {
@@ -60,7 +77,8 @@ fn write(
     wanted: &Value,
 ) -> Result<Answer, ApiError> {
     let replicas = integer(wanted, &["spec", "replicas"]).unwrap_or_default();
-    if replicas < 0 {
+    // Of a custom resource the definition says what is too few.
+    if replicas < 0 && call.resource.custom().is_none() {
         let error = crate::apiserver::field_error::FieldError::invalid(
             "spec.replicas",
             replicas,

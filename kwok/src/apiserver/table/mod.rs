@@ -12,6 +12,7 @@ mod more_cells;
 mod pod;
 
 use super::{
+    builtin::TEMPLATE_GENERATION,
     registry::{PrinterColumn, ResourceType},
     store::Object,
 };
@@ -110,6 +111,15 @@ fn row(resource: &ResourceType, object: &Object, cells: &[Value], include: Inclu
 
 /// An object reduced to its metadata (`PartialObjectMetadata`).
 pub(crate) fn partial_metadata(object: &Value) -> Value {
-    let metadata = object.get("metadata").cloned().unwrap_or_default();
+    let mut metadata = object.get("metadata").cloned().unwrap_or_default();
+    // It is no annotation where the server counts it, and becomes one only with the whole object.
+    if object.get("kind").is_some_and(|kind| kind == "DaemonSet")
+        && let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
+    {
+        annotations.remove(TEMPLATE_GENERATION);
+        if annotations.is_empty() {
+            metadata.as_object_mut().map(|metadata| metadata.remove("annotations"));
+        }
+    }
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }

@@ -3,6 +3,7 @@
 use super::{Answer, check_namespace, check_type, decode, fill_in, validate};
 use crate::apiserver::{
     builtin,
+    field_error::FieldError,
     patch::managers,
     registry::{ResourceType, custom},
     request::ResourcePath,
@@ -23,9 +24,16 @@ pub(crate) fn create(state: &mut State, call: &Call, body: Value) -> Result<Answ
 
 /// As [`create`]; an apply has worked out the fields' owners itself.
 pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied: bool) -> Result<Answer, ApiError> {
+    if !applied {
+        check_kind(state, call, &body)?;
+    }
     check_type(&call.resource, &mut body)?;
     check_namespace(call, &mut body)?;
     let (mut object, warnings) = decode(call, body)?;
+    if applied {
+        // An apply makes whatever version there is.
+        members_mut(&mut object, &["metadata"]).remove("resourceVersion");
+    }
     if call.resource.kind == "Binding" && call.resource.builtin().is_some() {
         return bind(state, call, &object);
     }
@@ -33,6 +41,9 @@ pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied
         return Ok(Answer::value(StatusCode::CREATED, reviews::answer(&call.resource, object)));
     }
     fill_in(&call.resource, &mut object);
+    if call.resource.kind == "CustomResourceDefinition" {
+        custom::default_definition(&mut object);
+    }
     if !applied {
         managers::record(&call.resource, &mut object, None, call);
     }
@@ -43,6 +54,29 @@ pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied
         state.put(&call.resource.storage, object, call.now)
     };
     Ok(Answer::object(StatusCode::CREATED, created).with_warnings(warnings))
+}
+
+/// A custom resource of another kind is one that breaks a rule, among others.
+fn check_kind(state: &mut State, call: &Call, body: &Value) -> Result<(), ApiError> {
+    let resource = &call.resource;
+    let found = text_or_empty(body, &["kind"]);
+    let is_own = text_or_empty(body, &["apiVersion"]) == resource.api_version();
+    if resource.custom().is_none() || !is_own || found.is_empty() || found == resource.kind {
+        return Ok(());
+    }
+    let kind = FieldError::invalid("kind", found, format!("must be {}", resource.kind));
+    let mut error = ApiError::invalid(&resource.group, found, text_or_empty(body, &["metadata", "name"]), &[kind]);
+    let mut named = body.clone();
+    set(&mut named, &[], "kind", resource.kind.as_str());
+    let mut asked = call.clone();
+    asked.query.dry_run = true;
+    match create_as(state, &asked, named, false) {
+        Err(other) if other.code == StatusCode::UNPROCESSABLE_ENTITY => {
+            error.details.causes.extend(other.details.causes)
+        }
+        _ => {}
+    }
+    Err(error)
 }
 
 /// A binding by its own path: the pod is the one of its name.
@@ -57,9 +91,6 @@ fn bind(state: &mut State, call: &Call, binding: &Value) -> Result<Answer, ApiEr
 fn prepare(state: &mut State, call: &Call, mut object: Value) -> Result<Value, ApiError> {
     let resource = &call.resource;
     let namespace = text_or_empty(&object, &["metadata", "namespace"]).to_owned();
-    if !text_or_empty(&object, &["metadata", "resourceVersion"]).is_empty() {
-        return Err(ApiError::internal("resourceVersion should not be set on objects to be created"));
-    }
     give_name(state, call, &mut object, &namespace);
     let name = ObjectName::new(&namespace, text_or_empty(&object, &["metadata", "name"]));
     check_namespace_accepts(state, resource, &name)?;
@@ -71,10 +102,15 @@ fn prepare(state: &mut State, call: &Call, mut object: Value) -> Result<Value, A
     clear_status(resource, &mut object);
     builtin::prepare_create(resource, &mut object, state)?;
     if resource.kind == "CustomResourceDefinition" {
-        custom::default_definition(&mut object);
-        lifecycle::set_finalizer(&mut object, custom::CLEANUP, true);
+        let status = custom::first_status(&object);
+        set(&mut object, &[], "status", status);
+        lifecycle::set_finalizer(&mut object, custom::CLEANUP, !call.query.dry_run);
     }
     validate(resource, &object, None)?;
+    // The store refuses it, which a dry run does not reach.
+    if !call.query.dry_run && !text_or_empty(&object, &["metadata", "resourceVersion"]).is_empty() {
+        return Err(ApiError::internal("resourceVersion should not be set on objects to be created"));
+    }
     if is_new { Ok(object) } else { Err(ApiError::already_exists(&resource.group_resource(), &name.name)) }
 }
 

@@ -77,10 +77,18 @@ impl DeleteOptions {
         Ok(Self { deletion, dry_run, waits: orphan == Some(false), ..Self::default() })
     }
 
-    fn check(&self, resource: &ResourceType, object: &Object) -> Result<(), ApiError> {
+    /// Who deletes jobs without saying what becomes of their pods is warned, even where there is none to delete.
+    fn warnings(&self, resource: &ResourceType) -> Vec<String> {
+        if self.deletion.propagation.is_none() && is_job(resource) { vec![JOB_WARNING.to_owned()] } else { Vec::new() }
+    }
+
+    /// Checks the preconditions.
+    pub(crate) fn check(&self, resource: &ResourceType, object: &Object) -> Result<(), ApiError> {
         let failed = |what: &str, asked: &str, found: &str| {
             let why = format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {found}");
-            Err(ApiError::conflict(&GroupResource::new(&resource.group, &resource.kind), object.name(), &why))
+            // Namespaces are asked for themselves, and are called by their plural.
+            let named = if resource.kind == "Namespace" { &resource.plural } else { &resource.kind };
+            Err(ApiError::conflict(&GroupResource::new(&resource.group, named), object.name(), &why))
         };
         match (&self.uid, &self.resource_version) {
             (Some(uid), _) if uid != object.uid() => failed("UID", uid, object.uid()),
@@ -96,11 +104,7 @@ impl DeleteOptions {
 pub(crate) fn delete(state: &mut State, call: &Call, body: &Value) -> Result<Answer, ApiError> {
     let options = DeleteOptions::read(call, body)?;
     let object = existing(state, call)?;
-    let unsaid = options.deletion.propagation.is_none() && options.deletion.grace_seconds.is_none();
-    let warnings = match usual_propagation(&call.resource, &object) {
-        Some(_) if unsaid && !options.dry_run => vec![JOB_WARNING.to_owned()],
-        _ => Vec::new(),
-    };
+    let warnings = options.warnings(&call.resource);
     Ok(delete_object(state, call, &object, &options)?.with_warnings(warnings))
 }
 
@@ -144,6 +148,8 @@ fn perform(state: &mut State, call: &Call, object: &Arc<Object>, options: &Delet
     let resource = &call.resource;
     let graceful = if resource.kind == "Pod" { lifecycle::pod_grace_seconds(object.value()) } else { None };
     let propagation = options.deletion.propagation.or_else(|| usual_propagation(resource, object));
+    // Namespaces take with them what is in them.
+    let propagation = propagation.filter(|_| resource.kind != "Namespace");
     let deletion = Deletion { propagation, ..options.deletion };
     match lifecycle::delete(object.value(), deletion, graceful, call.now) {
         Outcome::Unchanged => (Arc::clone(object), false),
@@ -151,14 +157,28 @@ fn perform(state: &mut State, call: &Call, object: &Arc<Object>, options: &Delet
             (Arc::new(Object::new(ended(resource, value, object), object.revision())), true)
         }
         Outcome::Mark(value) if options.dry_run => (Arc::new(Object::new(value, object.revision())), false),
-        Outcome::Remove(value) => (state.remove(&resource.storage, ended(resource, value, object)), true),
+        Outcome::Remove(value) => {
+            let last = ended(resource, value, object);
+            if resource.kind == "Pod" && is_ending_now(&last, object) {
+                // Graceful deletion is stored however short it is.
+                state.put(&resource.storage, last.clone(), call.now);
+            }
+            (state.remove(&resource.storage, last), true)
+        }
         Outcome::Mark(mut value) => {
             if resource.kind == "Namespace" {
                 lifecycle::mark_namespace(&mut value);
+                members_mut(&mut value, &["metadata"]).remove("deletionGracePeriodSeconds");
             }
             (state.put(&resource.storage, value, call.now), false)
         }
     }
+}
+
+/// Whether a deletion gives the pod less time than it had.
+fn is_ending_now(last: &Value, object: &Object) -> bool {
+    let grace = |pod: &Value| integer(pod, &["metadata", "deletionGracePeriodSeconds"]);
+    !object.is_terminating() || grace(last) != grace(object.value())
 }
 
 /// What becomes of dependents unless the request or the object says so: jobs of `batch/v1` orphan their pods, as they did
@@ -166,7 +186,11 @@ fn perform(state: &mut State, call: &Call, object: &Arc<Object>, options: &Delet
 fn usual_propagation(resource: &ResourceType, object: &Object) -> Option<Propagation> {
     let says = [lifecycle::FOREGROUND, lifecycle::ORPHAN];
     let is_said = says.iter().any(|finalizer| lifecycle::has_finalizer(object.value(), finalizer));
-    (resource.kind == "Job" && resource.builtin().is_some() && !is_said).then_some(Propagation::Orphan)
+    (is_job(resource) && !is_said).then_some(Propagation::Orphan)
+}
+
+fn is_job(resource: &ResourceType) -> bool {
+    resource.kind == "Job" && resource.builtin().is_some()
 }
 
 /// What is removed at once was never marked, but for pods, whose deletion is always graceful.
@@ -203,5 +227,6 @@ pub(crate) fn delete_collection(state: &mut State, call: &Call, body: &Value) ->
         delete_object(state, call, object, &options)?;
     }
     let metadata = list_metadata(state.store.revision(), None, None);
-    Ok(Answer { code: StatusCode::OK, body: AnswerBody::List(objects, metadata), warnings: Vec::new() })
+    let warnings = options.warnings(&call.resource);
+    Ok(Answer { code: StatusCode::OK, body: AnswerBody::List(objects, metadata), warnings })
 }

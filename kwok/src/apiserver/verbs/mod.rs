@@ -14,7 +14,7 @@ use super::{
     builtin, convert,
     field_error::FieldError,
     negotiation::{judge_unknown, unknown_fields},
-    registry::{Origin, ResourceType},
+    registry::{Origin, ResourceType, custom},
     state::Call,
     status::ApiError,
     store::Object,
@@ -124,6 +124,9 @@ pub(crate) fn decode(call: &Call, object: Value) -> Result<(Value, Vec<String>),
             let mut known = kind.read(&given).map_err(|error| not_handled(resource, &error.message))?;
             let unknown = unknown_fields(&given, &known);
             builtin::write_nothing(kind, &mut known, &given);
+            if kind.kind == "CustomResourceDefinition" {
+                custom::write_whole_numbers(&mut known);
+            }
             if let Some(owners) = owners.filter(Value::is_array) {
                 set(&mut known, &["metadata"], "managedFields", owners);
             }
@@ -131,6 +134,7 @@ pub(crate) fn decode(call: &Call, object: Value) -> Result<(Value, Vec<String>),
         }
         Origin::Custom(version) => {
             let mut known = object;
+            builtin::write_empty_texts(&mut known);
             let metadata = known.get("metadata").cloned().unwrap_or_default();
             if let Err(error) = serde_json::from_value::<Option<ObjectMeta>>(metadata) {
                 return Err(not_handled(resource, &format!("json: cannot unmarshal `metadata`: {error}")));
@@ -139,19 +143,18 @@ pub(crate) fn decode(call: &Call, object: Value) -> Result<(Value, Vec<String>),
             (known, unknown)
         }
     };
-    drop_empty_metadata(&mut known);
+    drop_empty_metadata(&mut known, resource.builtin().is_some());
     let warnings = judge_unknown(&unknown, call.query.field_validation, &resource.kind, &resource.version)?;
     convert::stored(resource, &mut known);
     Ok((known, warnings))
 }
 
-/// What is empty is not written.
-fn drop_empty_metadata(object: &mut Value) {
+/// What is empty is not written. An empty list of owners forgets them, of built-in kinds.
+fn drop_empty_metadata(object: &mut Value, is_builtin: bool) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|key, member| match member {
             Value::Object(members) => !members.is_empty(),
-            // An empty list of owners forgets them.
-            Value::Array(items) => !items.is_empty() || key == "managedFields",
+            Value::Array(items) => !items.is_empty() || key == "managedFields" && is_builtin,
             _ => true,
         });
     }
@@ -189,7 +192,7 @@ fn scale_errors(resource: &ResourceType, object: &Value) -> Vec<FieldError> {
     let Some(paths) = &resource.scale else { return Vec::new() };
     let count = |path: &String| {
         let keys: Vec<&str> = path.split('.').filter(|key| !key.is_empty()).collect();
-        let found = at(object, &keys).filter(|found| found.as_i64().is_some_and(|count| count < 0))?;
+        let found = at(object, &keys).filter(|found| found.as_i64().is_none_or(|count| count < 0))?;
         Some(FieldError::invalid(path.as_str(), found.clone(), "should be a non-negative integer"))
     };
     [&paths.spec_replicas, &paths.status_replicas].into_iter().filter_map(count).collect()

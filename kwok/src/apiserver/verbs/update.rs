@@ -52,11 +52,16 @@ pub(crate) fn replace(state: &mut State, call: &Call, part: Part, mut body: Valu
 
 /// Changes the object, or its part, as the patch says. A server-side apply creates what does not exist.
 pub(crate) fn patch(state: &mut State, call: &Call, part: Part, patch: &Patch) -> Result<Answer, ApiError> {
-    let old = match existing(state, call) {
-        Err(error) if matches!(patch, Patch::Apply(_)) && error.code == StatusCode::NOT_FOUND && part == Part::Main => {
+    let old = match (existing(state, call), patch) {
+        (Err(error), Patch::Apply(_)) if error.code == StatusCode::NOT_FOUND && part == Part::Main => {
             return apply_new(state, call, patch);
         }
-        found => found?,
+        (Err(error), Patch::Apply(given)) if is_created_by_update(&call.resource) => {
+            // What cannot be applied is refused before what does not exist and might be made.
+            patch::server_side_apply::check(&call.resource, given, call)?;
+            return Err(error);
+        }
+        (found, _) => found?,
     };
     let shown = convert::shown(&call.resource, &old);
     let mut body = patch::apply(&call.resource, &shown, patch, call)?;
@@ -64,15 +69,16 @@ pub(crate) fn patch(state: &mut State, call: &Call, part: Part, patch: &Patch) -
     check_name(call, &body)?;
     let given = decode(call, body).map_err(|error| match patch {
         Patch::Strategic(changes) => patch::does_not_fit(changes, error),
-        Patch::Json(_) | Patch::Merge(_) | Patch::Apply(_) | Patch::Unreadable(_) => error,
+        Patch::Json(_) | Patch::Merge(_) => patch::does_not_decode(error),
+        Patch::Apply(_) | Patch::Unreadable(_) => error,
     })?;
     write_given(state, call, part, &old, given, matches!(patch, Patch::Apply(_)))
 }
 
 fn apply_new(state: &mut State, call: &Call, patch: &Patch) -> Result<Answer, ApiError> {
     let Patch::Apply(given) = patch else { return Err(ApiError::method_not_allowed()) };
-    let mut body = patch::server_side_apply::apply(&call.resource, None, given, call)?;
-    set(&mut body, &["metadata"], "name", call.object_name().name);
+    let body = patch::server_side_apply::apply(&call.resource, None, given, call)?;
+    check_name(call, &body)?;
     super::create::create_as(state, call, body, true)
 }
 
@@ -173,8 +179,9 @@ fn check_part(resource: &ResourceType, part: Part, new: &Value, old: &Value) -> 
         let errors = builtin::validate_ephemeral_containers(new);
         return if errors.is_empty() { Ok(()) } else { Err(super::invalid(resource, new, &errors)) };
     }
-    if resource.builtin().is_some() && builtin::is_checked_by_part(part) {
-        return Ok(());
+    if let Some(kind) = resource.builtin().filter(|_| builtin::is_checked_by_part(part)) {
+        let errors = if part == Part::Status { builtin::validate_status(kind, new) } else { Vec::new() };
+        return if errors.is_empty() { Ok(()) } else { Err(super::invalid(resource, new, &errors)) };
     }
     validate(resource, new, Some(old))
 }
@@ -206,7 +213,7 @@ fn merged(resource: &ResourceType, part: Part, mut given: Value, old: &Value) ->
             }
             given
         }
-        Part::Status => status_only(resource, &given, old),
+        Part::Status => status_only(resource, given, old),
         Part::EphemeralContainers => with_member(old, &given, &["spec"], "ephemeralContainers"),
         Part::Resize => builtin::resized(old, &given),
         Part::Finalize => with_member(old, &given, &["spec"], "finalizers"),
@@ -220,16 +227,28 @@ fn with_member(old: &Value, given: &Value, path: &[&str], key: &str) -> Value {
 }
 
 /// Status updates of built-in kinds may change the metadata too, but for what the kind keeps.
-fn status_only(resource: &ResourceType, given: &Value, old: &Value) -> Value {
-    let mut new = with_member(old, given, &[], "status");
+fn status_only(resource: &ResourceType, mut given: Value, old: &Value) -> Value {
     let kept = match resource.builtin().map(|kind| kind.kind) {
-        None | Some("CustomResourceDefinition" | "VolumeAttachment") => return new,
+        None | Some("CustomResourceDefinition" | "VolumeAttachment") => {
+            let status = members_mut(&mut given, &[]).remove("status");
+            let mut new = old.clone();
+            match status {
+                Some(status) => set(&mut new, &[], "status", status),
+                None => drop(members_mut(&mut new, &[]).remove("status")),
+            }
+            return new;
+        }
         Some("Deployment") => "labels",
         Some(_) => "ownerReferences",
     };
-    carry_over(&mut new, given, &[], "metadata");
-    carry_over(&mut new, old, &["metadata"], kept);
-    new
+    carry_over(&mut given, old, &["metadata"], kept);
+    let is_own = |key: &&String| !["metadata", "status"].contains(&key.as_str());
+    let keys =
+        |object: &Value| object.as_object().into_iter().flat_map(|members| members.keys()).cloned().collect::<Vec<_>>();
+    for key in keys(&given).iter().chain(&keys(old)).filter(is_own) {
+        carry_over(&mut given, old, &[], key);
+    }
+    given
 }
 
 /// Writes unless nothing changed; removes what has nothing left to wait for.
@@ -243,8 +262,8 @@ fn store(state: &mut State, call: &Call, mut new: Value, old: &Arc<Object>) -> A
     }
     if lifecycle::is_finished(&new) {
         // Who watches is told what was stored last; the update that ends an object is not stored.
-        let removed = state.remove(&call.resource.storage, old.value().clone());
-        return Arc::new(Object::new(new, removed.revision()));
+        state.remove(&call.resource.storage, old.value().clone());
+        return Arc::new(Object::new(new, old.revision()));
     }
     state.put(&call.resource.storage, new, call.now)
 }

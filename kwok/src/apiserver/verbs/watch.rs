@@ -6,7 +6,7 @@ use crate::apiserver::{
     negotiation::Form,
     state::{Call, State},
     status::ApiError,
-    store::{Event, EventKind, Filter, Object, PageRequest, bookmark_line, event_line, serialized},
+    store::{Event, EventKind, Filter, Object, PageRequest, event_line, serialized},
     table,
 };
 use bytes::Bytes;
@@ -46,7 +46,9 @@ impl Watch {
     pub(crate) fn begin(state: &State, call: Call, form: Form) -> Result<(Self, Vec<Bytes>), ApiError> {
         check_field_selector(&call.resource, &call.query)?;
         call.query.check_list()?;
-        let version = call.query.resource_version.as_deref().map(parse_version).transpose()?.unwrap_or(0);
+        let version = call.query.resource_version.as_deref().map(parse_version).transpose();
+        // What a list calls a bad request is a failure of the server here.
+        let version = version.map_err(|error| ApiError::internal(error.message))?.unwrap_or(0);
         let initial = call.query.send_initial_events.unwrap_or(version == 0);
         let filter = call.query.filter(&call.path);
         let timeout = Duration::from_secs(
@@ -65,21 +67,30 @@ impl Watch {
             page.map_err(|_| ApiError::expired("The resourceVersion for the provided watch is too old."))?.objects;
         let now = self.call.now;
         let mut lines: Vec<Bytes> = objects.iter().map(|object| self.line(EventKind::Added, object, now)).collect();
-        if self.call.query.send_initial_events == Some(true) && self.bookmarks {
+        // Who does not speak of the initial events is told of their end too, if there may be bookmarks.
+        if self.bookmarks {
             lines.push(self.bookmark(true));
         }
         Ok(lines)
     }
 
     /// A line that says how far the watcher has come.
-    pub(crate) fn bookmark(&self, initial_events_end: bool) -> Bytes {
+    pub(crate) fn bookmark(&mut self, initial_events_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": self.cursor.to_string(), "creationTimestamp": null});
+        if initial_events_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
         let resource = &self.call.resource;
+        let (api_version, kind) = match self.form {
+            Form::PartialMetadata => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata"),
+            Form::Plain | Form::Table | Form::AggregatedDiscovery => (resource.api_version(), resource.kind.as_str()),
+        };
+        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
         match self.form {
-            Form::PartialMetadata => {
-                bookmark_line("meta.k8s.io/v1", "PartialObjectMetadata", self.cursor, initial_events_end)
-            }
-            Form::Plain | Form::Table | Form::AggregatedDiscovery => {
-                bookmark_line(&resource.api_version(), &resource.kind, self.cursor, initial_events_end)
+            // A row as of any object.
+            Form::Table => self.table_line(BOOKMARK, &Arc::new(Object::new(object, self.cursor)), self.call.now),
+            Form::Plain | Form::PartialMetadata | Form::AggregatedDiscovery => {
+                event_line(BOOKMARK, &serialized(&object))
             }
         }
     }
@@ -132,7 +143,6 @@ impl Watch {
     }
 
     fn line(&mut self, kind: EventKind, object: &Arc<Object>, now: Timestamp) -> Bytes {
-        let knows_columns = std::mem::replace(&mut self.has_columns, true);
         let resource = &self.call.resource;
         match self.form {
             Form::Plain | Form::AggregatedDiscovery if resource.is_stored_form() => {
@@ -142,18 +152,24 @@ impl Watch {
                 event_line(kind.as_str(), &serialized(&convert::shown(resource, object)))
             }
             Form::PartialMetadata => event_line(kind.as_str(), &serialized(&table::partial_metadata(object.value()))),
-            Form::Table => {
-                let metadata = json!({"resourceVersion": object.revision().to_string()});
-                let objects = std::slice::from_ref(object);
-                let mut table = table::render(resource, objects, &metadata, self.call.query.include_object, now);
-                if knows_columns {
-                    table["columnDefinitions"] = Value::Null;
-                }
-                event_line(kind.as_str(), &serialized(&table))
-            }
+            Form::Table => self.table_line(kind.as_str(), object, now),
         }
     }
+
+    fn table_line(&mut self, kind: &str, object: &Arc<Object>, now: Timestamp) -> Bytes {
+        let knows_columns = std::mem::replace(&mut self.has_columns, true);
+        let metadata = json!({"resourceVersion": object.revision().to_string()});
+        let (resource, include) = (&self.call.resource, self.call.query.include_object);
+        let mut table = table::render(resource, std::slice::from_ref(object), &metadata, include, now);
+        if knows_columns {
+            table["columnDefinitions"] = Value::Null;
+        }
+        event_line(kind, &serialized(&table))
+    }
 }
+
+/// The type of an event that says how far the watcher has come (API concepts: "Watch bookmarks").
+const BOOKMARK: &str = "BOOKMARK";
 
 /// The last event of a watcher that came too late.
 fn gone(cursor: u64, revision: u64) -> Bytes {
