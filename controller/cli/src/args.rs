@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Nodes(Box<NodesArgs>),
     /// Decide once: one JSON object in on standard input, one out
     Solve(SolveArgs),
+    /// Say why a node stays or goes, or why a pod waits or cannot be evicted
+    Explain(ExplainArgs),
     /// Print the custom resource definitions
     Crds(CrdsArgs),
 }
@@ -366,6 +368,36 @@ pub(crate) struct SolveArgs {
     /// Decide also which nodes should go
     #[arg(long)]
     pub(crate) disrupt: bool,
+}
+
+/// Options of `explain`.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// What: `node` or `pod`
+    #[arg(value_enum, value_name = "KIND")]
+    pub(crate) kind: Explained,
+    /// The node's or its NodeClaim's name; the pod's as NAMESPACE/NAME, or NAME in `default`
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) snapshot: SnapshotArgs,
+}
+
+/// What can be explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Explained {
+    /// Why it stays or goes
+    Node,
+    /// Why it waits, or whether it can be evicted
+    Pod,
+}
+
+/// The cluster that is looked at.
+#[derive(Args, Debug)]
+pub(crate) struct SnapshotArgs {
+    /// The cluster as a file: what `sawhorse solve` reads, or a decision scenario (`.yaml`) of the folder `snapshots`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) snapshot: PathBuf,
 }
 
 /// Options of `crds`.

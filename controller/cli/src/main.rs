@@ -4,11 +4,13 @@ mod args;
 mod cloud;
 mod control;
 mod crds;
+mod explain;
 mod machines;
 mod nodes;
 mod progress;
 mod run;
 mod serve;
+mod snapshot;
 mod solve;
 mod up;
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Command::Cloud(args) => cloud::cloud(&args),
         Command::Nodes(args) => nodes::nodes(*args),
         Command::Solve(args) => return solve::solve(args.disrupt),
+        Command::Explain(args) => explain::explain(&args),
         Command::Crds(args) => crds::crds(args.out.as_deref()),
     };
     outcome.unwrap_or_else(|error| {

@@ -86,7 +86,8 @@ pub(super) fn find_single(pass: &mut Pass<'_>) -> Option<Command> {
     None
 }
 
-fn evaluate_single(pass: &mut Pass<'_>, candidate: &Candidate) -> Result<Consolidation, WhyKept> {
+/// Whether one machine can go or be replaced by something cheaper.
+pub(super) fn evaluate_single(pass: &mut Pass<'_>, candidate: &Candidate) -> Result<Consolidation, WhyKept> {
     // No replacement saves more than deleting would: where not even that is worth it nothing has to be simulated.
     if let Some(why) = pass.unbalanced(&[candidate], candidate.price) {
         return Err(why);

@@ -4,8 +4,10 @@
 //! by eye. Names of machines to come are the pool's with a number, as their real names do not exist yet.
 
 mod disruption;
+mod explain;
 mod scheduling;
 mod text;
 
 pub use disruption::disruption_text;
+pub use explain::{node_explained, pod_explained};
 pub use scheduling::scheduling_text;
