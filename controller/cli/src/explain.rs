@@ -1,7 +1,7 @@
 //! `sawhorse explain`: why a node stays or goes, why a pod waits or cannot be evicted.
 
 use crate::{
-    args::{Explained, ExplainArgs},
+    args::{ExplainArgs, Explained},
     snapshot,
 };
 use anyhow::Context;
@@ -15,13 +15,11 @@ use std::{io::Write, process::ExitCode};
 
 /// Prints the explanation.
 pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let (snapshot, catalog) = snapshot::read(&args.snapshot.snapshot)?;
+    let (snapshot, catalog) = snapshot::read(&args.snapshot)?;
     let catalog = &IndexedCatalog::new(catalog);
     let text = match args.kind {
-        Explained::Node => {
-            node_explained(&DisruptionInput { snapshot: &snapshot, catalog, running: &[] }, &args.name)
-                .with_context(|| format!("there is no node or NodeClaim `{}`", args.name))?
-        }
+        Explained::Node => node_explained(&DisruptionInput { snapshot: &snapshot, catalog, running: &[] }, &args.name)
+            .with_context(|| format!("there is no node or NodeClaim `{}`", args.name))?,
         Explained::Pod => {
             let (namespace, name) = args.name.split_once('/').unwrap_or(("default", &args.name));
             pod_explained(&snapshot, catalog, &PodKey::new(namespace, name))

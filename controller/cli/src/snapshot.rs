@@ -1,5 +1,6 @@
 //! Clusters in files.
 
+use crate::{args::SnapshotArgs, capture};
 use anyhow::{Context, anyhow};
 use sawhorse_core::{
     model::{Catalog, ClusterSnapshot},
@@ -8,8 +9,16 @@ use sawhorse_core::{
 };
 use std::{fs, path::Path};
 
+/// The cluster that is asked for: of a file, or as it is now.
+pub(crate) fn read(args: &SnapshotArgs) -> anyhow::Result<(ClusterSnapshot, Catalog)> {
+    match &args.snapshot {
+        Some(file) => of_file(file),
+        None => capture::now(&args.live),
+    }
+}
+
 /// The cluster that a file describes: what `sawhorse solve` reads, or a decision scenario.
-pub(crate) fn read(file: &Path) -> anyhow::Result<(ClusterSnapshot, Catalog)> {
+fn of_file(file: &Path) -> anyhow::Result<(ClusterSnapshot, Catalog)> {
     let text = fs::read_to_string(file).with_context(|| format!("the file `{}`", file.display()))?;
     if file.extension().is_some_and(|kind| kind == "yaml" || kind == "yml") {
         return of_scenario(file, &text);

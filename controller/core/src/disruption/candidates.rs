@@ -5,8 +5,8 @@ use crate::{
     api::{NodeClaim, NodePool, labels},
     lifecycle::{DoNotDisrupt, Event},
     model::{
-        CapacityType, Catalog, ClusterSnapshot, InstanceType, NodeClaimName, NodePoolName, PodKey, Price, StateNode, is_active,
-        is_reschedulable,
+        CapacityType, Catalog, ClusterSnapshot, InstanceType, NodeClaimName, NodePoolName, PodKey, Price, StateNode,
+        is_active, is_reschedulable,
     },
     termination::is_drainable,
 };

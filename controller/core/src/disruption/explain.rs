@@ -146,8 +146,7 @@ fn of_machine(machine: &StateNode, input: &DisruptionInput<'_>) -> Vec<Checked> 
     let running = input.running.iter().filter(|record| record.phase.is_running());
     let claimed: BTreeSet<&NodeClaimName> =
         running.flat_map(|record| &record.command.candidates).map(|candidate| &candidate.node_claim).collect();
-    let facts =
-        MachineFacts { machine, snapshot: input.snapshot, catalog: input.catalog.catalog(), claimed: &claimed };
+    let facts = MachineFacts { machine, snapshot: input.snapshot, catalog: input.catalog.catalog(), claimed: &claimed };
     let checked = |check| Checked { check, objection: facts.objection(check), facts: Vec::new() };
     Check::OF_MACHINES.into_iter().map(checked).collect()
 }
@@ -222,6 +221,5 @@ fn drift_of(machine: &StateNode) -> Option<String> {
 }
 
 fn drift_waits(candidate: &Candidate, pass: &Pass<'_>) -> Option<WhyKept> {
-    over_budget(candidate, pass, DisruptionReason::Drifted)
-        .or_else(|| pass.simulator().without(&[candidate]).err())
+    over_budget(candidate, pass, DisruptionReason::Drifted).or_else(|| pass.simulator().without(&[candidate]).err())
 }

@@ -71,12 +71,7 @@ impl<'a> PodBudgets<'a> {
             let arithmetic = from_status(budget).unwrap_or_else(|| from_spec(budget, namespace, selector, nodes));
             let name = budget.metadata.name.as_deref().unwrap_or_default();
             let spares_unready = spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow");
-            by_namespace.entry(namespace).or_default().push(PodBudget {
-                name,
-                selector,
-                arithmetic,
-                spares_unready,
-            });
+            by_namespace.entry(namespace).or_default().push(PodBudget { name, selector, arithmetic, spares_unready });
         }
         by_namespace.values_mut().for_each(|budgets| budgets.sort_by_key(|budget| budget.name));
         Self { by_namespace }

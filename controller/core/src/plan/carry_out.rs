@@ -3,9 +3,7 @@
 use crate::{
     api::{NodeClaim, NodePool, conditions, conditions::Conditioned, labels},
     disruption::{Command, MoveTo},
-    model::{
-        CapacityType, ClusterSnapshot, InstanceType, Operator, PodKey, StateNode, is_reschedulable,
-    },
+    model::{CapacityType, ClusterSnapshot, InstanceType, Operator, PodKey, StateNode, is_reschedulable},
     scheduling::PlannedNodeClaim,
 };
 use k8s_openapi::{

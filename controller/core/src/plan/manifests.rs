@@ -1,7 +1,11 @@
 //! NodePools as if they had been applied.
 
 use crate::{
-    api::{NodePool, conditions::{Conditioned, DRIFTED}, hash, labels},
+    api::{
+        NodePool,
+        conditions::{Conditioned, DRIFTED},
+        hash, labels,
+    },
     lifecycle::drift_reason,
     model::{Catalog, ClusterSnapshot, NodePoolName},
 };

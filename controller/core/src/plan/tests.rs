@@ -28,8 +28,7 @@ fn planned(nodes: &str, removed: &[&str], apply: bool) -> (super::Plan, crate::s
         pools.push(pool);
     }
     let removed: BTreeSet<String> = removed.iter().map(|name| (*name).to_owned()).collect();
-    let input =
-        PlanInput { snapshot: &world.snapshot, catalog: &world.catalog, applied: &pools, removed: &removed };
+    let input = PlanInput { snapshot: &world.snapshot, catalog: &world.catalog, applied: &pools, removed: &removed };
     (plan(&input), world)
 }
 

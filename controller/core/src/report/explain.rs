@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     disruption::{
-        BudgetOfPod, Checked, DisruptionInput, Gain, Move, MoveTo, NodeExplanation, PodExplanation, PodFact, explain_node,
-        explain_pod,
+        BudgetOfPod, Checked, DisruptionInput, Gain, Move, MoveTo, NodeExplanation, PodExplanation, PodFact,
+        explain_node, explain_pod,
     },
     lifecycle::DoNotDisrupt,
     model::{ClusterSnapshot, PodKey, Price},
@@ -60,10 +60,10 @@ fn header(explained: &NodeExplanation) -> String {
 fn check_row(index: usize, own: &Checked, first: Option<usize>) -> Vec<String> {
     let number = format!("{}.", index + 1);
     let mark = if first == Some(index) { "stops here: " } else { "" };
-    let answer = own.objection.as_ref().map_or_else(
-        || "yes".to_owned(),
-        |why| format!("no    {mark}{}: {}", why.code(), kept_text(why)),
-    );
+    let answer = own
+        .objection
+        .as_ref()
+        .map_or_else(|| "yes".to_owned(), |why| format!("no    {mark}{}: {}", why.code(), kept_text(why)));
     vec![number, own.check.to_string(), answer]
 }
 
@@ -179,7 +179,8 @@ fn waiting_pod_text(key: &PodKey, results: &Results) -> String {
     if let Some(why) = results.why_not(key) {
         return format!("pod {key} waits\n\nit has no place: {why}\n");
     }
-    let holds = |pods: &[std::sync::Arc<k8s_openapi::api::core::v1::Pod>]| pods.iter().any(|pod| PodKey::of(pod) == *key);
+    let holds =
+        |pods: &[std::sync::Arc<k8s_openapi::api::core::v1::Pod>]| pods.iter().any(|pod| PodKey::of(pod) == *key);
     if let Some(placement) = results.placements.iter().find(|own| holds(&own.pods)) {
         return format!("pod {key} waits\n\nit has a place on node {}\n", placement.node);
     }
@@ -195,4 +196,3 @@ fn waiting_pod_text(key: &PodKey, results: &Results) -> String {
         },
     )
 }
-

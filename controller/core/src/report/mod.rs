@@ -5,9 +5,11 @@
 
 mod disruption;
 mod explain;
+mod plan;
 mod scheduling;
 mod text;
 
 pub use disruption::disruption_text;
 pub use explain::{node_explained, pod_explained};
+pub use plan::plan_text;
 pub use scheduling::scheduling_text;
