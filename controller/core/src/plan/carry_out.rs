@@ -56,8 +56,8 @@ impl World {
     }
 
     /// Lets pods wait for a place.
-    pub(super) fn wait(&mut self, pods: Vec<Arc<Pod>>) {
-        self.snapshot.pending.extend(pods.iter().map(|pod| waiting(pod)));
+    pub(super) fn wait(&mut self, pods: &[Arc<Pod>]) {
+        self.snapshot.pending.extend(pods.iter().map(waiting));
     }
 
     /// Carries a command out whose replacements are there as `names`; how many pods had to move.
@@ -81,7 +81,7 @@ impl World {
         for (to, pods) in by_target {
             self.place(to, &pods);
         }
-        self.wait(homeless);
+        self.wait(&homeless);
         moved
     }
 

@@ -150,6 +150,15 @@ pub fn price(snapshot: &ClusterSnapshot, catalog: &Catalog) -> Price {
     snapshot.nodes.iter().filter_map(|machine| machine_price(machine, catalog)).sum()
 }
 
+/// When the decision may change by time alone.
+fn next_look(decision: &DisruptionDecision) -> Option<Timestamp> {
+    let fresh = decision.kept.iter().filter_map(|(_, why)| match why {
+        WhyKept::JustReplaced { until } => Some(*until),
+        _ => None,
+    });
+    fresh.chain(decision.next_check).min()
+}
+
 struct Planner {
     world: World,
     catalog: IndexedCatalog,
@@ -172,7 +181,7 @@ impl Planner {
                 return (decision, false);
             }
             if idle {
-                let next = decision.next_check.filter(|at| at.duration_since(self.began) <= HORIZON);
+                let next = next_look(&decision).filter(|at| at.duration_since(self.began) <= HORIZON);
                 let Some(next) = next else { return (decision, true) };
                 self.world.snapshot.now = next;
                 continue;
@@ -187,8 +196,10 @@ impl Planner {
 
     /// Whether a machine is kept by something that time alone takes away.
     fn waits_for_time(&self, decision: &DisruptionDecision) -> bool {
-        let waits = |why: &WhyKept| matches!(why, WhyKept::Budget { .. } | WhyKept::Nominated { .. });
-        let later = decision.next_check.is_some_and(|at| at > self.world.snapshot.now);
+        let waits = |why: &WhyKept| {
+            matches!(why, WhyKept::Budget { .. } | WhyKept::Nominated { .. } | WhyKept::JustReplaced { .. })
+        };
+        let later = next_look(decision).is_some_and(|at| at > self.world.snapshot.now);
         later && decision.kept.iter().any(|(_, why)| waits(why))
     }
 
@@ -227,7 +238,7 @@ impl Planner {
     fn remove(&mut self, name: &str) {
         let homeless = self.world.remove(name);
         let evictions = homeless.len();
-        self.world.wait(homeless);
+        self.world.wait(&homeless);
         self.note(Act::Remove(name.to_owned()), evictions);
     }
 

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Annotations that deciders read begin so, or are in [`ANNOTATIONS`].
-const ANNOTATION_PARTS: [&str; 2] = ["karpenter.sh/", "karpenter.k8s.aws/"];
+const ANNOTATION_PARTS: [&str; 3] = ["karpenter.sh/", "karpenter.k8s.aws/", "sawhorse.karpenter.sh/"];
 const ANNOTATIONS: [&str; 1] = [labels::POD_DELETION_COST];
 
 /// `snapshot` and `catalog` as JSON that [`super::Problem::read`] reads. A type that pools are offered differently is written as
