@@ -5,11 +5,13 @@
 //! - [`cloud`] — the seam to clouds, and the providers behind it
 //! - [`reconcile`] — one file per loop: snapshot → core function → apply
 //! - [`apply`] — the only writer to the API server
+//! - [`capture`] — a cluster as it is now, read once
 //! - [`metrics`] — metric structs
 //! - [`leader`], [`serve`] — one instance acts at a time; the doors for operators
 
 pub mod apply;
 pub mod args;
+pub mod capture;
 pub mod cloud;
 mod leader;
 pub mod metrics;

@@ -4,7 +4,8 @@ use rstest::rstest;
 use sawhorse_core::{
     check::violations,
     disruption::{DisruptionInput, decide},
-    report::{disruption_text, scheduling_text},
+    model::PodKey,
+    report::{disruption_text, node_explained, pod_explained, scheduling_text},
     scenario::{Scenario, World},
     scheduling::{IndexedCatalog, Prepared, SchedulingInput, pods_to_provision, solve},
 };
@@ -20,6 +21,7 @@ const MAX_LINES: usize = 60;
 fn decision(
     #[files("scheduling/**/*.yaml")]
     #[files("disruption/**/*.yaml")]
+    #[files("explain/**/*.yaml")]
     path: PathBuf,
 ) -> Result<(), String> {
     let scenario = Scenario::read(&read(&path)?).map_err(|error| error.to_string())?;
@@ -41,7 +43,8 @@ fn decision(
     Ok(())
 }
 
-/// What is decided: which machines go for a scenario of `disruption/`, otherwise where the pods go.
+/// What is decided: which machines go for a scenario of `disruption/`, what is explained for one of `explain/`, otherwise
+/// where the pods go.
 fn decision_of(scenario: &Scenario, path: &Path, pods_reversed: bool) -> Result<String, String> {
     let catalogs = Path::new(env!("CARGO_MANIFEST_DIR")).join("catalogs");
     let catalog = read(&catalogs.join(scenario.catalog_name()).with_extension("yaml"))?;
@@ -50,8 +53,21 @@ fn decision_of(scenario: &Scenario, path: &Path, pods_reversed: bool) -> Result<
         // Replicas come in order whatever the order of the file.
         world.snapshot.pending.reverse();
     }
+    if let Some(what) = scenario.explain() {
+        return explanation_of(what, &world);
+    }
     let disrupts = path.components().any(|folder| folder.as_os_str() == "disruption");
     Ok(if disrupts { disruption_of(&world) } else { scheduling_of(&world) })
+}
+
+fn explanation_of(what: &str, World { snapshot, catalog, .. }: &World) -> Result<String, String> {
+    let catalog = &IndexedCatalog::new(catalog.clone());
+    let found = match what.split_once(' ') {
+        Some(("node", name)) => node_explained(&DisruptionInput { snapshot, catalog, running: &[] }, name),
+        Some(("pod", name)) => pod_explained(snapshot, catalog, &PodKey::new("default", name)),
+        _ => None,
+    };
+    found.ok_or_else(|| format!("`explain: {what}`: there is no such node or pod"))
 }
 
 fn scheduling_of(World { snapshot, catalog, .. }: &World) -> String {

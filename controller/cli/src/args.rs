@@ -35,6 +35,12 @@ pub(crate) enum Command {
     Nodes(Box<NodesArgs>),
     /// Decide once: one JSON object in on standard input, one out
     Solve(SolveArgs),
+    /// Say why a node stays or goes, or why a pod waits or cannot be evicted
+    Explain(ExplainArgs),
+    /// Show what the controller would do with a cluster, and what that costs, without doing it
+    Plan(PlanArgs),
+    /// Write a cluster to a file for `plan`, `explain` and `solve`: no secrets, environments or arguments
+    Capture(CaptureArgs),
     /// Print the custom resource definitions
     Crds(CrdsArgs),
 }
@@ -366,6 +372,83 @@ pub(crate) struct SolveArgs {
     /// Decide also which nodes should go
     #[arg(long)]
     pub(crate) disrupt: bool,
+}
+
+/// Options of `explain`.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// What: `node` or `pod`
+    #[arg(value_enum, value_name = "KIND")]
+    pub(crate) kind: Explained,
+    /// The node's or its NodeClaim's name; the pod's as NAMESPACE/NAME, or NAME in `default`
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) snapshot: SnapshotArgs,
+}
+
+/// What can be explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Explained {
+    /// Why it stays or goes
+    Node,
+    /// Why it waits, or whether it can be evicted
+    Pod,
+}
+
+/// The cluster that is looked at.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Which cluster")]
+pub(crate) struct SnapshotArgs {
+    /// The cluster as a file: of `sawhorse capture`, what `sawhorse solve` reads, or a decision scenario (`.yaml`) of the
+    /// folder `snapshots`; if not given, the cluster is captured as `sawhorse capture` does
+    #[arg(long, value_name = "FILE")]
+    pub(crate) snapshot: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
+}
+
+/// A cluster that runs.
+#[derive(Args, Debug)]
+pub(crate) struct LiveArgs {
+    /// Kubeconfig file; the usual places if not given
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// AWS region, which is asked what can be bought; without one nothing is known of that
+    #[arg(long, env = "AWS_REGION", value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// Another endpoint for all AWS services, e.g. that of `sawhorse cloud`
+    #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL")]
+    pub(crate) endpoint_url: Option<String>,
+    /// Share of memory that the hypervisor keeps
+    #[arg(long, env = "VM_MEMORY_OVERHEAD_PERCENT", value_name = "SHARE", default_value_t = 0.075)]
+    pub(crate) vm_memory_overhead_percent: f64,
+    /// Network interfaces that give no addresses to pods
+    #[arg(long, env = "RESERVED_ENIS", value_name = "N", default_value_t = 0)]
+    pub(crate) reserved_enis: u32,
+}
+
+/// Options of `capture`.
+#[derive(Args, Debug)]
+pub(crate) struct CaptureArgs {
+    /// Write to FILE instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
+}
+
+/// Options of `plan`.
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    /// NodePools that are thought to be applied, as YAML
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// A node that is thought to be gone
+    #[arg(long, value_name = "NAME")]
+    pub(crate) remove_node: Vec<String>,
+    #[command(flatten)]
+    pub(crate) snapshot: SnapshotArgs,
 }
 
 /// Options of `crds`.

@@ -1,14 +1,18 @@
 //! The one binary. It parses, wires and prints; everything else is in the libraries.
 
 mod args;
+mod capture;
 mod cloud;
 mod control;
 mod crds;
+mod explain;
 mod machines;
 mod nodes;
+mod plan;
 mod progress;
 mod run;
 mod serve;
+mod snapshot;
 mod solve;
 mod up;
 
@@ -31,6 +35,9 @@ fn main() -> ExitCode {
         Command::Cloud(args) => cloud::cloud(&args),
         Command::Nodes(args) => nodes::nodes(*args),
         Command::Solve(args) => return solve::solve(args.disrupt),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Capture(args) => capture::capture(&args),
         Command::Crds(args) => crds::crds(args.out.as_deref()),
     };
     outcome.unwrap_or_else(|error| {

@@ -37,7 +37,7 @@ fn root() -> PathBuf {
 
 /// The binary in a folder of its own that looks like the repository, so that what it writes is not left behind.
 fn sawhorse(folder: &TempDir) -> Command {
-    for name in ["e2e", "docs"] {
+    for name in ["e2e", "docs", "snapshots"] {
         let link = folder.path().join(name);
         if !link.exists() {
             std::os::unix::fs::symlink(root().join(name), link).unwrap();

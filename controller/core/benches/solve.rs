@@ -175,3 +175,22 @@ fn consolidation_pass(bencher: Bencher<'_, '_>) {
         .counter(ItemsCount::new(1_000usize))
         .bench_local(|| decide(&DisruptionInput { snapshot: &snapshot, catalog: &catalog, running: &[] }));
 }
+
+/// A scan that tries every one of the nodes and finds nothing: each has a pod that may run only there. Divided by their number this
+/// is what one simulation takes.
+#[divan::bench(args = [100, 1_000], sample_count = 3, sample_size = 1)]
+fn single_node_scan(bencher: Bencher<'_, '_>, count: usize) {
+    let mut dice = Dice(11);
+    let mut nodes: Vec<StateNode> = (0..count).map(|index| busy_node(index, &mut dice)).collect();
+    for node in &mut nodes {
+        let hostname = (labels::HOSTNAME.to_owned(), node.name().to_owned());
+        let pinned = Arc::make_mut(&mut node.pods[0]);
+        pinned.spec.get_or_insert_default().node_selector = Some(BTreeMap::from([hostname]));
+    }
+    let (snapshot, catalog) = world(nodes);
+    let catalog = IndexedCatalog::new(catalog);
+    bencher.counter(ItemsCount::new(count)).bench_local(|| {
+        let decision = decide(&DisruptionInput { snapshot: &snapshot, catalog: &catalog, running: &[] });
+        assert!(decision.commands.is_empty());
+    });
+}

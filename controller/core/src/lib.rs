@@ -9,6 +9,7 @@
 //! - [`lifecycle`] — what a NodeClaim needs next
 //! - [`termination`] — emptying a node in the right order
 //! - [`check`] — independent rules that every decision must satisfy
+//! - [`plan`] — what would become of a cluster (`sawhorse plan`)
 //! - [`report`] — decisions as text for people
 //! - [`scenario`] — scenario files ⇄ inputs
 //! - [`solve`] — the JSON door to the core (`sawhorse solve`)
@@ -18,6 +19,7 @@ pub mod check;
 pub mod disruption;
 pub mod lifecycle;
 pub mod model;
+pub mod plan;
 pub mod report;
 pub mod scenario;
 pub mod scheduling;

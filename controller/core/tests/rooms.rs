@@ -8,7 +8,7 @@ use std::{
 
 /// The rooms of `controller/core/src` in the order in which they build on one another, each with the rooms that it may use. A
 /// room may only use rooms above it. A new arrow is an architecture change: say so in the commit.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("api", &[]),
     ("model", &["api"]),
     ("scheduling", &["api", "model"]),
@@ -19,7 +19,9 @@ const ROOMS: [(&str, &[&str]); 10] = [
     ("disruption", &["api", "model", "scheduling", "lifecycle", "termination"]),
     // Of scheduling the input and the results only: a second opinion shares nothing with the first.
     ("check", &["api", "model", "scheduling"]),
-    ("report", &["api", "model", "scheduling", "lifecycle", "disruption"]),
+    // What would become of a cluster is decided by the deciders, round after round.
+    ("plan", &["api", "model", "scheduling", "lifecycle", "disruption"]),
+    ("report", &["api", "model", "scheduling", "lifecycle", "disruption", "plan"]),
     ("scenario", &["api", "model"]),
     ("solve", &["api", "model", "scheduling", "disruption"]),
 ];

@@ -45,6 +45,8 @@ pub const NODE_POOL_HASH_VERSION: &str = "karpenter.sh/nodepool-hash-version";
 pub const TERMINATION_TIMESTAMP: &str = "karpenter.sh/nodeclaim-termination-timestamp";
 /// Annotation of NodeClaims: whether `minValues` was lowered for it, `true` or `false`.
 pub const MIN_VALUES_RELAXED: &str = "karpenter.sh/nodeclaim-min-values-relaxed";
+/// Annotation of a NodeClaim that consolidation launched in place of others: why those went. Not one of the reference's.
+pub const REPLACEMENT_FOR: &str = "sawhorse.karpenter.sh/replacement-for";
 /// Annotation of pods: what their deletion costs relative to others.
 pub const POD_DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Annotation of the EC2NodeClass and of NodeClaims: the hash of the class's spec.

@@ -1,12 +1,12 @@
 //! Which machines may be disrupted at all, and why the others may not (spec core 4.2).
 
-use super::{Candidate, DisruptionCost, WhyKept, pdb::PodBudgets};
+use super::{Candidate, DisruptionCost, WhyKept, checks::Check, pdb::PodBudgets};
 use crate::{
     api::{NodeClaim, NodePool, labels},
     lifecycle::{DoNotDisrupt, Event},
     model::{
-        CapacityType, Catalog, ClusterSnapshot, InstanceType, NodeClaimName, NodePoolName, Price, StateNode, is_active,
-        is_reschedulable,
+        CapacityType, Catalog, ClusterSnapshot, InstanceType, NodeClaimName, NodePoolName, PodKey, Price, StateNode,
+        is_active, is_reschedulable,
     },
     termination::is_drainable,
 };
@@ -84,11 +84,21 @@ fn class_of(machine: &StateNode) -> Class {
 /// The first reason that a pod gives for keeping the machine. Daemon and static pods count for do-not-disrupt; budgets are
 /// asked only about pods that would be evicted.
 fn pods_keep(machine: &StateNode, budgets: &PodBudgets<'_>, now: Timestamp) -> Option<WhyKept> {
-    let asks = machine.pods.iter().find(|pod| DoNotDisrupt::of(pod, now).protects());
+    let asks = asking_pods(machine, now).next();
     if let Some(pod) = asks {
-        return Some(WhyKept::PodDoNotDisrupt(crate::model::PodKey::of(pod)));
+        return Some(WhyKept::PodDoNotDisrupt(PodKey::of(pod)));
     }
-    machine.pods.iter().filter(|pod| is_active(pod) && is_drainable(pod, now)).find_map(|pod| budgets.why_kept(pod))
+    evicted_pods(machine, now).find_map(|pod| budgets.why_kept(pod))
+}
+
+/// The pods that ask that their machine be kept.
+pub(super) fn asking_pods(machine: &StateNode, now: Timestamp) -> impl Iterator<Item = &Arc<Pod>> {
+    machine.pods.iter().filter(move |pod| DoNotDisrupt::of(pod, now).protects())
+}
+
+/// The pods that a drain would evict.
+pub(super) fn evicted_pods(machine: &StateNode, now: Timestamp) -> impl Iterator<Item = &Arc<Pod>> {
+    machine.pods.iter().filter(move |pod| is_active(pod) && is_drainable(pod, now))
 }
 
 /// What is known of a machine, if nothing but its pods can still keep it.
@@ -99,47 +109,85 @@ fn machine_facts(
     catalog: &Catalog,
     claimed: &BTreeSet<&NodeClaimName>,
 ) -> Result<Candidate, WhyKept> {
-    let claim = machine.node_claim.as_ref().ok_or(WhyKept::Unmanaged)?;
-    let node_claim = NodeClaimName::from(claim.metadata.name.as_deref().unwrap_or_default());
-    if claimed.contains(&node_claim) {
-        return Err(WhyKept::InCommand);
+    let facts = MachineFacts { machine, snapshot, catalog, claimed };
+    match Check::OF_MACHINES.into_iter().find_map(|check| facts.objection(check)) {
+        Some(why) => Err(why),
+        None => candidate(index, machine, catalog).ok_or(WhyKept::NoNodePool),
     }
-    let node = machine.node_name().ok_or(WhyKept::NoNode)?;
-    if !machine.is_initialized() {
-        return Err(WhyKept::NotInitialized);
+}
+
+/// A machine and what surrounds it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MachineFacts<'a> {
+    pub(super) machine: &'a StateNode,
+    pub(super) snapshot: &'a ClusterSnapshot,
+    pub(super) catalog: &'a Catalog,
+    pub(super) claimed: &'a BTreeSet<&'a NodeClaimName>,
+}
+
+impl MachineFacts<'_> {
+    /// Why the machine does not pass one of [`Check::OF_MACHINES`]; those that look at something else it passes.
+    pub(super) fn objection(&self, check: Check) -> Option<WhyKept> {
+        let machine = self.machine;
+        match check {
+            Check::Managed => (!machine.is_managed()).then_some(WhyKept::Unmanaged),
+            Check::Free => self.is_claimed().then_some(WhyKept::InCommand),
+            Check::Joined => machine.node.is_none().then_some(WhyKept::NoNode),
+            Check::Initialized => (!machine.is_initialized()).then_some(WhyKept::NotInitialized),
+            Check::Staying => machine.is_going_away().then_some(WhyKept::GoingAway),
+            Check::NotNominated => {
+                let until = machine.nominated_until.filter(|until| *until > self.snapshot.now);
+                until.map(|until| WhyKept::Nominated { until })
+            }
+            Check::NodeAllows => {
+                let asks = machine.annotations().get(labels::DO_NOT_DISRUPT).is_some_and(|value| value == "true");
+                asks.then_some(WhyKept::NodeDoNotDisrupt)
+            }
+            Check::PoolKnown => {
+                let Some(pool) = machine.node_pool() else { return Some(WhyKept::NoNodePool) };
+                let known = self.snapshot.node_pools.contains_key(&pool) && !self.catalog.of(&pool).is_empty();
+                (!known).then_some(WhyKept::NodePoolNotFound(pool))
+            }
+            Check::PodsAllow
+            | Check::PodBudgetsAllow
+            | Check::PoolConsolidates
+            | Check::Settled
+            | Check::WithinBudget
+            | Check::WorthIt => None,
+        }
     }
-    if machine.is_going_away() {
-        return Err(WhyKept::GoingAway);
+
+    fn is_claimed(&self) -> bool {
+        let name = self.machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref());
+        self.claimed.contains(&NodeClaimName::from(name.unwrap_or_default()))
     }
-    if let Some(until) = machine.nominated_until.filter(|until| *until > snapshot.now) {
-        return Err(WhyKept::Nominated { until });
-    }
-    if machine.annotations().get(labels::DO_NOT_DISRUPT).is_some_and(|value| value == "true") {
-        return Err(WhyKept::NodeDoNotDisrupt);
-    }
+}
+
+/// The machine as a candidate, whatever keeps it; none without a Node, a NodeClaim or a pool.
+pub(super) fn candidate(index: usize, machine: &StateNode, catalog: &Catalog) -> Option<Candidate> {
+    let claim = machine.node_claim.as_ref()?;
     let of_node = machine.labels();
-    let node_pool = of_node.get(labels::NODE_POOL).map(NodePoolName::from).ok_or(WhyKept::NoNodePool)?;
-    let types = catalog.of(&node_pool);
-    if !snapshot.node_pools.contains_key(&node_pool) || types.is_empty() {
-        return Err(WhyKept::NodePoolNotFound(node_pool));
-    }
-    let capacity_type = of_node.get(labels::CAPACITY_TYPE).and_then(|text| CapacityType::parse(text));
-    let instance_type = of_node.get(labels::INSTANCE_TYPE).cloned();
-    let zone = of_node.get(labels::ZONE).cloned();
+    let node_pool = of_node.get(labels::NODE_POOL).map(NodePoolName::from)?;
     let mut pods: Vec<Arc<Pod>> = machine.pods.iter().filter(|pod| is_reschedulable(pod)).cloned().collect();
     pods.sort_by_cached_key(|pod| crate::model::PodKey::of(pod));
-    Ok(Candidate {
+    Some(Candidate {
         index,
-        node,
-        node_claim,
+        node: machine.node_name()?,
+        node_claim: NodeClaimName::from(claim.metadata.name.as_deref().unwrap_or_default()),
+        price: price_of(catalog.of(&node_pool), &of_node).unwrap_or_default(),
         node_pool,
-        price: price_of(types, &of_node).unwrap_or_default(),
-        instance_type,
-        zone,
-        capacity_type,
+        instance_type: of_node.get(labels::INSTANCE_TYPE).cloned(),
+        zone: of_node.get(labels::ZONE).cloned(),
+        capacity_type: of_node.get(labels::CAPACITY_TYPE).and_then(|text| CapacityType::parse(text)),
         cost: DisruptionCost::of_moving(machine.pods.iter().map(|pod| &**pod)),
         pods,
     })
+}
+
+/// What a machine costs per hour, if the catalog has its type.
+pub fn machine_price(machine: &StateNode, catalog: &Catalog) -> Option<Price> {
+    let of_node = machine.labels();
+    price_of(catalog.of(&of_node.get(labels::NODE_POOL).map(NodePoolName::from)?), &of_node)
 }
 
 /// What a machine with these labels costs: the price of its type's offering in its zone and capacity type, and of its

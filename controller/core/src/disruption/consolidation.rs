@@ -3,9 +3,10 @@
 use super::{
     Candidate, Command, Method, Move, Tried, WhyKept,
     candidates::{find_type, pool_of},
-    decide::{MAX_EVALUATIONS, Pass},
+    churn,
+    decide::Pass,
     emptiness,
-    replacement::{Rules, cheaper, not_the_same_again},
+    replacement::{Rules, all_cheaper},
 };
 use crate::{
     api::{ConsolidationPolicy, DisruptionReason, labels},
@@ -24,18 +25,31 @@ pub(super) struct Consolidation {
     pub(super) moves: Vec<Move>,
 }
 
-/// The longest run of candidates, in order, that can become nothing or one machine together. Whether a run can is taken to
-/// depend on its length alone, so that it is found in a few tries.
+impl Consolidation {
+    /// What it saves per hour in place of `candidates`.
+    fn saves(&self, candidates: &[&Candidate]) -> Price {
+        let before: Price = candidates.iter().map(|own| own.price).sum();
+        let after: Price = self.replacements.iter().map(|own| own.cheapest_price).sum();
+        before.saturating_sub(after)
+    }
+}
+
+/// The longest run of candidates, in order, that can become nothing or fewer machines together. Whether a run can is taken to
+/// depend on its length alone, so that it is found in a few tries. A longer one that saves no more is not worth the further pods
+/// that it moves.
 pub(super) fn find_multi(pass: &mut Pass<'_>) -> Option<Command> {
     let candidates = within_budgets(pass);
-    let mut best = None;
+    let mut best: Option<(usize, Price, Consolidation)> = None;
     let (mut shortest, mut longest) = (2, candidates.len().min(MAX_TOGETHER));
-    while shortest <= longest && pass.evaluations < MAX_EVALUATIONS {
+    while shortest <= longest && pass.evaluations_left > 0 {
         let length = usize::midpoint(shortest, longest);
         let together: Vec<&Candidate> = candidates[..length].iter().collect();
         match evaluate(pass, &together, true) {
             Ok(found) => {
-                best = Some((length, found));
+                let saves = found.saves(&together);
+                if best.as_ref().is_none_or(|(_, most, _)| saves > *most) {
+                    best = Some((length, saves, found));
+                }
                 shortest = length + 1;
             }
             Err(why) => {
@@ -45,7 +59,7 @@ pub(super) fn find_multi(pass: &mut Pass<'_>) -> Option<Command> {
             }
         }
     }
-    let (length, found) = best?;
+    let (length, _, found) = best?;
     let together = candidates.into_iter().take(length).collect();
     Some(Command::new(
         Method::MultiNodeConsolidation,
@@ -58,9 +72,12 @@ pub(super) fn find_multi(pass: &mut Pass<'_>) -> Option<Command> {
 
 /// The first candidate that can go or be replaced by something cheaper.
 pub(super) fn find_single(pass: &mut Pass<'_>) -> Option<Command> {
-    let candidates = in_turns(consolidatable(pass));
+    let mut candidates = in_turns(consolidatable(pass));
+    let stopped = pass.resume_at.as_ref().and_then(|at| candidates.iter().position(|own| own.node_claim == *at));
+    candidates.rotate_left(stopped.unwrap_or(0));
     for candidate in candidates {
-        if pass.evaluations >= MAX_EVALUATIONS {
+        if pass.evaluations_left == 0 {
+            pass.stopped_at = Some(candidate.node_claim);
             return None;
         }
         if pass.budgets.left(&candidate.node_pool, DisruptionReason::Underutilized) == 0 {
@@ -86,7 +103,8 @@ pub(super) fn find_single(pass: &mut Pass<'_>) -> Option<Command> {
     None
 }
 
-fn evaluate_single(pass: &mut Pass<'_>, candidate: &Candidate) -> Result<Consolidation, WhyKept> {
+/// Whether one machine can go or be replaced by something cheaper.
+pub(super) fn evaluate_single(pass: &mut Pass<'_>, candidate: &Candidate) -> Result<Consolidation, WhyKept> {
     // No replacement saves more than deleting would: where not even that is worth it nothing has to be simulated.
     if let Some(why) = pass.unbalanced(&[candidate], candidate.price) {
         return Err(why);
@@ -94,30 +112,28 @@ fn evaluate_single(pass: &mut Pass<'_>, candidate: &Candidate) -> Result<Consoli
     evaluate(pass, &[candidate], false)
 }
 
-/// Whether `candidates` can become nothing or one machine that costs less.
+/// Whether `candidates` can become nothing or fewer machines, or one another, that cost less.
 pub(super) fn evaluate(pass: &mut Pass<'_>, candidates: &[&Candidate], multi: bool) -> Result<Consolidation, WhyKept> {
     if let Some(why) = pass.bound().objection(candidates) {
         return Err(why);
     }
-    pass.evaluations += 1;
+    pass.evaluations_left = pass.evaluations_left.saturating_sub(1);
     let simulated = pass.simulator().without(candidates)?;
-    let mut replacements = simulated.planned;
-    if replacements.len() > 1 {
-        return Err(WhyKept::NeedsSeveral(replacements.len()));
+    if !simulated.planned.is_empty() && simulated.planned.len() >= candidates.len().max(2) {
+        return Err(WhyKept::NeedsSeveral(simulated.planned.len()));
     }
-    if let Some(planned) = replacements.pop() {
-        let rules =
-            Rules { multi, spot_to_spot: pass.input.snapshot.settings.feature_gates.spot_to_spot_consolidation };
-        let mut planned = cheaper(planned, candidates, rules)?;
-        if multi {
-            planned = not_the_same_again(planned, candidates)?;
-        }
-        replacements.push(planned);
+    let rules = Rules { multi, spot_to_spot: pass.input.snapshot.settings.feature_gates.spot_to_spot_consolidation };
+    let replacements = all_cheaper(simulated.planned, candidates, rules)?;
+    if let Some(why) = churn::objection(candidates, &replacements, pass.input.snapshot) {
+        return Err(why);
     }
     let before: Price = candidates.iter().map(|candidate| candidate.price).sum();
     let after: Price = replacements.iter().map(|planned| planned.cheapest_price).sum();
-    let objection = pass.unbalanced(candidates, before.saturating_sub(after));
-    objection.map_or(Ok(Consolidation { replacements, moves: simulated.moves }), Err)
+    if let Some(why) = pass.unbalanced(candidates, before.saturating_sub(after)) {
+        return Err(why);
+    }
+    let replacements = replacements.into_iter().map(churn::marked).collect();
+    Ok(Consolidation { replacements, moves: simulated.moves })
 }
 
 /// The candidates that consolidation may look at, in order; the others are kept with their reasons.

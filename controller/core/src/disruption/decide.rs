@@ -8,7 +8,7 @@ use super::{
     candidates::{Survey, earlier, survey},
     consolidation, drift, emptiness,
     memory::{self, ConsolidationMemory},
-    orchestration::CommandRecord,
+    orchestration::{CommandRecord, done_ahead},
     simulate::Simulator,
 };
 use crate::{
@@ -22,9 +22,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-/// How many sets of machines are tried in a pass at most; the next pass begins anew. It bounds a pass over a very large
-/// cluster, as the reference's time limits do.
-pub(super) const MAX_EVALUATIONS: u32 = 2_000;
+/// How many sets of machines are tried in a pass at most; the next pass goes on where this one stopped. It bounds a pass over a
+/// very large cluster, as the reference's time limits do, which begin anew.
+const MAX_EVALUATIONS: u32 = 2_000;
+/// How many commands are found in a pass at most.
+const MAX_COMMANDS: usize = 10;
 
 /// What a decision about disruption follows from.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +42,7 @@ pub struct DisruptionInput<'a> {
 /// What to disrupt, and why not the rest.
 #[derive(Clone, Debug, Default)]
 pub struct DisruptionDecision {
-    /// The commands to start, all found by one method.
+    /// The commands to start, in the order in which they were found; each with those before it in mind.
     pub commands: Vec<Command>,
     /// Every machine that is in none of them with the first reason that kept it, by name.
     pub kept: Vec<(String, WhyKept)>,
@@ -73,7 +75,12 @@ pub(super) struct Pass<'a> {
     pub(super) budgets: Budgets,
     pub(super) kept: BTreeMap<String, WhyKept>,
     pub(super) tried: Vec<Tried>,
-    pub(super) evaluations: u32,
+    /// How many sets of machines may still be tried.
+    pub(super) evaluations_left: u32,
+    /// Where looking at single machines begins: at the NodeClaim at which an earlier pass stopped.
+    pub(super) resume_at: Option<NodeClaimName>,
+    /// At which NodeClaim it stopped, if it did.
+    pub(super) stopped_at: Option<NodeClaimName>,
     simulator: OnceCell<Simulator<'a>>,
     totals: OnceCell<PoolTotals>,
     bound: OnceCell<Bound>,
@@ -92,7 +99,9 @@ impl<'a> Pass<'a> {
             budgets: Budgets::new(input.snapshot, &claimed),
             kept: BTreeMap::new(),
             tried: Vec::new(),
-            evaluations: 0,
+            evaluations_left: MAX_EVALUATIONS,
+            resume_at: None,
+            stopped_at: None,
             simulator: OnceCell::new(),
             totals: OnceCell::new(),
             bound: OnceCell::new(),
@@ -125,11 +134,13 @@ impl<'a> Pass<'a> {
         self.kept.entry(candidate.node.to_string()).or_insert(why);
     }
 
-    fn conclude(self, commands: Vec<Command>) -> DisruptionDecision {
+    /// `first` is how budgets stood, and which machines were no candidates, before any of the commands was found.
+    fn conclude(self, commands: Vec<Command>, first: First) -> DisruptionDecision {
         let taken: BTreeSet<&str> =
             commands.iter().flat_map(|command| &command.candidates).map(|candidate| candidate.node.as_str()).collect();
         let mut kept = self.kept;
         kept.extend(self.survey.kept);
+        kept.extend(first.kept);
         for candidate in &self.survey.candidates {
             kept.entry(candidate.node.to_string()).or_insert(WhyKept::NotLookedAt);
         }
@@ -138,54 +149,101 @@ impl<'a> Pass<'a> {
         events.extend(self.budgets.events());
         events.extend(commands.iter().flat_map(Command::found_events));
         events.extend(kept_events(&kept, self.input.snapshot));
-        let look_again = commands.iter().filter_map(|command| command.validate_at()).min();
+        let proposed = commands.iter().filter_map(Command::validate_at);
+        let look_again = proposed.chain(self.input.running.iter().filter_map(CommandRecord::validate_at)).min();
         DisruptionDecision {
             next_check: earlier(earlier(self.survey.changes_at, self.budgets.changes_at), look_again),
             kept: kept.into_iter().collect(),
             tried: self.tried,
-            budgets: self.budgets.uses(),
+            budgets: first.budgets,
             events,
             commands,
         }
     }
 }
 
-/// Decides what to disrupt. While a command waits to be looked at again nothing new is found, as in the reference, whose loop
-/// stands still for that time.
+/// What a look found before any of its commands.
+#[derive(Debug)]
+struct First {
+    budgets: Vec<BudgetUse>,
+    kept: BTreeMap<String, WhyKept>,
+}
+
+/// Decides what to disrupt, with the commands in mind that are running: their machines are gone already, and their pods where
+/// they are to go.
 pub fn decide(input: &DisruptionInput<'_>) -> DisruptionDecision {
-    look(input, &mut ConsolidationMemory::default())
+    look(input, &mut ConsolidationMemory::default(), MAX_EVALUATIONS)
 }
 
 /// [`decide`] that does not look again for consolidations where it found none before: what it looks at is the same, though
-/// the snapshot is not. It looks again after five minutes all the same.
+/// the snapshot is not. It looks again after five minutes all the same. A pass that had to stop goes on where it stopped.
 pub fn decide_remembering(input: &DisruptionInput<'_>, memory: &mut ConsolidationMemory) -> DisruptionDecision {
-    let mut decision = look(input, memory);
-    decision.next_check = earlier(decision.next_check, memory.wakes_at().filter(|at| *at > input.snapshot.now));
+    decide_within(input, memory, MAX_EVALUATIONS)
+}
+
+/// [`decide_remembering`] that tries so many sets of machines at most.
+pub fn decide_within(
+    input: &DisruptionInput<'_>,
+    memory: &mut ConsolidationMemory,
+    max_evaluations: u32,
+) -> DisruptionDecision {
+    let now = input.snapshot.now;
+    let mut decision = look(input, memory, max_evaluations);
+    let unfinished = memory.place().is_some().then_some(now);
+    decision.next_check = earlier(decision.next_check, memory.wakes_at().filter(|at| *at > now));
+    decision.next_check = earlier(decision.next_check, unfinished);
     decision
 }
 
-fn look(input: &DisruptionInput<'_>, memory: &mut ConsolidationMemory) -> DisruptionDecision {
-    let mut pass = Pass::new(input, None);
-    if let Some(validate_at) = input.running.iter().filter_map(CommandRecord::validate_at).min() {
-        let mut decision = pass.conclude(Vec::new());
-        decision.next_check = earlier(decision.next_check, Some(validate_at));
-        return decision;
+/// Looks again and again, each time as if what was found before were done, until nothing more is found.
+fn look(input: &DisruptionInput<'_>, memory: &mut ConsolidationMemory, max_evaluations: u32) -> DisruptionDecision {
+    let mut running = input.running.to_vec();
+    let mut commands: Vec<Command> = Vec::new();
+    let mut first: Option<First> = None;
+    let mut left = max_evaluations;
+    loop {
+        let ahead = done_ahead(input.snapshot, &running, None);
+        let snapshot = ahead.as_ref().unwrap_or(input.snapshot);
+        let mut pass = Pass::new(&DisruptionInput { snapshot, catalog: input.catalog, running: &running }, None);
+        pass.evaluations_left = left;
+        if first.is_none() {
+            first = Some(First { budgets: pass.budgets.uses(), kept: pass.survey.kept.clone() });
+        }
+        let found = find(&mut pass, memory);
+        left = pass.evaluations_left;
+        match found {
+            Some(command) if commands.len() + 1 < MAX_COMMANDS => {
+                running.push(CommandRecord::new(command.clone()));
+                commands.push(command);
+            }
+            last => {
+                commands.extend(last);
+                let first = first.expect("the first look has just been made, or one before it");
+                return pass.conclude(commands, first);
+            }
+        }
     }
-    if let Some(command) = emptiness::find(&mut pass).or_else(|| drift::find(&mut pass)) {
-        return pass.conclude(vec![command]);
+}
+
+/// What the first method finds that finds anything.
+fn find(pass: &mut Pass<'_>, memory: &mut ConsolidationMemory) -> Option<Command> {
+    if let Some(command) = emptiness::find(pass).or_else(|| drift::find(pass)) {
+        return Some(command);
     }
-    let fingerprint = memory::fingerprint(&pass);
-    if let Some(kept) = memory.recall(&pass, fingerprint) {
+    let fingerprint = memory::fingerprint(pass);
+    if let Some(kept) = memory.recall(pass, fingerprint) {
         for (name, why) in kept {
             pass.kept.entry(name.clone()).or_insert_with(|| why.clone());
         }
-    } else if let Some(command) = consolidation::find_multi(&mut pass).or_else(|| consolidation::find_single(&mut pass))
-    {
-        return pass.conclude(vec![command]);
-    } else if pass.evaluations < MAX_EVALUATIONS {
-        memory.remember(&pass, fingerprint);
+        return None;
     }
-    pass.conclude(Vec::new())
+    pass.resume_at = memory.place().cloned();
+    let found = consolidation::find_multi(pass).or_else(|| consolidation::find_single(pass));
+    memory.stop_at(pass.stopped_at.take());
+    if found.is_none() && memory.place().is_none() {
+        memory.remember(pass, fingerprint);
+    }
+    found
 }
 
 /// Each reason is told to the Node and to its NodeClaim.

@@ -6,7 +6,7 @@
 use super::{WhyKept, decide::Pass};
 use crate::{
     lifecycle::later,
-    model::{Catalog, PodKey, StateNode, is_provisionable, is_terminal, is_terminating, pod_spec},
+    model::{Catalog, NodeClaimName, PodKey, StateNode, is_provisionable, is_terminal, is_terminating, pod_spec},
 };
 use jiff::Timestamp;
 use std::{
@@ -22,6 +22,7 @@ const SLEEP: Duration = Duration::from_mins(5);
 #[derive(Clone, Debug, Default)]
 pub struct ConsolidationMemory {
     nothing: Option<Nothing>,
+    place: Option<NodeClaimName>,
 }
 
 /// Where consolidation found nothing.
@@ -45,6 +46,16 @@ impl ConsolidationMemory {
     pub(super) fn remember(&mut self, pass: &Pass<'_>, fingerprint: u64) {
         let (catalog, at) = (pass.catalog().clone(), pass.input.snapshot.now);
         self.nothing = Some(Nothing { fingerprint, catalog, at, kept: pass.kept.clone() });
+    }
+
+    /// At which NodeClaim looking at single machines had to stop; none if it came to the end.
+    pub(super) fn place(&self) -> Option<&NodeClaimName> {
+        self.place.as_ref()
+    }
+
+    /// Remembers where it had to stop.
+    pub(super) fn stop_at(&mut self, place: Option<NodeClaimName>) {
+        self.place = place;
     }
 
     /// When it looks again, whatever it has seen.

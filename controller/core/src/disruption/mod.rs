@@ -7,7 +7,8 @@
 //! 3. `emptiness`, `drift`, `consolidation` — the methods; `simulate` asks [`crate::scheduling`] what would become of the
 //!    pods, `bound` spares most of the asking, `replacement` looks for something cheaper, `balanced` weighs savings against
 //!    disruption
-//! 4. [`orchestration`] — sees a command through, one step at a time; `validate` looks again before anything is done
+//! 4. `explain` — every check of one machine, for people who ask
+//! 5. [`orchestration`] — sees a command through, one step at a time; `validate` looks again before anything is done
 //!
 //! A pass need not be made while the snapshot, the catalog and the running commands are the same and
 //! [`DisruptionDecision::next_check`] has not come: its answer would be the same. Between passes, [`decide_remembering`] also
@@ -17,12 +18,15 @@ mod balanced;
 mod bound;
 mod budgets;
 mod candidates;
+mod checks;
+mod churn;
 mod command;
 mod consolidation;
 mod cost;
 mod decide;
 mod drift;
 mod emptiness;
+mod explain;
 mod memory;
 pub mod orchestration;
 mod pdb;
@@ -32,10 +36,14 @@ mod validate;
 mod why_kept;
 
 pub use budgets::BudgetUse;
+pub use candidates::machine_price;
+pub use checks::Check;
 pub use command::{Candidate, Command, CommandId, Decision, Method, Move, MoveTo};
 pub use cost::DisruptionCost;
-pub use decide::{DisruptionDecision, DisruptionInput, Tried, decide, decide_remembering};
+pub use decide::{DisruptionDecision, DisruptionInput, Tried, decide, decide_remembering, decide_within};
+pub use explain::{Checked, Gain, NodeExplanation, PodExplanation, PodFact, explain_node, explain_pod};
 pub use memory::ConsolidationMemory;
+pub use pdb::{Arithmetic, BudgetOfPod};
 pub use validate::{Rejected, revalidate};
 pub use why_kept::{KeptEvent, WhyKept};
 

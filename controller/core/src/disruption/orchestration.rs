@@ -3,7 +3,7 @@
 //! A [`CommandRecord`] is at one [`Phase`]; [`advance`] compares it with the cluster and says what to do next and when to come
 //! again. Every step can be repeated: what has been done already is seen in the snapshot and not asked for again.
 
-use super::{Candidate, Command, DisruptionInput, Method, Rejected, revalidate};
+use super::{Candidate, Command, CommandId, DisruptionInput, Method, MoveTo, Rejected, revalidate};
 use crate::{
     api::{
         DisruptionReason, NodeClaim,
@@ -11,7 +11,7 @@ use crate::{
         labels,
     },
     lifecycle::{About, Event, later},
-    model::{ClusterSnapshot, NodeClaimName, NodeName, StateNode},
+    model::{ClusterSnapshot, NodeClaimName, NodeName, PodKey, StateNode},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
@@ -245,6 +245,44 @@ pub fn stale(snapshot: &ClusterSnapshot, running: &[CommandRecord]) -> Vec<Orche
     actions
 }
 
+/// `snapshot` as it will be when the running commands but `except` are done, as far as it does not say so by itself yet: their
+/// machines are going, and the pods on them are where they are to go. None where that is no different.
+pub(super) fn done_ahead(
+    snapshot: &ClusterSnapshot,
+    running: &[CommandRecord],
+    except: Option<&CommandId>,
+) -> Option<ClusterSnapshot> {
+    let early = |record: &&CommandRecord| match record.phase {
+        Phase::Proposed { .. } | Phase::Claiming | Phase::Replacing => Some(&record.command.id) != except,
+        // Later its machines are marked, and its replacements are there.
+        Phase::Waiting | Phase::Deleting | Phase::Done | Phase::Rejected(_) | Phase::RolledBack(_) => false,
+    };
+    let mut ahead: Option<ClusterSnapshot> = None;
+    for record in running.iter().filter(early) {
+        do_ahead(ahead.get_or_insert_with(|| snapshot.clone()), &record.command);
+    }
+    ahead
+}
+
+fn do_ahead(snapshot: &mut ClusterSnapshot, command: &Command) {
+    let mut pods = BTreeMap::new();
+    for candidate in &command.candidates {
+        let is_it = |machine: &&mut StateNode| machine.name() == candidate.node.as_str();
+        let Some(machine) = snapshot.nodes.iter_mut().find(is_it) else { continue };
+        machine.marked_for_deletion = true;
+        pods.extend(std::mem::take(&mut machine.pods).into_iter().map(|pod| (PodKey::of(&pod), pod)));
+    }
+    // Pods for replacements have a place of their own; they are left out.
+    for own in &command.moves {
+        let MoveTo::Existing(node) = &own.to else { continue };
+        let Some(machine) = snapshot.nodes.iter_mut().find(|machine| machine.name() == node) else { continue };
+        machine.pods.extend(pods.remove(&own.pod));
+        machine.pods.sort_by_cached_key(|pod| PodKey::of(pod));
+        let nominated = later(snapshot.now, snapshot.settings.nomination_window());
+        machine.nominated_until = machine.nominated_until.max(Some(nominated));
+    }
+}
+
 struct Stepper<'a> {
     snapshot: &'a ClusterSnapshot,
     record: CommandRecord,
@@ -375,8 +413,8 @@ impl Stepper<'_> {
             .moves
             .iter()
             .filter_map(|step| match &step.to {
-                super::MoveTo::Existing(node) => Some(node.clone()),
-                super::MoveTo::Replacement(_) => None,
+                MoveTo::Existing(node) => Some(node.clone()),
+                MoveTo::Replacement(_) => None,
             })
             .collect();
         self.actions.extend(targets.into_iter().map(OrchestrationAction::Nominate));

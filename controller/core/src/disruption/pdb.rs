@@ -9,7 +9,7 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// The budgets of a cluster, ready to be asked.
 #[derive(Debug)]
@@ -21,8 +21,41 @@ pub(super) struct PodBudgets<'a> {
 struct PodBudget<'a> {
     name: &'a str,
     selector: &'a LabelSelector,
-    disruptions_allowed: i64,
+    arithmetic: Arithmetic,
     spares_unready: bool,
+}
+
+/// How a budget comes to allow what it allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arithmetic {
+    /// What its spec says, e.g. `minAvailable 2`.
+    pub rule: String,
+    /// How many pods it speaks of.
+    pub expected: i64,
+    /// How many of them are healthy.
+    pub healthy: i64,
+    /// How many have to be.
+    pub needed: i64,
+    /// How many may go now.
+    pub allowed: i64,
+}
+
+impl fmt::Display for Arithmetic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule, expected, healthy, needed, allowed } = self;
+        write!(f, "{allowed} disruptions allowed ({rule}: {healthy} of {expected} pods healthy, {needed} needed)")
+    }
+}
+
+/// What a budget says of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetOfPod {
+    /// The budget, as namespace/name.
+    pub budget: String,
+    /// How it comes to what it allows.
+    pub arithmetic: Arithmetic,
+    /// Whether the pod may go all the same, as it is not Ready and the budget spares such.
+    pub spared: bool,
 }
 
 impl<'a> PodBudgets<'a> {
@@ -35,17 +68,10 @@ impl<'a> PodBudgets<'a> {
             // Without a selector a budget selects nothing.
             let Some(selector) = &spec.selector else { continue };
             let namespace = budget.metadata.namespace.as_deref().unwrap_or("default");
-            let from_status = budget.status.as_ref().map(|status| i64::from(status.disruptions_allowed));
-            let disruptions_allowed =
-                from_status.unwrap_or_else(|| allowed_by_spec(budget, namespace, selector, nodes));
+            let arithmetic = from_status(budget).unwrap_or_else(|| from_spec(budget, namespace, selector, nodes));
             let name = budget.metadata.name.as_deref().unwrap_or_default();
             let spares_unready = spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow");
-            by_namespace.entry(namespace).or_default().push(PodBudget {
-                name,
-                selector,
-                disruptions_allowed,
-                spares_unready,
-            });
+            by_namespace.entry(namespace).or_default().push(PodBudget { name, selector, arithmetic, spares_unready });
         }
         by_namespace.values_mut().for_each(|budgets| budgets.sort_by_key(|budget| budget.name));
         Self { by_namespace }
@@ -53,30 +79,65 @@ impl<'a> PodBudgets<'a> {
 
     /// Why `pod` cannot be evicted now; none if it can.
     pub(super) fn why_kept(&self, pod: &Pod) -> Option<WhyKept> {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-        let matching: Vec<&PodBudget<'_>> =
-            self.by_namespace.get(namespace)?.iter().filter(|budget| selects(budget.selector, pod)).collect();
-        match matching.as_slice() {
+        match self.of_pod(pod).as_slice() {
             [] => None,
-            [budget] => {
-                let spared = budget.spares_unready && !is_ready(pod);
-                let blocks = budget.disruptions_allowed <= 0 && !spared;
-                let budget = format!("{namespace}/{}", budget.name);
+            [own] => {
+                let blocks = own.arithmetic.allowed <= 0 && !own.spared;
+                let budget = own.budget.clone();
                 blocks.then(|| WhyKept::PodDisruptionBudget { pod: PodKey::of(pod), budget })
             }
             [_, _, ..] => Some(WhyKept::SeveralPodDisruptionBudgets { pod: PodKey::of(pod) }),
         }
     }
+
+    /// What every budget that selects `pod` says of it, by name.
+    pub(super) fn of_pod(&self, pod: &Pod) -> Vec<BudgetOfPod> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let of_namespace = self.by_namespace.get(namespace).into_iter().flatten();
+        let says = |own: &PodBudget<'_>| BudgetOfPod {
+            budget: format!("{namespace}/{}", own.name),
+            arithmetic: own.arithmetic.clone(),
+            spared: own.spares_unready && !is_ready(pod),
+        };
+        of_namespace.filter(|own| selects(own.selector, pod)).map(says).collect()
+    }
+}
+
+fn from_status(budget: &PodDisruptionBudget) -> Option<Arithmetic> {
+    let status = budget.status.as_ref()?;
+    Some(Arithmetic {
+        rule: rule(budget),
+        expected: i64::from(status.expected_pods),
+        healthy: i64::from(status.current_healthy),
+        needed: i64::from(status.desired_healthy),
+        allowed: i64::from(status.disruptions_allowed),
+    })
+}
+
+/// What the budget's spec asks for, in words.
+fn rule(budget: &PodDisruptionBudget) -> String {
+    let spec = budget.spec.as_ref();
+    let amount = |value: &IntOrString| match value {
+        IntOrString::Int(number) => number.to_string(),
+        IntOrString::String(text) => text.clone(),
+    };
+    let min = spec.and_then(|spec| spec.min_available.as_ref());
+    let max = spec.and_then(|spec| spec.max_unavailable.as_ref());
+    match (min, max) {
+        (Some(min), _) => format!("minAvailable {}", amount(min)),
+        (None, Some(max)) => format!("maxUnavailable {}", amount(max)),
+        (None, None) => "asks for nothing".to_owned(),
+    }
 }
 
 /// As kube-controller-manager works it out: percentages of the selected pods round up; a pod is healthy if it is Ready.
-fn allowed_by_spec(
+fn from_spec(
     budget: &PodDisruptionBudget,
     namespace: &str,
     selector: &LabelSelector,
     nodes: &[StateNode],
-) -> i64 {
-    let Some(spec) = &budget.spec else { return 0 };
+) -> Arithmetic {
+    let spec = budget.spec.as_ref();
     let of_namespace = |pod: &&Arc<Pod>| pod.metadata.namespace.as_deref().unwrap_or("default") == namespace;
     let selected: Vec<&Arc<Pod>> = nodes
         .iter()
@@ -87,12 +148,14 @@ fn allowed_by_spec(
     let expected = i64::try_from(selected.len()).unwrap_or(i64::MAX);
     let healthy = selected.iter().filter(|pod| is_active(pod) && !is_known_unready(pod)).count();
     let healthy = i64::try_from(healthy).unwrap_or(i64::MAX);
-    let needed = match (&spec.min_available, &spec.max_unavailable) {
+    let min = spec.and_then(|spec| spec.min_available.as_ref());
+    let max = spec.and_then(|spec| spec.max_unavailable.as_ref());
+    let needed = match (min, max) {
         (Some(min), _) => scaled(min, expected),
-        (None, Some(max)) => expected - scaled(max, expected),
+        (None, Some(max)) => (expected - scaled(max, expected)).max(0),
         (None, None) => 0,
     };
-    (healthy - needed).max(0)
+    Arithmetic { rule: rule(budget), expected, healthy, needed, allowed: (healthy - needed).max(0) }
 }
 
 fn scaled(value: &IntOrString, total: i64) -> i64 {

@@ -23,13 +23,39 @@ pub(super) struct Rules {
     pub(super) spot_to_spot: bool,
 }
 
-/// `planned` with only the types that are cheaper than `candidates` together.
-pub(super) fn cheaper(
+/// `planned` with only the types that are cheaper, all of them together, than `candidates` together.
+pub(super) fn all_cheaper(
+    planned: Vec<PlannedNodeClaim>,
+    candidates: &[&Candidate],
+    rules: Rules,
+) -> Result<Vec<PlannedNodeClaim>, WhyKept> {
+    let price: Price = candidates.iter().map(|candidate| candidate.price).sum();
+    let cheapest: Price = planned.iter().map(|own| own.cheapest_price).sum();
+    let several = planned.len() > 1;
+    let narrow = |own: PlannedNodeClaim| {
+        // Each may cost its part of what there is to spend, so that together they cost less whatever is launched.
+        let part = if several { part_of(price, own.cheapest_price, cheapest) } else { price };
+        let own = cheaper(own, part, candidates, rules)?;
+        if rules.multi { not_the_same_again(own, candidates) } else { Ok(own) }
+    };
+    planned.into_iter().map(narrow).collect()
+}
+
+fn part_of(price: Price, own: Price, all: Price) -> Price {
+    if all <= Price::ZERO {
+        return Price::ZERO;
+    }
+    let nanos = i128::from(price.nanos()) * i128::from(own.nanos()) / i128::from(all.nanos());
+    Price::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+}
+
+/// `planned` with only the types that cost less than `price`.
+fn cheaper(
     planned: PlannedNodeClaim,
+    price: Price,
     candidates: &[&Candidate],
     rules: Rules,
 ) -> Result<PlannedNodeClaim, WhyKept> {
-    let price: Price = candidates.iter().map(|candidate| candidate.price).sum();
     let all_spot = candidates.iter().all(|candidate| candidate.capacity_type == Some(CapacityType::Spot));
     if all_spot && allows(&planned.requirements, CapacityType::Spot) {
         return spot_for_spot(planned, price, rules);
@@ -65,10 +91,7 @@ fn spot_for_spot(planned: PlannedNodeClaim, price: Price, rules: Rules) -> Resul
 
 /// For several machines: if the replacement could be of a candidate's type, only types cheaper than the cheapest such
 /// candidate are kept, so that never three machines become one of the same kind where deleting two would do.
-pub(super) fn not_the_same_again(
-    planned: PlannedNodeClaim,
-    candidates: &[&Candidate],
-) -> Result<PlannedNodeClaim, WhyKept> {
+fn not_the_same_again(planned: PlannedNodeClaim, candidates: &[&Candidate]) -> Result<PlannedNodeClaim, WhyKept> {
     let names: BTreeSet<&str> = planned.instance_types.iter().map(|own| own.name.as_str()).collect();
     let same = candidates
         .iter()

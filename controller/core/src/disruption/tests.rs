@@ -463,14 +463,17 @@ fn a_drifted_machine_with_a_grace_period_goes_in_spite_of_its_pods_wishes() {
 }
 
 #[test]
-fn nothing_new_is_found_while_a_command_waits_to_be_looked_at_again() {
+fn more_is_found_while_a_command_waits_to_be_looked_at_again() {
     let mut world = World::new(pool(&json!({})), vec![on_demand("a", "t2", &[]), on_demand("b", "t2", &[])]);
     let mut command = world.decide().commands.remove(0);
     command.candidates.truncate(1);
     world.running.push(orchestration::CommandRecord::new(command));
     let decision = world.decide();
-    assert_eq!((commands(&decision), decision.next_check), (vec![], Some(at(1015))));
-    assert_eq!(kept(&decision), ["a in-command", "b not-looked-at"]);
+    assert_eq!(decision.next_check, Some(at(1015)));
+    assert_eq!(
+        (commands(&decision), kept(&decision)),
+        (vec!["emptiness delete [b] -> []".to_owned()], vec!["a in-command".to_owned()])
+    );
 }
 
 #[test]
@@ -519,7 +522,7 @@ fn a_full_machine_is_kept_without_a_simulation_and_for_the_same_reason() {
         let by_bound = pass.bound().objection(&[candidate]).unwrap();
         let simulated = pass.simulator().without(&[candidate]).unwrap().planned.remove(0);
         let rules = replacement::Rules { multi: false, spot_to_spot: false };
-        let by_simulation = replacement::cheaper(simulated, &[candidate], rules).unwrap_err();
+        let by_simulation = replacement::all_cheaper(vec![simulated], &[candidate], rules).unwrap_err();
         assert_eq!(by_bound, by_simulation);
     }
 }
@@ -539,7 +542,7 @@ proptest::proptest! {
             if let Ok(found) = pass.simulator().without(&[candidate]) {
                 proptest::prop_assert!(!found.planned.is_empty(), "{} can be deleted", candidate.node);
                 let single = found.planned.len() == 1;
-                let cheaper = found.planned.into_iter().next().map(|planned| replacement::cheaper(planned, &[candidate], rules));
+                let cheaper = found.planned.into_iter().next().map(|planned| replacement::all_cheaper(vec![planned], &[candidate], rules));
                 proptest::prop_assert!(!single || cheaper.is_some_and(|cheaper| cheaper.is_err()), "{} can be replaced", candidate.node);
             }
         }
@@ -573,4 +576,45 @@ fn cheaper_types_wake_consolidation() {
     cheaper.insert(0, instance_type("n2", 2, 8, false));
     world.sell(cheaper);
     assert_eq!(commands(&decide_remembering(&world.input(), &mut memory)), ["single-node replace [a] -> [n2]"]);
+}
+
+/// A pass that may try one machine at a time gets round to each of them, and to the one that can be replaced.
+#[test]
+fn a_pass_that_has_to_stop_goes_on_where_it_stopped() {
+    // Each is full, so that only a simulation tells; the pods of the last could do with less.
+    let mut machines: Vec<StateNode> =
+        ["a", "b", "c"].into_iter().map(|name| on_demand(name, "t4", &[1100, 1100])).collect();
+    machines.push(on_demand("d", "t4", &[500, 500, 500]));
+    let apart = json!({ "spec": { "nodeSelector": { labels::INSTANCE_TYPE: "t4" } } });
+    for machine in machines.iter_mut().take(3) {
+        *machine = with_pod(machine.clone(), 1500, &apart);
+    }
+    let world = World::new(pool(&json!({})), machines);
+    let mut memory = ConsolidationMemory::default();
+    let mut passes = 0;
+    let found = loop {
+        passes += 1;
+        let decision = decide_within(&world.input(), &mut memory, 1);
+        if !decision.commands.is_empty() || passes > 8 {
+            break commands(&decision);
+        }
+        assert_eq!(decision.next_check, Some(world.snapshot.now), "a pass that stopped goes on at once");
+    };
+    assert_eq!(found, ["single-node replace [d] -> [t2]"], "after {passes} passes");
+}
+
+#[test]
+fn what_came_as_a_replacement_is_not_replaced_again_at_once() {
+    let replaced = json!({ "metadata": {
+        "annotations": { labels::REPLACEMENT_FOR: "Underutilized" }, "creationTimestamp": "2026-01-01T00:10:00Z",
+    } });
+    let machine = changed("a", "t4", "on-demand", &[500], &replaced, &json!({}));
+    let mut world = World::new(pool(&json!({})), vec![machine]);
+    assert_eq!(kept(&world.decide()), ["a just-replaced"]);
+    world.snapshot.now = at(1500);
+    let command = world.decide().commands.remove(0);
+    assert_eq!(
+        command.replacements[0].annotations.get(labels::REPLACEMENT_FOR).map(String::as_str),
+        Some("Underutilized")
+    );
 }

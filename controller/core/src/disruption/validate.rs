@@ -5,6 +5,7 @@ use super::{
     consolidation::{self},
     decide::{DisruptionInput, Pass},
     emptiness,
+    orchestration::done_ahead,
     replacement::is_covered,
 };
 use crate::model::NodePoolName;
@@ -54,7 +55,9 @@ impl fmt::Display for Rejected {
 /// # Errors
 /// Why it is to be given up.
 pub fn revalidate(command: &Command, input: &DisruptionInput<'_>) -> Result<Command, Rejected> {
-    let mut pass = Pass::new(input, Some(&command.id));
+    let ahead = done_ahead(input.snapshot, input.running, Some(&command.id));
+    let snapshot = ahead.as_ref().unwrap_or(input.snapshot);
+    let mut pass = Pass::new(&DisruptionInput { snapshot, ..*input }, Some(&command.id));
     match command.method {
         Method::Emptiness => still_empty(command, &pass),
         Method::Drift => Ok(command.clone()),

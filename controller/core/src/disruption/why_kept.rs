@@ -96,6 +96,18 @@ pub enum WhyKept {
     SpotToSpotDisabled,
     /// Too few cheaper types for replacing spot by spot.
     SpotToSpotTooFew(usize),
+    /// A replacement would save too little for the pods that would have to move.
+    SavesTooLittle {
+        /// What it would save per hour.
+        saves: Price,
+        /// What it would have to save.
+        needed: Price,
+    },
+    /// It came as a replacement itself a moment ago.
+    JustReplaced {
+        /// Until when it is not replaced again.
+        until: Timestamp,
+    },
     /// The savings are not worth the disruption.
     Unbalanced {
         /// The score in hundredths; 50 would do.
@@ -162,6 +174,8 @@ impl WhyKept {
             Self::MinValues(_) => "min-values",
             Self::SpotToSpotDisabled => "spot-to-spot-disabled",
             Self::SpotToSpotTooFew(_) => "spot-to-spot-too-few",
+            Self::SavesTooLittle { .. } => "saves-too-little",
+            Self::JustReplaced { .. } => "just-replaced",
             Self::Unbalanced { .. } => "unbalanced",
             Self::NotLookedAt => "not-looked-at",
         }
@@ -177,6 +191,8 @@ impl WhyKept {
             | Self::Settling
             | Self::Budget { .. }
             | Self::Unbalanced { .. }
+            | Self::SavesTooLittle { .. }
+            | Self::JustReplaced { .. }
             | Self::NotLookedAt => None,
             Self::NoNode
             | Self::NotInitialized
@@ -256,6 +272,13 @@ impl fmt::Display for WhyKept {
                 f,
                 "SpotToSpotConsolidation requires 15 cheaper instance type options than the current candidate to consolidate, got {count}"
             ),
+            Self::SavesTooLittle { saves, needed } => {
+                write!(
+                    f,
+                    "a replacement would save {saves}/h, which is less than {needed}/h for the pods that would move"
+                )
+            }
+            Self::JustReplaced { .. } => f.write_str("it came as a replacement less than 15 minutes ago"),
             Self::Unbalanced { score } => {
                 write!(
                     f,

@@ -54,7 +54,7 @@ fn command_text(number: usize, command: &Command) -> String {
     text
 }
 
-fn candidate_row(candidate: &Candidate) -> Vec<String> {
+pub(super) fn candidate_row(candidate: &Candidate) -> Vec<String> {
     let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
     let kind = candidate.capacity_type.map_or("?", |kind| kind.as_str());
     let machine = format!("{} {kind} {}", known(&candidate.instance_type), known(&candidate.zone));
@@ -92,12 +92,15 @@ fn move_rows(command: &Command) -> Vec<Vec<String>> {
 }
 
 fn kept_row((node, why): &(String, WhyKept)) -> Vec<String> {
-    let text = match why {
+    vec![node.clone(), why.code().to_owned(), kept_text(why)]
+}
+
+pub(super) fn kept_text(why: &WhyKept) -> String {
+    match why {
         // Events name annotations as the reference does; here the pod is enough.
         WhyKept::PodDoNotDisrupt(pod) => format!("pod {} asks for it", pod_name(pod)),
         other => other.to_string(),
-    };
-    vec![node.clone(), why.code().to_owned(), text]
+    }
 }
 
 fn tried_row(tried: &Tried) -> Vec<String> {

@@ -4,8 +4,12 @@
 //! by eye. Names of machines to come are the pool's with a number, as their real names do not exist yet.
 
 mod disruption;
+mod explain;
+mod plan;
 mod scheduling;
 mod text;
 
 pub use disruption::disruption_text;
+pub use explain::{node_explained, pod_explained};
+pub use plan::plan_text;
 pub use scheduling::scheduling_text;

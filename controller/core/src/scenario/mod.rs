@@ -66,6 +66,11 @@ impl Scenario {
         &self.form.catalog
     }
 
+    /// What it wants explained, as `node NAME` or `pod NAME`.
+    pub fn explain(&self) -> Option<&str> {
+        self.form.explain.as_deref()
+    }
+
     /// The same scenario with every list in reverse, which must not change what is decided.
     #[must_use]
     pub fn reversed(&self) -> Self {

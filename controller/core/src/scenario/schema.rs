@@ -42,6 +42,8 @@ pub(super) struct Form {
     pub(super) namespaces: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default)]
     pub(super) settings: SettingsForm,
+    /// Of scenarios in `explain/`: what is explained, as `node NAME` or `pod NAME`.
+    pub(super) explain: Option<String>,
 }
 
 /// 2026-01-01T00:00:00Z.

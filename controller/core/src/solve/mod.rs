@@ -6,12 +6,16 @@
 //! - `schema` — what may be said
 //! - `strict` — finds fields that nobody reads, and lines
 //! - `world` — the input as a snapshot and a catalog
+//! - `save` — a snapshot as such an input
 //! - `answer` — the decision as JSON
 
 mod answer;
+mod save;
 mod schema;
 mod strict;
 mod world;
+
+pub use save::save;
 
 use crate::{
     disruption::{DisruptionInput, decide},

@@ -2,9 +2,13 @@
 
 use super::{SolveError, strict};
 use crate::{
-    api::{NodePool, NodePoolSpec, NodePoolStatus, NodeSelectorRequirementWithMinValues},
+    api::{
+        NodeClaim, NodeClaimSpec, NodeClaimStatus, NodePool, NodePoolSpec, NodePoolStatus,
+        NodeSelectorRequirementWithMinValues,
+    },
     model::{CapacityType, InvalidResource, MinValuesPolicy, PodKey, PreferencePolicy, Price, Resources},
 };
+use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::DaemonSet,
@@ -26,6 +30,10 @@ pub(super) struct Input {
     pub(super) node_pools: Vec<NodePool>,
     pub(super) instance_types: Vec<InstanceTypeInput>,
     pub(super) nodes: Vec<NodeInput>,
+    #[schemars(with = "Vec<NodeClaimFields>")]
+    pub(super) node_claims: Vec<NodeClaim>,
+    #[schemars(with = "Option<String>")]
+    pub(super) now: Option<Timestamp>,
     pub(super) pods: Vec<Pod>,
     pub(super) daemon_sets: Vec<DaemonSet>,
     pub(super) pod_disruption_budgets: Vec<PodDisruptionBudget>,
@@ -50,6 +58,18 @@ struct NodePoolFields {
     metadata: ObjectMeta,
     spec: NodePoolSpec,
     status: Option<NodePoolStatus>,
+}
+
+/// The fields of a NodeClaim, likewise.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct NodeClaimFields {
+    api_version: String,
+    kind: String,
+    metadata: ObjectMeta,
+    spec: NodeClaimSpec,
+    status: Option<NodeClaimStatus>,
 }
 
 /// Pods that start together: a PodGroup that they name, or a pod group of a Workload as `WORKLOAD/GROUP`.
@@ -171,6 +191,8 @@ impl Check<'_> {
         self.names("nodePools", "metadata.name", input.node_pools.iter().map(|own| own.metadata.name.as_deref()))?;
         self.names("instanceTypes", "name", input.instance_types.iter().map(|own| Some(own.name.as_str())))?;
         self.names("nodes", "node.metadata.name", input.nodes.iter().map(|own| own.node.metadata.name.as_deref()))?;
+        let claims = input.node_claims.iter().map(|own| own.metadata.name.as_deref());
+        self.names("nodeClaims", "metadata.name", claims)?;
         self.pods(input)?;
         for (index, kind) in input.instance_types.iter().enumerate() {
             self.instance_type(&format!("instanceTypes[{index}]"), kind)?;

@@ -31,10 +31,14 @@ pub(super) fn of(input: Input) -> (ClusterSnapshot, Catalog) {
         input.node_pools.into_iter().map(|pool| (name(&pool), Arc::new(pool))).collect();
     // Every type is offered to every pool; requirements filter.
     let by_pool = node_pools.keys().map(|name| (name.clone(), types.clone())).collect();
-    let mut nodes: Vec<StateNode> = input.nodes.into_iter().map(|own| state_node(own, &node_pools)).collect();
+    let now = input.now.unwrap_or(NOW);
+    let mut claims = Claims::of(input.node_claims);
+    let mut nodes: Vec<StateNode> =
+        input.nodes.into_iter().map(|own| state_node(own, &node_pools, &mut claims, now)).collect();
+    nodes.extend(claims.without_node());
     nodes.sort_by(|a, b| a.name().cmp(b.name()));
     let snapshot = ClusterSnapshot {
-        now: NOW,
+        now,
         node_pools,
         nodes,
         pending: input.pods.into_iter().map(Arc::new).collect(),
@@ -116,14 +120,21 @@ fn offering(input: &OfferingInput) -> Offering {
     }
 }
 
-/// A node as a machine. One that is labelled with a pool stands for an initialized NodeClaim that may be consolidated.
-fn state_node(input: NodeInput, pools: &BTreeMap<NodePoolName, Arc<NodePool>>) -> StateNode {
+/// A node as a machine. One that is labelled with a pool and has no NodeClaim of its own stands for an initialized one that
+/// may be consolidated.
+fn state_node(
+    input: NodeInput,
+    pools: &BTreeMap<NodePoolName, Arc<NodePool>>,
+    claims: &mut Claims,
+    now: Timestamp,
+) -> StateNode {
     let NodeInput { mut node, pods, marked_for_deletion } = input;
-    node.metadata.creation_timestamp.get_or_insert(Time(NOW - AGE));
+    node.metadata.creation_timestamp.get_or_insert(Time(now - AGE));
     make_ready(&mut node);
     let node_name = node.metadata.name.clone();
+    let given = claims.take(&node);
     let pool = node.metadata.labels.as_ref().and_then(|labels| labels.get(labels::NODE_POOL)).cloned();
-    let node_claim = pool.map(|pool| {
+    let stand_in = pool.filter(|_| given.is_none()).map(|pool| {
         let labels = node.metadata.labels.get_or_insert_default();
         for key in [labels::REGISTERED, labels::INITIALIZED] {
             labels.insert(key.to_owned(), "true".to_owned());
@@ -132,8 +143,9 @@ fn state_node(input: NodeInput, pools: &BTreeMap<NodePoolName, Arc<NodePool>>) -
         let id =
             spec.provider_id.get_or_insert_with(|| format!("solve:///{}", node_name.as_deref().unwrap_or_default()));
         let id = id.clone();
-        Arc::new(node_claim(&node, id, pools.get(&NodePoolName::from(&pool)).map(AsRef::as_ref)))
+        node_claim(&node, id, pools.get(&NodePoolName::from(&pool)).map(AsRef::as_ref))
     });
+    let node_claim = given.or(stand_in).map(Arc::new);
     let mut pods: Vec<_> = pods.into_iter().collect();
     for pod in &mut pods {
         pod.spec.get_or_insert_default().node_name.clone_from(&node_name);
@@ -145,6 +157,32 @@ fn state_node(input: NodeInput, pools: &BTreeMap<NodePoolName, Arc<NodePool>>) -
         pods: pods.into_iter().map(Arc::new).collect(),
         marked_for_deletion,
         nominated_until: None,
+    }
+}
+
+/// The NodeClaims that are given, until they have found their nodes.
+struct Claims(Vec<NodeClaim>);
+
+impl Claims {
+    fn of(claims: Vec<NodeClaim>) -> Self {
+        Self(claims)
+    }
+
+    /// The NodeClaim of `node`: they share the machine's id, or it names the node.
+    fn take(&mut self, node: &Node) -> Option<NodeClaim> {
+        let id = node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref());
+        let is_its = |claim: &NodeClaim| {
+            let Some(status) = &claim.status else { return false };
+            let same_id = id.is_some() && status.provider_id.as_deref() == id;
+            same_id || (status.node_name.is_some() && status.node_name == node.metadata.name)
+        };
+        let position = self.0.iter().position(is_its)?;
+        Some(self.0.swap_remove(position))
+    }
+
+    /// Machines whose Nodes have not joined.
+    fn without_node(self) -> impl Iterator<Item = StateNode> {
+        self.0.into_iter().map(|claim| StateNode { node_claim: Some(Arc::new(claim)), ..StateNode::default() })
     }
 }
 

@@ -1,0 +1,225 @@
+//! Why one machine stays or goes, and why one pod can or cannot be evicted: every check, not only the first that fails.
+
+use super::{
+    BudgetOfPod, Candidate, DisruptionInput, Move, WhyKept,
+    candidates::{MachineFacts, asking_pods, candidate, evicted_pods},
+    checks::Check,
+    consolidation::{self, Consolidation},
+    decide::Pass,
+    emptiness,
+    pdb::PodBudgets,
+};
+use crate::{
+    api::{
+        DisruptionReason,
+        conditions::{Conditioned, DRIFTED, TRUE},
+    },
+    lifecycle::DoNotDisrupt,
+    model::{ClusterSnapshot, NodeClaimName, PodKey, Price, StateNode},
+    scheduling::PlannedNodeClaim,
+};
+use k8s_openapi::api::core::v1::Pod;
+use std::collections::BTreeSet;
+
+/// What was asked of a machine, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// What was asked.
+    pub check: Check,
+    /// Why it does not hold; none if it does.
+    pub objection: Option<WhyKept>,
+    /// What that follows from, pod by pod.
+    pub facts: Vec<PodFact>,
+}
+
+/// What one pod has to do with a check.
+#[derive(Clone, Debug)]
+pub enum PodFact {
+    /// It asks that its machine be kept.
+    Asks(PodKey, DoNotDisrupt),
+    /// A PodDisruptionBudget speaks of it.
+    Budget(PodKey, BudgetOfPod),
+}
+
+/// What could be had from a machine if nothing kept it.
+#[derive(Clone, Debug)]
+pub enum Gain {
+    /// Nothing: it would stay all the same.
+    None(WhyKept),
+    /// It could go, or be replaced.
+    Some {
+        /// What would come in its place.
+        replacement: Option<Box<PlannedNodeClaim>>,
+        /// Where its pods would go.
+        moves: Vec<Move>,
+        /// What that would save per hour.
+        saves: Price,
+    },
+}
+
+/// Why a machine stays or goes.
+#[derive(Clone, Debug)]
+pub struct NodeExplanation {
+    /// Its name.
+    pub node: String,
+    /// What is known of it, as far as it has a Node, a NodeClaim and a pool.
+    pub candidate: Option<Candidate>,
+    /// Every check, in order.
+    pub checks: Vec<Checked>,
+    /// Why it is not what its pool asks for any more, if so: it is replaced then whatever that costs.
+    pub drifted: Option<String>,
+    /// Why its drift has to wait, if it has drifted and has to.
+    pub drift_waits: Option<WhyKept>,
+    /// What its going would bring; none where that cannot be worked out.
+    pub gain: Option<Gain>,
+}
+
+impl NodeExplanation {
+    /// The first check that keeps the machine; none if it may go.
+    pub fn first_objection(&self) -> Option<&Checked> {
+        self.checks.iter().find(|own| own.objection.is_some())
+    }
+}
+
+/// Why a pod can or cannot be evicted from the machine that it runs on.
+#[derive(Clone, Debug)]
+pub struct PodExplanation {
+    /// The machine.
+    pub node: String,
+    /// Whether a drain would evict it at all.
+    pub is_evicted: bool,
+    /// What it asks for.
+    pub asks: DoNotDisrupt,
+    /// What PodDisruptionBudgets say of it.
+    pub budgets: Vec<BudgetOfPod>,
+    /// Why it cannot be evicted now.
+    pub kept: Option<WhyKept>,
+}
+
+/// Explains the machine with this name, of its Node or of its NodeClaim; none if there is no such machine.
+pub fn explain_node(input: &DisruptionInput<'_>, name: &str) -> Option<NodeExplanation> {
+    let snapshot = input.snapshot;
+    let is_it = |machine: &StateNode| {
+        let claim = machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref());
+        machine.name() == name || claim == Some(name)
+    };
+    let index = snapshot.nodes.iter().position(is_it)?;
+    let machine = &snapshot.nodes[index];
+    let mut pass = Pass::new(input, None);
+    let candidate = candidate(index, machine, pass.catalog());
+    let gain = candidate.as_ref().filter(|_| can_be_simulated(machine)).map(|own| gain(&mut pass, own));
+    let mut checks = of_machine(machine, input);
+    checks.extend(of_pods(machine, snapshot));
+    if let Some(candidate) = &candidate {
+        checks.extend(of_consolidation(candidate, &pass));
+    }
+    if let Some(gain) = &gain {
+        let objection = match gain {
+            Gain::None(why) => Some(why.clone()),
+            Gain::Some { .. } => None,
+        };
+        checks.push(Checked { check: Check::WorthIt, objection, facts: Vec::new() });
+    }
+    let drifted = drift_of(machine);
+    let drift_waits = candidate.as_ref().filter(|_| drifted.is_some()).and_then(|own| drift_waits(own, &pass));
+    Some(NodeExplanation { node: machine.name().to_owned(), candidate, checks, drifted, drift_waits, gain })
+}
+
+/// Explains the pod, if it runs on a machine. Why a pod waits is what [`crate::scheduling::solve`] says.
+pub fn explain_pod(snapshot: &ClusterSnapshot, key: &PodKey) -> Option<PodExplanation> {
+    let found = |machine: &StateNode| machine.pods.iter().find(|pod| PodKey::of(pod) == *key).cloned();
+    let (machine, pod) = snapshot.nodes.iter().find_map(|machine| Some((machine, found(machine)?)))?;
+    let budgets = PodBudgets::new(&snapshot.pod_disruption_budgets, &snapshot.nodes);
+    let asks = DoNotDisrupt::of(&pod, snapshot.now);
+    let is_evicted = evicted_pods(machine, snapshot.now).any(|own| PodKey::of(own) == *key);
+    let by_wish = asks.protects().then(|| WhyKept::PodDoNotDisrupt(key.clone()));
+    Some(PodExplanation {
+        node: machine.name().to_owned(),
+        is_evicted,
+        kept: by_wish.or_else(|| budgets.why_kept(&pod).filter(|_| is_evicted)),
+        budgets: budgets.of_pod(&pod),
+        asks,
+    })
+}
+
+fn of_machine(machine: &StateNode, input: &DisruptionInput<'_>) -> Vec<Checked> {
+    let running = input.running.iter().filter(|record| record.phase.is_running());
+    let claimed: BTreeSet<&NodeClaimName> =
+        running.flat_map(|record| &record.command.candidates).map(|candidate| &candidate.node_claim).collect();
+    let facts = MachineFacts { machine, snapshot: input.snapshot, catalog: input.catalog.catalog(), claimed: &claimed };
+    let checked = |check| Checked { check, objection: facts.objection(check), facts: Vec::new() };
+    Check::OF_MACHINES.into_iter().map(checked).collect()
+}
+
+fn of_pods(machine: &StateNode, snapshot: &ClusterSnapshot) -> [Checked; 2] {
+    let now = snapshot.now;
+    let asking: Vec<PodKey> = asking_pods(machine, now).map(|pod| PodKey::of(pod)).collect();
+    let asks = machine.pods.iter().map(|pod| (PodKey::of(pod), DoNotDisrupt::of(pod, now)));
+    let asks = asks.filter(|(_, asks)| *asks != DoNotDisrupt::No).map(|(pod, asks)| PodFact::Asks(pod, asks));
+    let allow = Checked {
+        check: Check::PodsAllow,
+        objection: asking.first().cloned().map(WhyKept::PodDoNotDisrupt),
+        facts: asks.collect(),
+    };
+    let budgets = PodBudgets::new(&snapshot.pod_disruption_budgets, &snapshot.nodes);
+    let of_pod = |pod: &Pod| {
+        let key = PodKey::of(pod);
+        budgets.of_pod(pod).into_iter().map(move |own| PodFact::Budget(key.clone(), own)).collect::<Vec<_>>()
+    };
+    let budgeted = Checked {
+        check: Check::PodBudgetsAllow,
+        objection: evicted_pods(machine, now).find_map(|pod| budgets.why_kept(pod)),
+        facts: evicted_pods(machine, now).flat_map(|pod| of_pod(pod)).collect(),
+    };
+    [allow, budgeted]
+}
+
+fn of_consolidation(candidate: &Candidate, pass: &Pass<'_>) -> [Checked; 3] {
+    let snapshot = pass.input.snapshot;
+    let objection = if candidate.cost.is_empty() {
+        emptiness::objection(candidate, snapshot)
+    } else {
+        consolidation::objection(candidate, snapshot, pass.catalog())
+    };
+    let settling = objection.clone().filter(|why| *why == WhyKept::Settling);
+    let reason = if candidate.cost.is_empty() { DisruptionReason::Empty } else { DisruptionReason::Underutilized };
+    let checked = |check, objection| Checked { check, objection, facts: Vec::new() };
+    [
+        checked(Check::PoolConsolidates, objection.filter(|why| *why != WhyKept::Settling)),
+        checked(Check::Settled, settling),
+        checked(Check::WithinBudget, over_budget(candidate, pass, reason)),
+    ]
+}
+
+fn over_budget(candidate: &Candidate, pass: &Pass<'_>, reason: DisruptionReason) -> Option<WhyKept> {
+    let left = pass.budgets.left(&candidate.node_pool, reason);
+    (left == 0).then(|| WhyKept::Budget { node_pool: candidate.node_pool.clone(), reason })
+}
+
+/// Of a machine that is coming or going the pods are counted elsewhere already.
+fn can_be_simulated(machine: &StateNode) -> bool {
+    machine.is_initialized() && !machine.is_going_away()
+}
+
+fn gain(pass: &mut Pass<'_>, candidate: &Candidate) -> Gain {
+    if candidate.cost.is_empty() {
+        return Gain::Some { replacement: None, moves: Vec::new(), saves: candidate.price };
+    }
+    match consolidation::evaluate_single(pass, candidate) {
+        Err(why) => Gain::None(why),
+        Ok(Consolidation { mut replacements, moves }) => {
+            let replacement = replacements.pop().map(Box::new);
+            let costs = replacement.as_ref().map_or(Price::ZERO, |own| own.cheapest_price);
+            Gain::Some { replacement, moves, saves: candidate.price.saturating_sub(costs) }
+        }
+    }
+}
+
+fn drift_of(machine: &StateNode) -> Option<String> {
+    let condition = machine.node_claim.as_ref()?.condition(DRIFTED).filter(|own| own.status == TRUE)?;
+    Some(condition.reason.clone())
+}
+
+fn drift_waits(candidate: &Candidate, pass: &Pass<'_>) -> Option<WhyKept> {
+    over_budget(candidate, pass, DisruptionReason::Drifted).or_else(|| pass.simulator().without(&[candidate]).err())
+}
