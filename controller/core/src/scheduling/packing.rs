@@ -181,9 +181,18 @@ impl<'a> Packing<'a> {
         found || self.begin_on_existing(class, existing, 1)
     }
 
-    /// Whether pods have no place though a machine for them could be launched, were it not for the others.
+    /// Whether pods have no place because others hold what limits allow.
     pub(super) fn is_held_back(&self) -> bool {
-        (0..self.left.len()).any(|class| self.left[class] > 0 && self.is_launchable(class)) && !self.bins.is_empty()
+        let limited = |pool: usize| {
+            let own = &self.prepared.pools[pool];
+            own.limited || own.nodes_left != i64::MAX
+        };
+        let wants_of_it = |class: usize| {
+            let by_pool = self.class_scopes[class].iter().enumerate();
+            by_pool.filter(|(_, scopes)| !scopes.is_empty()).any(|(pool, _)| limited(pool))
+        };
+        let waits = |class: usize| self.left[class] > 0 && !self.follows(class);
+        !self.bins.is_empty() && (0..self.left.len()).any(|class| waits(class) && wants_of_it(class))
     }
 
     /// How many pods of the class the machine holds that could be launched and holds most.
