@@ -87,12 +87,10 @@ pub(crate) fn is_same(new: &Value, old: &Value) -> bool {
 
 fn is_same_metadata(new: &Value, old: &Value) -> bool {
     // A new time alone is no new ownership.
-    let owners = |metadata: &'_ Value| value::items(metadata, &["managedFields"]).len();
-    let same_owners = || {
-        let pairs = value::items(new, &["managedFields"]).iter().zip(value::items(old, &["managedFields"]));
-        pairs.into_iter().all(|(new, old)| is_same_but(new, old, &["time"]))
-    };
-    is_same_but(new, old, &["resourceVersion", "managedFields"]) && owners(new) == owners(old) && same_owners()
+    let owners = [new, old].map(|metadata| value::items(metadata, &["managedFields"]));
+    is_same_but(new, old, &["resourceVersion", "managedFields"])
+        && owners[0].len() == owners[1].len()
+        && owners[0].iter().zip(owners[1]).all(|(new, old)| is_same_but(new, old, &["time"]))
 }
 
 /// Whether two objects are the same but for some members.

@@ -70,11 +70,10 @@ fn check_kind(state: &mut State, call: &Call, body: &Value) -> Result<(), ApiErr
     set(&mut named, &[], "kind", resource.kind.as_str());
     let mut asked = call.clone();
     asked.query.dry_run = true;
-    match create_as(state, &asked, named, false) {
-        Err(other) if other.code == StatusCode::UNPROCESSABLE_ENTITY => {
-            error.details.causes.extend(other.details.causes)
-        }
-        _ => {}
+    if let Err(other) = create_as(state, &asked, named, false)
+        && other.code == StatusCode::UNPROCESSABLE_ENTITY
+    {
+        error.details.causes.extend(other.details.causes);
     }
     Err(error)
 }
