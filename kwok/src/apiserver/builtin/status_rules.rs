@@ -78,7 +78,8 @@ mod tests {
     use serde_json::{Value, json};
 
     #[rstest]
-    #[case("ReplicaSet", json!({"replicas": -1}), &["status.replicas"])]
+    // None ready is more than less than none.
+    #[case("ReplicaSet", json!({"replicas": -1}), &["status.replicas", "status.fullyLabeledReplicas", "status.readyReplicas", "status.availableReplicas"])]
     #[case("Deployment", json!({"replicas": 2, "updatedReplicas": 3, "availableReplicas": 1}), &["status.updatedReplicas", "status.availableReplicas"])]
     #[case("PodDisruptionBudget", json!({"disruptionsAllowed": -1, "observedGeneration": -1}), &["status.disruptionsAllowed"])]
     #[case("PodDisruptionBudget", json!({"conditions": [{"type": "A", "status": "Maybe", "reason": "R"}]}),
