@@ -3,7 +3,14 @@
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use sawhorse_controller::args::{ControllerArgs, LogArgs};
+use sawhorse_ambient::{Clock, Seed};
+use sawhorse_controller::{
+    args::{ControllerArgs, LogArgs},
+    cloud::ec2::{
+        Cluster, Ec2Provider, Ec2ProviderConfig,
+        sdk::{Clients, sdk_config},
+    },
+};
 use sawhorse_e2e::control_plane::{KindSettings, KwokPrograms, Programs, Times};
 use sawhorse_kwok::kubelet::Spread;
 use std::{
@@ -210,7 +217,22 @@ pub(crate) struct ControlArgs {
     /// Range of service addresses
     #[arg(long, env = "CLUSTER_SERVICE_CIDR", value_name = "CIDR", default_value = "10.100.0.0/16")]
     pub(crate) cluster_service_cidr: String,
-    /// AWS region; the default chain's if not given
+    /// Queue that says what happens to machines; without it nothing is known of interruptions before they happen
+    #[arg(long, env = "INTERRUPTION_QUEUE", value_name = "NAME")]
+    pub(crate) interruption_queue: Option<String>,
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
+    #[command(flatten)]
+    pub(crate) controller: ControllerArgs,
+    #[command(flatten)]
+    pub(crate) motion: MotionArgs,
+}
+
+/// The cloud.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "AWS")]
+pub(crate) struct AwsArgs {
+    /// AWS region; if not given, `controller` takes the default chain's, and the others know nothing of what can be bought
     #[arg(long, env = "AWS_REGION", value_name = "REGION")]
     pub(crate) region: Option<String>,
     /// Another endpoint for all AWS services, e.g. that of `sawhorse cloud`
@@ -222,13 +244,33 @@ pub(crate) struct ControlArgs {
     /// Network interfaces that give no addresses to pods
     #[arg(long, env = "RESERVED_ENIS", value_name = "N", default_value_t = 0)]
     pub(crate) reserved_enis: u32,
-    /// Queue that says what happens to machines; without it nothing is known of interruptions before they happen
-    #[arg(long, env = "INTERRUPTION_QUEUE", value_name = "NAME")]
-    pub(crate) interruption_queue: Option<String>,
-    #[command(flatten)]
-    pub(crate) controller: ControllerArgs,
-    #[command(flatten)]
-    pub(crate) motion: MotionArgs,
+}
+
+impl AwsArgs {
+    /// EC2 and what goes with it, for machines that join `cluster`. `speed` seconds of the clock pass in one of the network.
+    pub(crate) async fn provider(
+        &self,
+        cluster: Cluster,
+        interruption_queue: Option<String>,
+        clock: Clock,
+        seed: Seed,
+        speed: u32,
+    ) -> anyhow::Result<Ec2Provider> {
+        let sdk = sdk_config(self.region.clone(), self.endpoint_url.clone(), clock, speed).await;
+        let region = sdk.region().map(ToString::to_string);
+        let region = region.context("no AWS region: give `--region` or AWS_REGION")?;
+        Ok(Ec2Provider::new(Ec2ProviderConfig {
+            clients: Clients::new(&sdk, &region),
+            clock,
+            seed,
+            observer: None,
+            region,
+            cluster,
+            vm_memory_overhead_percent: self.vm_memory_overhead_percent,
+            reserved_enis: self.reserved_enis,
+            interruption_queue,
+        }))
+    }
 }
 
 /// How fast the controller lives.
@@ -414,18 +456,8 @@ pub(crate) struct LiveArgs {
     /// Kubeconfig file; the usual places if not given
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// AWS region, which is asked what can be bought; without one nothing is known of that
-    #[arg(long, env = "AWS_REGION", value_name = "REGION")]
-    pub(crate) region: Option<String>,
-    /// Another endpoint for all AWS services, e.g. that of `sawhorse cloud`
-    #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL")]
-    pub(crate) endpoint_url: Option<String>,
-    /// Share of memory that the hypervisor keeps
-    #[arg(long, env = "VM_MEMORY_OVERHEAD_PERCENT", value_name = "SHARE", default_value_t = 0.075)]
-    pub(crate) vm_memory_overhead_percent: f64,
-    /// Network interfaces that give no addresses to pods
-    #[arg(long, env = "RESERVED_ENIS", value_name = "N", default_value_t = 0)]
-    pub(crate) reserved_enis: u32,
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
 }
 
 /// Options of `capture`.

@@ -1,16 +1,13 @@
 //! `sawhorse capture`: a cluster as a file.
 
 use crate::{
-    args::{CaptureArgs, LiveArgs},
+    args::{AwsArgs, CaptureArgs, LiveArgs},
     control::cluster_config,
 };
 use anyhow::Context;
 use kube::Client;
 use sawhorse_ambient::{Clock, Seed};
-use sawhorse_controller::cloud::ec2::{
-    Cluster, Ec2Provider, Ec2ProviderConfig,
-    sdk::{Clients, sdk_config},
-};
+use sawhorse_controller::cloud::ec2::{Cluster, Ec2Provider};
 use sawhorse_core::{
     model::{Catalog, ClusterSnapshot},
     solve::save,
@@ -37,37 +34,16 @@ async fn read(args: &LiveArgs) -> anyhow::Result<(ClusterSnapshot, Catalog)> {
     let clock = Clock::from_system();
     let config = cluster_config(args.kubeconfig.as_deref()).await?;
     let client = Client::try_from(config).context("the cluster cannot be reached")?;
-    let provider = provider(args, clock).await;
-    if provider.is_none() {
-        eprintln!("sawhorse: no AWS region (`--region` or AWS_REGION), so that nothing is known of what can be bought");
-    }
+    let provider = provider(&args.aws, clock).await?;
     let provider = provider.as_ref().map(|own| own as &dyn sawhorse_controller::cloud::CloudProvider);
     Ok(sawhorse_controller::capture::capture(&client, provider, clock.now()).await?)
 }
 
-/// The cloud, as far as its catalog and prices go.
-async fn provider(args: &LiveArgs, clock: Clock) -> Option<Ec2Provider> {
-    args.region.as_ref()?;
-    let sdk = sdk_config(args.region.clone(), args.endpoint_url.clone(), clock, 1).await;
-    let region = sdk.region().map(ToString::to_string)?;
-    // Nothing is launched, so that nothing of the cluster has to be known to machines.
-    let cluster = Cluster {
-        name: String::new(),
-        endpoint: String::new(),
-        ca_bundle: String::new(),
-        service_cidr: String::new(),
-        dns_address: None,
-        kubernetes_version: String::new(),
-    };
-    Some(Ec2Provider::new(Ec2ProviderConfig {
-        clients: Clients::new(&sdk, &region),
-        clock,
-        seed: Seed(0),
-        observer: None,
-        region,
-        cluster,
-        vm_memory_overhead_percent: args.vm_memory_overhead_percent,
-        reserved_enis: args.reserved_enis,
-        interruption_queue: None,
-    }))
+/// The cloud, as far as its catalog and prices go: nothing is launched, so that machines have to know nothing of the cluster.
+async fn provider(args: &AwsArgs, clock: Clock) -> anyhow::Result<Option<Ec2Provider>> {
+    if args.region.is_none() {
+        eprintln!("sawhorse: no AWS region (`--region` or AWS_REGION), so that nothing is known of what can be bought");
+        return Ok(None);
+    }
+    args.provider(Cluster::default(), None, clock, Seed(0), 1).await.map(Some)
 }

@@ -6,10 +6,7 @@ use kube::{Client, Config, config::Kubeconfig};
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_controller::{
     args::LogArgs,
-    cloud::ec2::{
-        Cluster, Ec2Provider, Ec2ProviderConfig,
-        sdk::{Clients, sdk_config},
-    },
+    cloud::ec2::Cluster,
     runtime,
 };
 use sawhorse_e2e::control_plane::{client_in_fast_motion, in_fast_motion};
@@ -40,11 +37,8 @@ async fn run(args: ControlArgs) -> anyhow::Result<ExitCode> {
         cluster_endpoint,
         cluster_ca_bundle,
         cluster_service_cidr,
-        region,
-        endpoint_url,
-        vm_memory_overhead_percent,
-        reserved_enis,
         interruption_queue,
+        aws,
         controller,
         motion,
     } = args;
@@ -63,9 +57,6 @@ async fn run(args: ControlArgs) -> anyhow::Result<ExitCode> {
     };
     let client = client.context("the cluster cannot be reached")?;
     let version = client.apiserver_version().await.context("the API server does not answer")?;
-    let sdk = sdk_config(region, endpoint_url, clock, speed).await;
-    let region = sdk.region().map(ToString::to_string);
-    let region = region.context("no AWS region: give `--region` or AWS_REGION")?;
     let seed = Seed(u64::from(std::process::id()) ^ clock.now().as_nanosecond() as u64);
     let cluster = Cluster {
         name: cluster_name,
@@ -75,17 +66,7 @@ async fn run(args: ControlArgs) -> anyhow::Result<ExitCode> {
         dns_address: None,
         kubernetes_version: format!("{}.{}", version.major, version.minor.trim_end_matches('+')),
     };
-    let provider = Ec2Provider::new(Ec2ProviderConfig {
-        clients: Clients::new(&sdk, &region),
-        clock,
-        seed,
-        observer: None,
-        region,
-        cluster,
-        vm_memory_overhead_percent,
-        reserved_enis,
-        interruption_queue,
-    });
+    let provider = aws.provider(cluster, interruption_queue, clock, seed, speed).await?;
     // In a cluster the host's name is the pod's.
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let identity = format!("{host}_{}", seed.stream(&["identity"]).hex(12));

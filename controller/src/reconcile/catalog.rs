@@ -1,6 +1,6 @@
 //! What each pool may buy, asked of the provider, and keeping what it remembers fresh.
 
-use super::Context;
+use super::{Context, passes};
 use sawhorse_core::{
     api::NodePool,
     model::{Catalog, ClusterSnapshot, InstanceType, NodePoolName},
@@ -54,10 +54,6 @@ pub(super) async fn keep_fresh(ctx: Context, stop: CancellationToken) {
                 REFRESH_RETRY
             }
         };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(wait) => {}
-        }
+        passes(wait, &stop).await;
     }
 }

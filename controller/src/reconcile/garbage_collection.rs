@@ -1,7 +1,7 @@
 //! Garbage collection both ways: NodeClaims without a machine, machines without a NodeClaim (spec core 3.2); and, since the
 //! machines are listed for that anyway, what has become of reservations that they ran in (spec aws 4.3).
 
-use super::{Context, ReconcileError, node_claim};
+use super::{Context, ReconcileError, node_claim, passes};
 use crate::cloud::CloudInstance;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
@@ -18,12 +18,7 @@ const PERIOD: Duration = Duration::from_mins(2);
 
 /// Looks until `stop`.
 pub(super) async fn run(ctx: Context, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(PERIOD) => {}
-        }
+    while passes(PERIOD, &stop).await {
         if let Err(error) = collect(&ctx).await {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "garbage collection failed, will be tried again");

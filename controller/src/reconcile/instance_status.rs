@@ -1,7 +1,7 @@
 //! Machines whose checks fail, or for which the cloud plans something: asked for each minute, since a queue may lose what it is
 //! told, and there may be none (spec aws 4.2).
 
-use super::{Context, ReconcileError, interruption};
+use super::{Context, ReconcileError, interruption, passes};
 use crate::cloud::{CloudError, NoticeKind};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -11,12 +11,7 @@ const PERIOD: Duration = Duration::from_mins(1);
 
 /// Looks until `stop`, or until it turns out that it may not.
 pub(super) async fn run(ctx: Context, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(PERIOD) => {}
-        }
+    while passes(PERIOD, &stop).await {
         match look(&ctx).await {
             Ok(()) => {}
             Err(ReconcileError::Cloud(CloudError::Rejected { code, .. })) if code == "UnauthorizedOperation" => {

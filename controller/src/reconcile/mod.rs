@@ -66,6 +66,15 @@ const NODES: Pace =
 /// Few objects, cheap work.
 const POOLS: Pace = Pace { concurrency: 10, backoff: Duration::from_secs(1), backoff_max: Duration::from_secs(60) };
 
+/// Waits for `time`; false if `stop` came first.
+async fn passes(time: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(time) => true,
+    }
+}
+
 /// What every loop works with.
 #[derive(Clone)]
 pub(crate) struct Context {

@@ -4,6 +4,7 @@
 use super::{
     Candidate, DisruptionCost, WhyKept,
     candidates::{pool_of, price_of},
+    command::price_of_all,
 };
 use crate::{
     api::ConsolidationPolicy,
@@ -46,7 +47,7 @@ impl PoolTotals {
         savings: Price,
         snapshot: &ClusterSnapshot,
     ) -> Option<WhyKept> {
-        let all: Price = candidates.iter().map(|candidate| candidate.price).sum();
+        let all = price_of_all(candidates.iter().copied());
         let pools: BTreeSet<&NodePoolName> = candidates
             .iter()
             .filter(|candidate| is_balanced(candidate, snapshot))
@@ -54,7 +55,7 @@ impl PoolTotals {
             .collect();
         pools.into_iter().find_map(|pool| {
             let own = || candidates.iter().filter(|candidate| candidate.node_pool == *pool);
-            let price: Price = own().map(|candidate| candidate.price).sum();
+            let price = price_of_all(own().copied());
             let cost: DisruptionCost = own().map(|candidate| candidate.cost).sum();
             let score = self.score(pool, share(savings, price, all), cost);
             (score.hundredths < 100 / K)

@@ -4,7 +4,7 @@
 //! Invariant: it errs on one side only. Whatever keeps pods apart (taints, affinity, daemons, limits) is left out, so that a
 //! replacement that a simulation would find is never ruled out here.
 
-use super::{Candidate, WhyKept};
+use super::{Candidate, WhyKept, command::price_of_all};
 use crate::{
     api::{NodePool, labels},
     model::{CPU, Catalog, ClusterSnapshot, InstanceType, MEMORY, PODS, Price, Requirements, Resources, pod_requests},
@@ -56,7 +56,7 @@ impl Bound {
     /// Why `candidates` can surely not be replaced by something cheaper, or deleted; none if a simulation has to tell.
     pub(super) fn objection(&self, candidates: &[&Candidate]) -> Option<WhyKept> {
         let needed = self.needed_of_replacement(candidates)?;
-        let price: Price = candidates.iter().map(|candidate| candidate.price).sum();
+        let price = price_of_all(candidates.iter().copied());
         let cheapest = self.offers.iter().find(|offer| fits(&needed, &offer.usable) && offer.is_allowed());
         match cheapest {
             Some(cheapest) if cheapest.price < price => None,

@@ -1,6 +1,11 @@
 //! What keeps consolidation from moving pods for next to nothing, and from moving them back.
 
-use super::{Candidate, WhyKept, candidates::claim_of};
+use super::{
+    Candidate, WhyKept,
+    candidates::claim_of,
+    command::{cheapest_of_all, price_of_all},
+    cost::ONE,
+};
 use crate::{
     api::{DisruptionReason, labels},
     lifecycle::later,
@@ -30,13 +35,10 @@ pub(super) fn objection(
 }
 
 fn too_little(candidates: &[&Candidate], replacements: &[PlannedNodeClaim]) -> Option<WhyKept> {
-    /// One pod's worth, in units of [`super::DisruptionCost`].
-    const ONE: i128 = 1 << 27;
-    let price: Price = candidates.iter().map(|own| own.price).sum();
-    let after: Price = replacements.iter().map(|own| own.cheapest_price).sum();
-    let saves = price.saturating_sub(after);
+    let price = price_of_all(candidates.iter().copied());
+    let saves = price.saturating_sub(cheapest_of_all(replacements));
     let cost: i128 = candidates.iter().map(|own| i128::from(own.cost.units())).sum();
-    let nanos = i128::from(price.nanos()) * cost * PERMILLE_PER_DISRUPTION / (1_000 * ONE);
+    let nanos = i128::from(price.nanos()) * cost * PERMILLE_PER_DISRUPTION / (1_000 * i128::from(ONE));
     let needed = Price::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX));
     (saves < needed).then_some(WhyKept::SavesTooLittle { saves, needed })
 }

@@ -69,6 +69,16 @@ impl Method {
     }
 }
 
+/// What machines cost per hour together.
+pub(super) fn price_of_all<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> Price {
+    candidates.into_iter().map(|candidate| candidate.price).sum()
+}
+
+/// What machines that are planned cost per hour together: the cheapest offering of the first type of each.
+pub(super) fn cheapest_of_all(planned: &[PlannedNodeClaim]) -> Price {
+    planned.iter().map(|own| own.cheapest_price).sum()
+}
+
 /// A machine that may be disrupted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -205,12 +215,12 @@ impl Command {
 
     /// What the candidates cost per hour.
     pub fn price(&self) -> Price {
-        self.candidates.iter().map(|candidate| candidate.price).sum()
+        price_of_all(&self.candidates)
     }
 
     /// What the replacements cost per hour: the cheapest offering of the first type of each.
     pub fn replacement_price(&self) -> Price {
-        self.replacements.iter().map(|planned| planned.cheapest_price).sum()
+        cheapest_of_all(&self.replacements)
     }
 
     /// What it saves per hour; negative where replacing drifted machines costs more.

@@ -4,6 +4,7 @@ use super::{
     Candidate, Command, Method, Move, Tried, WhyKept,
     candidates::{find_type, pool_of},
     churn,
+    command::{cheapest_of_all, price_of_all},
     decide::Pass,
     emptiness,
     replacement::{Rules, all_cheaper},
@@ -28,9 +29,7 @@ pub(super) struct Consolidation {
 impl Consolidation {
     /// What it saves per hour in place of `candidates`.
     fn saves(&self, candidates: &[&Candidate]) -> Price {
-        let before: Price = candidates.iter().map(|own| own.price).sum();
-        let after: Price = self.replacements.iter().map(|own| own.cheapest_price).sum();
-        before.saturating_sub(after)
+        price_of_all(candidates.iter().copied()).saturating_sub(cheapest_of_all(&self.replacements))
     }
 }
 
@@ -127,13 +126,12 @@ pub(super) fn evaluate(pass: &mut Pass<'_>, candidates: &[&Candidate], multi: bo
     if let Some(why) = churn::objection(candidates, &replacements, pass.input.snapshot) {
         return Err(why);
     }
-    let before: Price = candidates.iter().map(|candidate| candidate.price).sum();
-    let after: Price = replacements.iter().map(|planned| planned.cheapest_price).sum();
-    if let Some(why) = pass.unbalanced(candidates, before.saturating_sub(after)) {
-        return Err(why);
-    }
     let replacements = replacements.into_iter().map(churn::marked).collect();
-    Ok(Consolidation { replacements, moves: simulated.moves })
+    let found = Consolidation { replacements, moves: simulated.moves };
+    match pass.unbalanced(candidates, found.saves(candidates)) {
+        Some(why) => Err(why),
+        None => Ok(found),
+    }
 }
 
 /// The candidates that consolidation may look at, in order; the others are kept with their reasons.

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use std::{fmt, iter::Sum};
 
 /// One undisturbed pod of priority zero counts as 1, which is held as 2²⁷ so that all costs are exact.
-const ONE: i64 = 1 << 27;
+pub(super) const ONE: i64 = 1 << 27;
 /// The most and least that one pod counts for.
 const BOUND: i64 = 10 * ONE;
 /// Priorities count for 2⁻²⁵ each, deletion costs for 2⁻²⁷.

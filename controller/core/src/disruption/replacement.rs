@@ -1,6 +1,9 @@
 //! Something cheaper for what would be given back (spec core 4.7, steps 5–7 and the rules for spot).
 
-use super::{Candidate, WhyKept};
+use super::{
+    Candidate, WhyKept,
+    command::{cheapest_of_all, price_of_all},
+};
 use crate::{
     api::labels,
     model::{CapacityType, InstanceType, Offering, Operator, Price, Requirement, Requirements, Resources},
@@ -29,8 +32,7 @@ pub(super) fn all_cheaper(
     candidates: &[&Candidate],
     rules: Rules,
 ) -> Result<Vec<PlannedNodeClaim>, WhyKept> {
-    let price: Price = candidates.iter().map(|candidate| candidate.price).sum();
-    let cheapest: Price = planned.iter().map(|own| own.cheapest_price).sum();
+    let (price, cheapest) = (price_of_all(candidates.iter().copied()), cheapest_of_all(&planned));
     let several = planned.len() > 1;
     let narrow = |own: PlannedNodeClaim| {
         // Each may cost its part of what there is to spend, so that together they cost less whatever is launched.

@@ -90,7 +90,7 @@ pub(super) fn satisfied(labels: &Requirements, asked: &Requirements) -> bool {
 }
 
 /// The nodes of one solve, being filled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Filling<'a> {
     nodes: &'a [ExistingNode],
     /// By position in `nodes`; none where the node is treated as gone.
@@ -102,7 +102,7 @@ pub(super) struct Filling<'a> {
 }
 
 /// What is left of one node, and what came onto it: (class, how many).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Room {
     free: Vec<i64>,
     ports: Vec<HostPort>,
@@ -233,12 +233,12 @@ impl<'a> Filling<'a> {
     }
 
     /// Puts the nodes in the order in which they are filled: those first that are asked for least. What a class asks for counts on
-    /// every node that would take it, divided by what is free on all of those.
-    pub(super) fn weigh(&mut self, classes: &Classes, levels: &[usize]) {
+    /// every node that would take it as it prefers, divided by what is free on all of those.
+    pub(super) fn weigh(&mut self, classes: &Classes) {
         let mut pressure: Vec<Vec<f64>> = vec![Vec::new(); self.nodes.len()];
-        for (class, level) in classes.list.iter().zip(levels) {
+        for class in &classes.list {
             let Some(request) = &class.request else { continue };
-            let nodes: Vec<usize> = self.accepting(&class.levels[*level], &classes.shapes).iter().collect();
+            let nodes: Vec<usize> = self.accepting(&class.levels[0], &classes.shapes).iter().collect();
             let free = self.free_on(&nodes);
             let asked = |(asked, free): (&i64, &i64)| *asked as f64 * f64::from(class.count()) / (*free).max(1) as f64;
             let share: Vec<f64> = request.iter().zip(&free).map(asked).collect();

@@ -226,17 +226,31 @@ fn place<'a>(
     moving: &BTreeSet<PodKey>,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Placed<'a> {
-    let mut best = place_once(input, classes, moving, None, go_on);
+    let prepared = input.prepared;
+    let mut nodes = Filling::new(prepared, input.without, |node| {
+        let pods = prepared.snapshot().nodes[node.index].pods.iter().map(AsRef::as_ref);
+        HostState::of(
+            &classes.groups,
+            pods.filter(|pod| classes.groups.len() > 0 && !moving.contains(&PodKey::of(pod))),
+        )
+    });
+    nodes.weigh(classes);
+    if input.effort == Effort::Quick {
+        return place_once(input, classes, nodes, None, go_on);
+    }
+    let mut best = place_once(input, classes, nodes.clone(), None, go_on);
     let on_both = !best.packing.bins.is_empty() && best.filling.contents().next().is_some();
-    if input.effort == Effort::Quick || !(on_both || best.packing.is_held_back()) {
+    if !(on_both || best.packing.is_held_back()) {
         return best;
     }
+    best.packing.price_all();
     let mut learnt = best.packing.learnt();
     for _ in 0..ANEW {
         if !go_on() {
             break;
         }
-        let other = place_once(input, classes, moving, Some(learnt), go_on);
+        let mut other = place_once(input, classes, nodes.clone(), Some(learnt), go_on);
+        other.packing.price_all();
         learnt = other.packing.learnt();
         if other.rank() < best.rank() {
             best = other;
@@ -248,21 +262,12 @@ fn place<'a>(
 fn place_once<'a>(
     input: &SchedulingInput<'a>,
     classes: &'a Classes,
-    moving: &BTreeSet<PodKey>,
+    mut filling: Filling<'a>,
     learnt: Option<Vec<i128>>,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Placed<'a> {
-    let prepared = input.prepared;
-    let mut filling = Filling::new(prepared, input.without, |node| {
-        let pods = prepared.snapshot().nodes[node.index].pods.iter().map(AsRef::as_ref);
-        HostState::of(
-            &classes.groups,
-            pods.filter(|pod| classes.groups.len() > 0 && !moving.contains(&PodKey::of(pod))),
-        )
-    });
-    let mut packing = Packing::new(prepared, classes, input.reserved_fallback);
+    let mut packing = Packing::new(input.prepared, classes, input.reserved_fallback);
     packing.run(&mut filling, learnt, go_on);
-    packing.price_all();
     Placed { packing, filling }
 }
 

@@ -10,7 +10,6 @@ impl Packing<'_> {
     /// Fills the nodes that exist, class by class at `first`; later, when it is known what pods come to cost elsewhere, node by
     /// node, so that each node's resources are used up together.
     pub(super) fn fill_existing(&mut self, existing: &mut Filling<'_>, first: bool) {
-        existing.weigh(self.classes, &self.level);
         let order = self.in_order_of_need(existing);
         if !first {
             let (launchable, bound): (Vec<usize>, Vec<usize>) = order

@@ -199,6 +199,9 @@ fn fill_in_secret(object: &mut Value) {
 
 /// What new objects get that depends on who they are: a job's selector, a service's address, phases.
 pub(super) fn prepare_create(kind: &str, object: &mut Value, state: &State) {
+    if let Some(status) = first_status(kind) {
+        set(object, &[], "status", status);
+    }
     match kind {
         "Namespace" => {
             label_with_name(object);
@@ -209,22 +212,10 @@ pub(super) fn prepare_create(kind: &str, object: &mut Value, state: &State) {
             set(object, &["spec"], "finalizers", finalizers);
             set(object, &["status"], "phase", "Active");
         }
-        "Deployment"
-        | "StatefulSet"
-        | "DaemonSet"
-        | "Job"
-        | "CronJob"
-        | "ReplicaSet"
-        | "ReplicationController"
-        | "PodDisruptionBudget" => {
-            set(object, &[], "status", first_status(kind));
-            if kind == "DaemonSet" {
-                set(object, &["metadata", "annotations"], TEMPLATE_GENERATION, "1");
-            }
-            if kind == "Job" && at(object, &["spec", "manualSelector"]) != Some(&Value::Bool(true)) {
-                select_by_uid(object);
-                take_labels_of_template(object);
-            }
+        "DaemonSet" => set(object, &["metadata", "annotations"], TEMPLATE_GENERATION, "1"),
+        "Job" if at(object, &["spec", "manualSelector"]) != Some(&Value::Bool(true)) => {
+            select_by_uid(object);
+            take_labels_of_template(object);
         }
         "PersistentVolumeClaim" => set(object, &["status"], "phase", "Pending"),
         "PersistentVolume" => {
@@ -237,9 +228,9 @@ pub(super) fn prepare_create(kind: &str, object: &mut Value, state: &State) {
     }
 }
 
-/// The status of an object that no controller has seen: what the API writes even where it is nothing.
-pub(super) fn first_status(kind: &str) -> Value {
-    match kind {
+/// The status of an object that no controller has seen, of kinds that get one at once: what the API writes even where it is nothing.
+pub(super) fn first_status(kind: &str) -> Option<Value> {
+    Some(match kind {
         "StatefulSet" => json!({"replicas": 0, "availableReplicas": 0}),
         "DaemonSet" => {
             json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0})
@@ -248,8 +239,9 @@ pub(super) fn first_status(kind: &str) -> Value {
         "PodDisruptionBudget" => {
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0})
         }
-        _ => json!({}),
-    }
+        "Deployment" | "Job" | "CronJob" => json!({}),
+        _ => return None,
+    })
 }
 
 /// A job's pods are told from all others by its uid.

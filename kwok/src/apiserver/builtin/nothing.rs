@@ -91,15 +91,7 @@ fn always_in_status(kind: &str) -> Option<Value> {
         "Namespace" => Some(json!({"phase": "Active"})),
         "PersistentVolume" | "PersistentVolumeClaim" => Some(json!({"phase": "Pending"})),
         "Service" => Some(json!({"loadBalancer": {}})),
-        "Deployment"
-        | "StatefulSet"
-        | "DaemonSet"
-        | "Job"
-        | "CronJob"
-        | "ReplicaSet"
-        | "ReplicationController"
-        | "PodDisruptionBudget" => Some(first_status(kind)),
-        _ => None,
+        _ => first_status(kind),
     }
 }
 

@@ -14,7 +14,7 @@ use thiserror::Error;
 const MAX_BYTES: usize = 16_384;
 
 /// The cluster that machines join.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
     /// Its name, as in tags.
     pub name: String,
