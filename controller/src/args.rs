@@ -48,12 +48,38 @@ pub struct DecisionArgs {
     /// Among decisions whose price is within so many thousandths of the best that was found, one with fewer nodes is taken
     #[arg(long, env = "FEWER_NODES_WITHIN_PERMILLE", value_name = "PERMILLE", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub fewer_nodes_within_permille: u32,
+    /// Delete machines that have reached their age at once, as the reference does: no budget and no pod is asked, and no
+    /// replacement comes first
+    #[arg(
+        long,
+        env = "FORCEFUL_EXPIRATION",
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = false,
+        default_missing_value = "true"
+    )]
+    pub forceful_expiration: bool,
+    /// With the feature NodeRepair: delete machines that say that they are broken at once, as the reference does: no budget is
+    /// asked, and no replacement comes first
+    #[arg(
+        long,
+        env = "FORCEFUL_REPAIR",
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = false,
+        default_missing_value = "true"
+    )]
+    pub forceful_repair: bool,
     /// Features to switch on or off, as `Name=true,Name=false`; unknown names are ignored
     #[arg(
         long,
         env = "FEATURE_GATES",
         value_name = "GATES",
-        default_value = "NodeRepair=false,ReservedCapacity=true,SpotToSpotConsolidation=false",
+        default_value = "NodeRepair=false,ReservedCapacity=true,SpotToSpotConsolidation=false,StaticCapacity=false",
         value_parser = feature_gates
     )]
     pub feature_gates: Gates,
@@ -154,6 +180,8 @@ impl ControllerArgs {
             preference_policy,
             min_values_policy,
             fewer_nodes_within_permille,
+            forceful_expiration,
+            forceful_repair,
             feature_gates,
         } = self.decisions.clone();
         Settings {
@@ -162,6 +190,8 @@ impl ControllerArgs {
             fewer_nodes_within_permille,
             batch_idle_duration,
             batch_max_duration,
+            forceful_expiration,
+            forceful_repair,
             feature_gates: feature_gates.0,
             ..Settings::default()
         }
@@ -231,6 +261,7 @@ fn feature_gates(text: &str) -> Result<Gates, String> {
         match name {
             "NodeRepair" => gates.node_repair = value,
             "ReservedCapacity" => gates.reserved_capacity = value,
+            "StaticCapacity" => gates.static_capacity = value,
             "SpotToSpotConsolidation" => gates.spot_to_spot_consolidation = value,
             // As the reference does: a deployment may name gates of other versions.
             _ => {}

@@ -9,7 +9,7 @@ pub(crate) use cluster::ClusterMetrics;
 use labels::Build;
 pub(crate) use labels::{
     CloudCall, CloudFailure, ConsolidationType, Created, Decided, Disrupted, Evaluated, InController, InPool,
-    InPoolAndZone, InPoolForReason, OfMessage, OfReason, Requested, Terminated, WithCode,
+    InPoolAndZone, InPoolForReason, OfMessage, OfReason, Requested, Savings, Terminated, Unhealthy, WithCode,
 };
 use prometheus_client::{
     encoding::text,
@@ -56,6 +56,7 @@ pub(crate) struct Metrics {
     pub(crate) node_claims_created: Counters<Created>,
     pub(crate) node_claims_terminated: Counters<Terminated>,
     pub(crate) node_claims_disrupted: Counters<Disrupted>,
+    pub(crate) node_claims_unhealthy_disrupted: Counters<Unhealthy>,
     pub(crate) node_claims_termination_duration: Histograms<InPool>,
     pub(crate) node_claims_instance_termination_duration: Histograms<InPool>,
     pub(crate) nodes_created: Counters<InPoolAndZone>,
@@ -72,6 +73,7 @@ pub(crate) struct Metrics {
     pub(crate) unschedulable_pods: Gauges<InController>,
     pub(crate) evaluation_duration: Histograms<Evaluated>,
     pub(crate) decisions: Counters<Decided>,
+    pub(crate) savings: Gauges<Savings>,
     pub(crate) allowed_disruptions: Gauges<InPoolForReason>,
     pub(crate) nodes_consuming_budgets: Gauges<InPoolForReason>,
     pub(crate) failed_validations: Counters<ConsolidationType>,
@@ -114,6 +116,11 @@ impl Metrics {
             node_claims_created: counters(k, "nodeclaims_created", "NodeClaims created."),
             node_claims_terminated: counters(k, "nodeclaims_terminated", "NodeClaims that are gone."),
             node_claims_disrupted: counters(k, "nodeclaims_disrupted", "NodeClaims that the controller deleted."),
+            node_claims_unhealthy_disrupted: counters(
+                k,
+                "nodeclaims_unhealthy_disrupted",
+                "NodeClaims deleted as their Nodes said that they were broken.",
+            ),
             node_claims_termination_duration: histograms(
                 k,
                 "nodeclaims_termination_duration_seconds",
@@ -169,6 +176,11 @@ impl Metrics {
                 durations,
             ),
             decisions: counters(k, "voluntary_disruption_decisions", "Disruption decisions."),
+            savings: gauges(
+                k,
+                "voluntary_disruption_savings_dollars_per_hour",
+                "What disruption saves since the controller started, as it was expected and as it came out; less than nothing where machines had to be replaced by dearer ones.",
+            ),
             allowed_disruptions: gauges(k, "nodepools_allowed_disruptions", "How many more nodes may be disrupted."),
             nodes_consuming_budgets: gauges(k, "nodepools_nodes_consuming_budgets", "Nodes that budgets count."),
             failed_validations: counters(

@@ -100,6 +100,7 @@ pub trait DecisionLog: Send + Sync + 'static {
 pub async fn run(config: ControllerConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
     let ControllerConfig { client, provider, clock, seed, settings, identity, leader_election, servers, decision_log } =
         config;
+    let settings = Settings { repair_policies: provider.repair_policies(), ..settings };
     let metrics = Metrics::new();
     let queues = Queues::new(clock);
     let mirror = Arc::new(Mirror::new(settings, queues.listeners(metrics.clone(), clock)));

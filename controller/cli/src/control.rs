@@ -4,11 +4,7 @@ use crate::{args::ControlArgs, serve};
 use anyhow::{Context, bail};
 use kube::{Client, Config, config::Kubeconfig};
 use sawhorse_ambient::{Clock, Seed};
-use sawhorse_controller::{
-    args::LogArgs,
-    cloud::ec2::Cluster,
-    runtime,
-};
+use sawhorse_controller::{args::LogArgs, cloud::ec2::Cluster, runtime};
 use sawhorse_e2e::control_plane::{client_in_fast_motion, in_fast_motion};
 use std::{path::Path, process::ExitCode, sync::Arc};
 use tokio_util::sync::CancellationToken;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use sawhorse_ambient::Clock;
 use sawhorse_core::{
     api::{NodeClaim, NodePool},
-    model::{CapacityType, InstanceType, ProviderId},
+    model::{CapacityType, InstanceType, ProviderId, RepairPolicy},
 };
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
@@ -104,6 +104,10 @@ impl CloudProvider for MeteredProvider {
 
     async fn release_node_class(&self, node_class: &NodeClass) -> Result<(), CloudError> {
         self.metered("nodeclass", "ReleaseNodeClass", self.inner.release_node_class(node_class)).await
+    }
+
+    fn repair_policies(&self) -> Vec<RepairPolicy> {
+        self.inner.repair_policies()
     }
 
     fn sends_notices(&self) -> bool {

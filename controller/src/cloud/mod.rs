@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use sawhorse_core::{
     api::{NodeClaim, NodePool},
-    model::{CapacityType, InstanceType, Price, ProviderId, Requirements, Resources},
+    model::{CapacityType, InstanceType, Price, ProviderId, RepairPolicy, Requirements, Resources},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -54,6 +54,11 @@ pub trait CloudProvider: Send + Sync + 'static {
 
     /// Lets go of what the provider made for a NodeClass that is being deleted (launch templates, profiles).
     async fn release_node_class(&self, node_class: &NodeClass) -> Result<(), CloudError>;
+
+    /// What Nodes say of themselves when their machines are broken, and for how long that is borne.
+    fn repair_policies(&self) -> Vec<RepairPolicy> {
+        RepairPolicy::OF_KUBELETS.to_vec()
+    }
 
     /// Whether the cloud tells by itself what happens to machines.
     fn sends_notices(&self) -> bool {

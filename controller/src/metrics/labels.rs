@@ -19,6 +19,8 @@ labels! {
     Created { reason, nodepool, min_values_relaxed }
     Terminated { nodepool, capacity_type, zone }
     Disrupted { reason, nodepool, capacity_type, consolidation_policy, termination_mode }
+    Unhealthy { condition, nodepool, capacity_type, image_id }
+    Savings { kind, reason }
     InPool { nodepool }
     InPoolForReason { nodepool, reason }
     InPoolAndZone { nodepool, zone }

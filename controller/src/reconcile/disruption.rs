@@ -13,6 +13,7 @@ use sawhorse_core::{
     disruption::{
         CommandId, ConsolidationMemory, DisruptionDecision, DisruptionInput, decide_remembering,
         orchestration::{CommandRecord, Phase, advance, stale},
+        resume,
     },
     scheduling::IndexedCatalog,
 };
@@ -30,8 +31,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How often the catalog is compared with that of the last decision: nothing tells that it has changed.
 const CATALOG_PERIOD: Duration = Duration::from_mins(5);
 
-/// What the loop remembers. After a restart nothing is resumed: what a lost command left is tidied up, and its replacements
-/// are ordinary machines (spec core 4.9).
+/// What the loop remembers. Commands that have begun are written on their NodeClaims besides, so that whoever leads next goes on
+/// with them or undoes them.
 #[derive(Default)]
 struct Memory {
     running: Vec<CommandRecord>,
@@ -53,7 +54,11 @@ struct Seen {
 
 /// Runs until `stop`; a pass that has begun is finished.
 pub(super) async fn run(ctx: Context, stop: CancellationToken) {
-    let mut memory = Memory::default();
+    let snapshot = ctx.snapshot();
+    let running = resume(&snapshot, catalog::read(&ctx, &snapshot).await.catalog());
+    running.iter().for_each(|record| told::resumed(&ctx, record));
+    let begun = running.iter().map(|record| record.command.id.clone()).collect();
+    let mut memory = Memory { running, begun, ..Memory::default() };
     let mut revisions = ctx.mirror.revisions();
     while !stop.is_cancelled() {
         revisions.mark_unchanged();
@@ -143,7 +148,8 @@ async fn move_on(ctx: &Context, memory: &mut Memory, catalog: &IndexedCatalog) {
         memory.failed |= !act::perform_all(ctx, &mut record, step.actions).await;
         if let Some(record) = record {
             if was_running && !record.phase.is_running() {
-                told::ended(ctx, &record);
+                let realized = record.realized_savings(&snapshot, catalog.catalog());
+                told::ended(ctx, &record, realized);
             }
             memory.running[index] = record;
         }

@@ -12,7 +12,7 @@ use sawhorse_core::{
     lifecycle::DeletionReason,
     model::{CapacityType, ProviderId},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// After a cloud that could not be asked.
@@ -82,10 +82,7 @@ pub(super) async fn act(ctx: &Context, kind: NoticeKind, instance_ids: &[String]
 pub(super) async fn end_now(ctx: &Context, instance_ids: &[String]) -> Result<(), ReconcileError> {
     for claim in instance_ids.iter().filter_map(|id| living_claim_of(ctx, id)) {
         tell(ctx, &claim, NoticeKind::InstanceImpaired);
-        let mut after = NodeClaim::clone(&claim);
-        let annotations = after.metadata.annotations.get_or_insert_with(BTreeMap::new);
-        annotations.insert(labels::TERMINATION_TIMESTAMP.to_owned(), format!("{:.0}", ctx.now()));
-        let claim = ctx.apply.update(&ctx.apply.claims(), &claim, &after).await?;
+        let claim = node_claim::hurry(ctx, &claim).await?;
         node_claim::delete_as(ctx, &claim, NoticeKind::InstanceImpaired.as_str()).await?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The loops: each reads *snapshot → core function → apply*.
 //!
 //! - [`provisioner`] — pending pods → new NodeClaims
+//! - [`static_capacity`] — pools with `replicas` → new NodeClaims
 //! - [`node_claim`] — a NodeClaim's life: launch, registration, initialization, its end
 //! - [`termination`] — a Node's end: taint, drain, volumes, machine
 //! - [`disruption`] — which nodes should go, and seeing that through
@@ -23,6 +24,7 @@ mod node_class;
 mod node_pool;
 mod provisioner;
 mod queue;
+mod static_capacity;
 mod termination;
 mod triggers;
 
@@ -203,6 +205,7 @@ pub(crate) fn spawn_all(tasks: &mut Tasks, ctx: &Context, stop: &CancellationTok
     per_object(tasks, "nodepool", ctx, stop, queues.node_pools, POOLS, node_pool::reconcile);
     per_object(tasks, "nodeclass", ctx, stop, queues.node_classes, POOLS, node_class::reconcile);
     singleton(tasks, "provisioner", ctx, stop, provisioner::run);
+    singleton(tasks, "static.provisioning", ctx, stop, static_capacity::run);
     singleton(tasks, "disruption", ctx, stop, disruption::run);
     singleton(tasks, "interruption", ctx, stop, interruption::run);
     singleton(tasks, "interruption.instancestatus", ctx, stop, instance_status::run);

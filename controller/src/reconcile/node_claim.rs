@@ -7,10 +7,11 @@ pub(super) use launch::is_recorded as is_launch_recorded;
 
 use super::{Context, Next, ReconcileError, pool_of, termination};
 use crate::metrics::{Disrupted, InPoolAndZone};
+use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use sawhorse_core::{
     api::{NodeClaim, NodePool, labels},
-    lifecycle::{self, Action, DeletionReason, LookAgain, Milestone, Step},
+    lifecycle::{self, Action, DeletionReason, LaunchOutcome, LookAgain, Milestone, Step},
     model::{NodeClaimName, ProviderId},
 };
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(super) async fn reconcile(ctx: Context, name: NodeClaimName) -> Result<Next,
         return termination::end_claim(&ctx, &claim).await;
     }
     let nodes = nodes_of(&ctx, &claim);
-    let mut step = lifecycle::next_step(&claim, &nodes, None, ctx.now());
+    let mut step = next_step(&ctx, &claim, &nodes, None);
     if !step.actions.contains(&Action::Launch) {
         return carry_out(&ctx, &claim, step).await.map(|(_, next)| next);
     }
@@ -36,12 +37,16 @@ pub(super) async fn reconcile(ctx: Context, name: NodeClaimName) -> Result<Next,
     launch::record_attempt(&mut step.claim);
     let (claim, _) = carry_out(&ctx, &claim, step).await?;
     let outcome = launch::launch(&ctx, &claim).await;
-    let mut step = lifecycle::next_step(&claim, &nodes, Some(&outcome), ctx.now());
+    let mut step = next_step(&ctx, &claim, &nodes, Some(&outcome));
     launch::raise_attempt_if_refused(&mut step.claim, &outcome);
     carry_out(&ctx, &claim, step).await.map(|(_, next)| next)
 }
 
-fn nodes_of(ctx: &Context, claim: &NodeClaim) -> Vec<Arc<k8s_openapi::api::core::v1::Node>> {
+fn next_step(ctx: &Context, claim: &NodeClaim, nodes: &[Arc<Node>], launch: Option<&LaunchOutcome>) -> Step {
+    ctx.mirror.read(|state| lifecycle::next_step(claim, nodes, launch, state.settings(), ctx.now()))
+}
+
+fn nodes_of(ctx: &Context, claim: &NodeClaim) -> Vec<Arc<Node>> {
     let id = claim.status.as_ref().and_then(|status| status.provider_id.as_deref());
     id.map_or_else(Vec::new, |id| ctx.mirror.read(|state| state.nodes_of(&ProviderId::from(id))))
 }
@@ -120,6 +125,14 @@ pub(super) async fn delete_as(ctx: &Context, claim: &NodeClaim, reason: &str) ->
     let fields = vec![("NodeClaim", claim.name_any()), ("reason", reason.to_owned())];
     ctx.decided("nodeclaim.lifecycle", "deleting nodeclaim", fields);
     Ok(())
+}
+
+/// Gives the pods of a machine no more time once its NodeClaim is deleted: what runs there may never answer.
+pub(super) async fn hurry(ctx: &Context, claim: &NodeClaim) -> Result<NodeClaim, ReconcileError> {
+    let mut after = claim.clone();
+    let annotations = after.metadata.annotations.get_or_insert_default();
+    annotations.insert(labels::TERMINATION_TIMESTAMP.to_owned(), format!("{:.0}", ctx.now()));
+    Ok(ctx.apply.update(&ctx.apply.claims(), claim, &after).await?)
 }
 
 /// The labels under which a disrupted NodeClaim is counted (spec core 6.1).

@@ -47,6 +47,13 @@ pub const TERMINATION_TIMESTAMP: &str = "karpenter.sh/nodeclaim-termination-time
 pub const MIN_VALUES_RELAXED: &str = "karpenter.sh/nodeclaim-min-values-relaxed";
 /// Annotation of a NodeClaim that consolidation launched in place of others: why those went. Not one of the reference's.
 pub const REPLACEMENT_FOR: &str = "sawhorse.karpenter.sh/replacement-for";
+/// Annotation of a NodeClaim that a disruption command has: the command, as JSON. Not one of the reference's.
+pub const COMMAND: &str = "sawhorse.karpenter.sh/command";
+/// Annotation of a NodeClaim that a disruption command created: which of its replacements it is, as JSON. Not one of the
+/// reference's.
+pub const REPLACEMENT_OF: &str = "sawhorse.karpenter.sh/replacement-of";
+/// Annotation of a NodeClaim whose disruption command was given up after it had been created: when. Not one of the reference's.
+pub const ABANDONED: &str = "sawhorse.karpenter.sh/abandoned";
 /// Annotation of pods: what their deletion costs relative to others.
 pub const POD_DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Annotation of the EC2NodeClass and of NodeClaims: the hash of the class's spec.

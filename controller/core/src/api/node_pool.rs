@@ -154,11 +154,20 @@ pub enum DisruptionReason {
     Empty,
     /// It is no longer what its pool or class asks for.
     Drifted,
+    /// It has reached its age. Budgets cannot name it: those for all reasons limit it.
+    #[serde(skip)]
+    Expired,
+    /// Its Node says that it is broken. Budgets cannot name it: those for all reasons limit it.
+    #[serde(skip)]
+    Unhealthy,
+    /// Its pool is to have fewer machines: no budget limits that.
+    #[serde(skip)]
+    ScaledDown,
 }
 
 impl DisruptionReason {
-    /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Underutilized, Self::Empty, Self::Drifted];
+    /// Every reason that budgets limit.
+    pub const BUDGETED: [Self; 5] = [Self::Underutilized, Self::Empty, Self::Drifted, Self::Expired, Self::Unhealthy];
 
     /// As written in budgets, conditions and events.
     pub fn as_str(self) -> &'static str {
@@ -166,6 +175,9 @@ impl DisruptionReason {
             Self::Underutilized => "Underutilized",
             Self::Empty => "Empty",
             Self::Drifted => "Drifted",
+            Self::Expired => "Expired",
+            Self::Unhealthy => "Unhealthy",
+            Self::ScaledDown => "ScaledDown",
         }
     }
 }

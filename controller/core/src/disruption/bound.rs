@@ -2,7 +2,8 @@
 //! by, at a thousandth of the price of a simulation.
 //!
 //! Invariant: it errs on one side only. Whatever keeps pods apart (taints, affinity, daemons, limits) is left out, so that a
-//! replacement that a simulation would find is never ruled out here.
+//! replacement by one machine that a simulation would find is never ruled out here. That several would cost less where not even one
+//! does is not looked for: every well-filled machine would be broken up for the next smaller sizes.
 
 use super::{Candidate, WhyKept, command::price_of_all};
 use crate::{

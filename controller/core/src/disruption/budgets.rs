@@ -23,7 +23,7 @@ pub struct BudgetUse {
     pub total: u32,
     /// How many may be disrupted at once; 2,147,483,647 where nothing limits it.
     pub allowed: u32,
-    /// How many are being disrupted, for whatever reason, or are not Ready.
+    /// How many are being disrupted, for whatever reason, or (but for [`DisruptionReason::Unhealthy`]) are not Ready.
     pub disrupting: u32,
 }
 
@@ -32,6 +32,15 @@ impl BudgetUse {
     pub fn left(&self) -> u32 {
         self.allowed.saturating_sub(self.disrupting)
     }
+}
+
+/// The machines of a pool that count.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    total: u32,
+    leaving: u32,
+    /// Of those that stay.
+    unready: u32,
 }
 
 /// The budgets of all pools.
@@ -45,18 +54,22 @@ impl Budgets {
     /// Counts the machines of `snapshot`. `claimed` are the NodeClaims that running commands have: they count as being
     /// disrupted from the start.
     pub(super) fn new(snapshot: &ClusterSnapshot, claimed: &BTreeSet<&NodeClaimName>) -> Self {
-        let mut counts: BTreeMap<NodePoolName, (u32, u32)> = BTreeMap::new();
+        let mut counts: BTreeMap<NodePoolName, Counted> = BTreeMap::new();
         for machine in snapshot.nodes.iter().filter(|machine| counts_for_budgets(machine)) {
             let Some(pool) = machine.node_pool() else { continue };
-            let (total, disrupting) = counts.entry(pool).or_default();
-            *total += 1;
-            *disrupting += u32::from(is_disrupting(machine, claimed));
+            let counted = counts.entry(pool).or_default();
+            counted.total += 1;
+            if is_leaving(machine, claimed) {
+                counted.leaving += 1;
+            } else if is_unready(machine) {
+                counted.unready += 1;
+            }
         }
         let mut budgets = Self::default();
         for (name, pool) in &snapshot.node_pools {
-            let (total, disrupting) = counts.get(name).copied().unwrap_or_default();
-            for reason in DisruptionReason::ALL {
-                budgets.add(name, pool, reason, total, disrupting, snapshot.now);
+            let counted = counts.get(name).copied().unwrap_or_default();
+            for reason in DisruptionReason::BUDGETED {
+                budgets.add(name, pool, reason, counted, snapshot.now);
             }
         }
         budgets
@@ -67,10 +80,12 @@ impl Budgets {
         name: &NodePoolName,
         pool: &NodePool,
         reason: DisruptionReason,
-        total: u32,
-        disrupting: u32,
+        counted: Counted,
         now: Timestamp,
     ) {
+        let Counted { total, leaving, unready } = counted;
+        // What is broken does not stand in the way of its own repair.
+        let disrupting = if reason == DisruptionReason::Unhealthy { leaving } else { leaving + unready };
         let allowed = allowed_disruptions(pool, reason, total, now);
         self.changes_at = earlier(self.changes_at, allowed.changes_at);
         let budget = BudgetUse { node_pool: name.clone(), reason, total, allowed: allowed.allowed, disrupting };
@@ -104,9 +119,11 @@ fn counts_for_budgets(machine: &StateNode) -> bool {
     !ending && machine.node.is_some() && machine.is_initialized()
 }
 
-fn is_disrupting(machine: &StateNode, claimed: &BTreeSet<&NodeClaimName>) -> bool {
+fn is_leaving(machine: &StateNode, claimed: &BTreeSet<&NodeClaimName>) -> bool {
     let name = machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref()).map(NodeClaimName::from);
-    let in_command = name.is_some_and(|name| claimed.contains(&name));
-    let unready = machine.node.as_ref().is_none_or(|node| node_ready(node) != Some(TRUE));
-    in_command || unready || machine.is_going_away()
+    name.is_some_and(|name| claimed.contains(&name)) || machine.is_going_away()
+}
+
+fn is_unready(machine: &StateNode) -> bool {
+    machine.node.as_ref().is_none_or(|node| node_ready(node) != Some(TRUE))
 }

@@ -1,12 +1,14 @@
 //! Which machines may be disrupted at all, and why the others may not (spec core 4.2).
 
-use super::{Candidate, DisruptionCost, WhyKept, checks::Check, pdb::PodBudgets};
+use super::{
+    Candidate, DisruptionCost, WhyKept, checks::Check, emptiness::given_up_at, pdb::PodBudgets, repair::broken,
+};
 use crate::{
     api::{NodeClaim, NodePool, labels},
-    lifecycle::{DoNotDisrupt, Event},
+    lifecycle::{DoNotDisrupt, Event, expires_at},
     model::{
-        CapacityType, Catalog, ClusterSnapshot, InstanceType, NodeClaimName, NodePoolName, PodKey, Price, StateNode,
-        is_active, is_reschedulable,
+        CapacityType, Catalog, ClusterSnapshot, InstanceType, NodeClaimName, NodeName, NodePoolName, PodKey, Price,
+        StateNode, is_active, is_reschedulable,
     },
     termination::is_drainable,
 };
@@ -23,6 +25,10 @@ pub(super) enum Class {
     Eventual,
 }
 
+/// What is asked of a broken machine: also one that never was whole is given up.
+const OF_BROKEN: [Check; 6] =
+    [Check::Managed, Check::Free, Check::Joined, Check::Staying, Check::NodeAllows, Check::PoolKnown];
+
 /// A look at every machine of a snapshot.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
@@ -30,7 +36,9 @@ pub(super) struct Survey {
     pub(super) candidates: Vec<Candidate>,
     /// Those that may be disrupted only eventually, by position: pods ask that they be kept, but not for ever.
     pub(super) eventual: Vec<Candidate>,
-    /// The others, by name.
+    /// Those that say that they are broken, and are borne no longer, with since when; whatever their pods ask for.
+    pub(super) broken: Vec<(Candidate, Timestamp)>,
+    /// Why machines are not among `candidates`, by name.
     pub(super) kept: BTreeMap<String, WhyKept>,
     /// What pods' owners are told.
     pub(super) events: Vec<Event>,
@@ -38,12 +46,21 @@ pub(super) struct Survey {
     pub(super) changes_at: Option<Timestamp>,
 }
 
+impl Survey {
+    /// Those that may be disrupted at all.
+    pub(super) fn eventually(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().chain(&self.eventual)
+    }
+}
+
 /// Looks at every machine. `claimed` are the NodeClaims that running commands have.
 pub(super) fn survey(snapshot: &ClusterSnapshot, catalog: &Catalog, claimed: &BTreeSet<&NodeClaimName>) -> Survey {
     let budgets = PodBudgets::new(&snapshot.pod_disruption_budgets, &snapshot.nodes);
     let mut survey = Survey::default();
     for (index, machine) in snapshot.nodes.iter().enumerate() {
-        match machine_facts(index, machine, snapshot, catalog, claimed) {
+        let facts = MachineFacts { machine, snapshot, catalog, claimed };
+        note_times(index, &facts, &mut survey);
+        match usable(index, &facts) {
             Ok(candidate) => sort_in(candidate, machine, &budgets, snapshot.now, &mut survey),
             Err(why) => {
                 if let WhyKept::Nominated { until } = why {
@@ -102,17 +119,25 @@ pub(super) fn evicted_pods(machine: &StateNode, now: Timestamp) -> impl Iterator
 }
 
 /// What is known of a machine, if nothing but its pods can still keep it.
-fn machine_facts(
-    index: usize,
-    machine: &StateNode,
-    snapshot: &ClusterSnapshot,
-    catalog: &Catalog,
-    claimed: &BTreeSet<&NodeClaimName>,
-) -> Result<Candidate, WhyKept> {
-    let facts = MachineFacts { machine, snapshot, catalog, claimed };
+fn usable(index: usize, facts: &MachineFacts<'_>) -> Result<Candidate, WhyKept> {
     match Check::OF_MACHINES.into_iter().find_map(|check| facts.objection(check)) {
         Some(why) => Err(why),
-        None => candidate(index, machine, catalog).ok_or(WhyKept::NoNodePool),
+        None => candidate(index, facts.machine, facts.catalog).ok_or(WhyKept::NoNodePool),
+    }
+}
+
+/// Whether the machine is broken, and when time alone makes it too old or broken for too long.
+fn note_times(index: usize, facts: &MachineFacts<'_>, survey: &mut Survey) {
+    let MachineFacts { machine, snapshot, catalog, .. } = *facts;
+    let now = snapshot.now;
+    let expires = machine.node_claim.as_ref().and_then(|claim| expires_at(claim)).filter(|at| *at > now);
+    let given_up = machine.node_claim.as_ref().and_then(|claim| given_up_at(claim)).filter(|at| *at > now);
+    survey.changes_at = earlier(earlier(survey.changes_at, expires), given_up);
+    let Some(broken) = broken(machine, &snapshot.settings) else { return };
+    if broken.due > now {
+        survey.changes_at = earlier(survey.changes_at, Some(broken.due));
+    } else if OF_BROKEN.into_iter().all(|check| facts.objection(check).is_none()) {
+        survey.broken.extend(candidate(index, machine, catalog).map(|own| (own, broken.due)));
     }
 }
 
@@ -163,7 +188,8 @@ impl MachineFacts<'_> {
     }
 }
 
-/// The machine as a candidate, whatever keeps it; none without a Node, a NodeClaim or a pool.
+/// The machine as a candidate, whatever keeps it; none without a NodeClaim or a pool. Before its Node
+/// has joined it goes by its NodeClaim's name.
 pub(super) fn candidate(index: usize, machine: &StateNode, catalog: &Catalog) -> Option<Candidate> {
     let claim = machine.node_claim.as_ref()?;
     let of_node = machine.labels();
@@ -172,7 +198,7 @@ pub(super) fn candidate(index: usize, machine: &StateNode, catalog: &Catalog) ->
     pods.sort_by_cached_key(|pod| crate::model::PodKey::of(pod));
     Some(Candidate {
         index,
-        node: machine.node_name()?,
+        node: NodeName::from(machine.name()),
         node_claim: NodeClaimName::from(claim.metadata.name.as_deref().unwrap_or_default()),
         price: price_of(catalog.of(&node_pool), &of_node).unwrap_or_default(),
         node_pool,

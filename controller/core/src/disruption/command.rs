@@ -16,8 +16,14 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 /// policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
+    /// Machines beyond the number that their pool is to have.
+    StaticScaleDown,
     /// Machines without pods that mind.
     Emptiness,
+    /// Machines that say that they are broken.
+    Repair,
+    /// Machines that have reached their age.
+    Expiration,
     /// Machines that are not what is asked for any more.
     Drift,
     /// Several machines for none or one.
@@ -28,13 +34,23 @@ pub enum Method {
 
 impl Method {
     /// In the order in which they are tried.
-    pub const ALL: [Self; 4] =
-        [Self::Emptiness, Self::Drift, Self::MultiNodeConsolidation, Self::SingleNodeConsolidation];
+    pub const ALL: [Self; 7] = [
+        Self::StaticScaleDown,
+        Self::Emptiness,
+        Self::Repair,
+        Self::Expiration,
+        Self::Drift,
+        Self::MultiNodeConsolidation,
+        Self::SingleNodeConsolidation,
+    ];
 
     /// Why machines that it finds are disrupted.
     pub fn reason(self) -> DisruptionReason {
         match self {
+            Self::StaticScaleDown => DisruptionReason::ScaledDown,
             Self::Emptiness => DisruptionReason::Empty,
+            Self::Repair => DisruptionReason::Unhealthy,
+            Self::Expiration => DisruptionReason::Expired,
             Self::Drift => DisruptionReason::Drifted,
             Self::MultiNodeConsolidation | Self::SingleNodeConsolidation => DisruptionReason::Underutilized,
         }
@@ -44,7 +60,7 @@ impl Method {
     pub fn consolidation_type(self) -> &'static str {
         match self {
             Self::Emptiness => "empty",
-            Self::Drift => "",
+            Self::StaticScaleDown | Self::Repair | Self::Expiration | Self::Drift => "",
             Self::MultiNodeConsolidation => "multi",
             Self::SingleNodeConsolidation => "single",
         }
@@ -53,7 +69,10 @@ impl Method {
     /// A stable code.
     pub fn code(self) -> &'static str {
         match self {
+            Self::StaticScaleDown => "static-scale-down",
             Self::Emptiness => "emptiness",
+            Self::Repair => "repair",
+            Self::Expiration => "expiration",
             Self::Drift => "drift",
             Self::MultiNodeConsolidation => "multi-node",
             Self::SingleNodeConsolidation => "single-node",
@@ -64,7 +83,7 @@ impl Method {
     pub fn waits(self) -> bool {
         match self {
             Self::Emptiness | Self::MultiNodeConsolidation | Self::SingleNodeConsolidation => true,
-            Self::Drift => false,
+            Self::StaticScaleDown | Self::Repair | Self::Expiration | Self::Drift => false,
         }
     }
 }
@@ -142,6 +161,11 @@ impl CommandId {
         candidates.iter().for_each(|candidate| hash.update(format!(" {}", candidate.node_claim)));
         let hex: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         Self([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+    }
+
+    /// The id of a command that was found before.
+    pub(super) fn known(text: &str) -> Self {
+        Self(text.to_owned())
     }
 
     /// The id as text.

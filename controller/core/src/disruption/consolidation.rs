@@ -8,6 +8,7 @@ use super::{
     decide::Pass,
     emptiness,
     replacement::{Rules, all_cheaper},
+    simulate::Simulation,
 };
 use crate::{
     api::{ConsolidationPolicy, DisruptionReason, labels},
@@ -102,7 +103,8 @@ pub(super) fn find_single(pass: &mut Pass<'_>) -> Option<Command> {
     None
 }
 
-/// Whether one machine can go or be replaced by something cheaper.
+/// Whether one machine can go or be replaced by something cheaper: by another machine, or by several smaller ones that cost less
+/// together.
 pub(super) fn evaluate_single(pass: &mut Pass<'_>, candidate: &Candidate) -> Result<Consolidation, WhyKept> {
     // No replacement saves more than deleting would: where not even that is worth it nothing has to be simulated.
     if let Some(why) = pass.unbalanced(&[candidate], candidate.price) {
@@ -111,14 +113,30 @@ pub(super) fn evaluate_single(pass: &mut Pass<'_>, candidate: &Candidate) -> Res
     evaluate(pass, &[candidate], false)
 }
 
-/// Whether `candidates` can become nothing or fewer machines, or one another, that cost less.
+/// Whether `candidates` can become nothing or fewer machines, or one of them others, that cost less.
 pub(super) fn evaluate(pass: &mut Pass<'_>, candidates: &[&Candidate], multi: bool) -> Result<Consolidation, WhyKept> {
     if let Some(why) = pass.bound().objection(candidates) {
         return Err(why);
     }
     pass.evaluations_left = pass.evaluations_left.saturating_sub(1);
-    let simulated = pass.simulator().without(candidates)?;
-    if !simulated.planned.is_empty() && simulated.planned.len() >= candidates.len().max(2) {
+    let mut simulated = pass.simulator().without(candidates)?;
+    if !multi && simulated.planned.len() > 1 {
+        // A harder look may find cheaper machines than several that the first found, or fewer. It is one question in many.
+        let costs = |own: &Simulation| (cheapest_of_all(&own.planned), own.planned.len());
+        let thorough = pass.simulator().thoroughly_without(candidates).ok();
+        simulated = thorough.filter(|own| costs(own) < costs(&simulated)).unwrap_or(simulated);
+    }
+    judge(pass, simulated, candidates, multi)
+}
+
+/// Whether what would become of the pods is worth it.
+fn judge(
+    pass: &Pass<'_>,
+    simulated: Simulation,
+    candidates: &[&Candidate],
+    multi: bool,
+) -> Result<Consolidation, WhyKept> {
+    if multi && simulated.planned.len() >= candidates.len() {
         return Err(WhyKept::NeedsSeveral(simulated.planned.len()));
     }
     let rules = Rules { multi, spot_to_spot: pass.input.snapshot.settings.feature_gates.spot_to_spot_consolidation };

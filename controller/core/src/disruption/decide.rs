@@ -6,10 +6,12 @@ use super::{
     bound::Bound,
     budgets::Budgets,
     candidates::{Survey, earlier, survey},
-    consolidation, drift, emptiness,
+    consolidation, drift, emptiness, expiration,
     memory::{self, ConsolidationMemory},
     orchestration::{CommandRecord, done_ahead},
+    repair,
     simulate::Simulator,
+    static_pools,
 };
 use crate::{
     lifecycle::{About, Event},
@@ -227,8 +229,13 @@ fn look(input: &DisruptionInput<'_>, memory: &mut ConsolidationMemory, max_evalu
 
 /// What the first method finds that finds anything.
 fn find(pass: &mut Pass<'_>, memory: &mut ConsolidationMemory) -> Option<Command> {
-    if let Some(command) = emptiness::find(pass).or_else(|| drift::find(pass)) {
-        return Some(command);
+    let whatever_it_costs = static_pools::find_surplus(pass)
+        .or_else(|| emptiness::find(pass))
+        .or_else(|| repair::find(pass))
+        .or_else(|| expiration::find(pass))
+        .or_else(|| drift::find(pass));
+    if whatever_it_costs.is_some() {
+        return whatever_it_costs;
     }
     let fingerprint = memory::fingerprint(pass);
     if let Some(kept) = memory.recall(pass, fingerprint) {
@@ -251,12 +258,12 @@ fn kept_events(kept: &BTreeMap<String, WhyKept>, snapshot: &ClusterSnapshot) -> 
     let mut events = Vec::new();
     for machine in &snapshot.nodes {
         let Some(why) = kept.get(machine.name()) else { continue };
-        let Some(event) = why.event() else { continue };
+        let Some(kind) = why.event() else { continue };
         let node = machine.node_name().map(|name| About::Node(name.to_string()));
         let claim = machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.clone()).map(About::NodeClaim);
         let message = why.to_string();
         let about = [node, claim].into_iter().flatten();
-        events.extend(about.map(|about| Event::normal(about, event.reason(), message.clone()).window(event.window())));
+        events.extend(about.map(|about| kind.about(about, message.clone())));
     }
     events
 }

@@ -7,12 +7,18 @@ use super::{
 };
 use crate::{
     api::{
-        DisruptionReason,
+        DisruptionReason, NodeClaim,
         conditions::{CONSOLIDATABLE, Conditioned},
+        labels,
     },
+    lifecycle::later,
     model::{ClusterSnapshot, NodePoolName},
 };
-use std::collections::BTreeMap;
+use jiff::Timestamp;
+use std::{collections::BTreeMap, time::Duration};
+
+/// A replacement that nothing was replaced by may serve others for so long before it goes, if it is empty.
+const ABANDONED_FOR: Duration = Duration::from_mins(5);
 
 /// One command with as many empty machines as budgets allow. No simulation: nothing needs another place.
 pub(super) fn find(pass: &mut Pass<'_>) -> Option<Command> {
@@ -44,6 +50,8 @@ pub(super) fn objection(candidate: &Candidate, snapshot: &ClusterSnapshot) -> Op
     let Some(pool) = pool_of(candidate, snapshot) else { return Some(WhyKept::NodePoolNotFound(name())) };
     if pool.spec.is_static() {
         Some(WhyKept::StaticPool(name()))
+    } else if claim_of(candidate, snapshot).and_then(|claim| given_up_at(claim)).is_some_and(|at| at <= snapshot.now) {
+        None
     } else if pool.spec.disruption.consolidate_after.value().is_none() {
         Some(WhyKept::ConsolidationDisabled(name()))
     } else if claim_of(candidate, snapshot).is_some_and(|claim| claim.is_true(CONSOLIDATABLE)) {
@@ -51,4 +59,11 @@ pub(super) fn objection(candidate: &Candidate, snapshot: &ClusterSnapshot) -> Op
     } else {
         Some(WhyKept::Settling)
     }
+}
+
+/// From when on a machine that is empty goes whatever its pool says of consolidation: it came as a replacement for others that
+/// were not replaced.
+pub(super) fn given_up_at(claim: &NodeClaim) -> Option<Timestamp> {
+    let abandoned: Timestamp = claim.metadata.annotations.as_ref()?.get(labels::ABANDONED)?.parse().ok()?;
+    Some(later(abandoned, ABANDONED_FOR))
 }

@@ -1,23 +1,27 @@
 //! Why one machine stays or goes, and why one pod can or cannot be evicted: every check, not only the first that fails.
 
 use super::{
-    BudgetOfPod, Candidate, DisruptionInput, Move, WhyKept,
+    BudgetOfPod, Candidate, DisruptionInput, Method, Move, WhyKept,
     candidates::{MachineFacts, asking_pods, candidate, evicted_pods},
     checks::Check,
+    command::cheapest_of_all,
     consolidation::{self, Consolidation},
     decide::Pass,
-    emptiness,
+    emptiness, overdue,
     pdb::PodBudgets,
+    repair::broken,
 };
 use crate::{
     api::{
         DisruptionReason,
         conditions::{Conditioned, DRIFTED, TRUE},
     },
-    lifecycle::DoNotDisrupt,
+    lifecycle::{DoNotDisrupt, expires_at},
     model::{ClusterSnapshot, NodeClaimName, PodKey, Price, StateNode},
     scheduling::PlannedNodeClaim,
+    termination::{DrainWait, deadline, drain},
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeSet;
 
@@ -49,12 +53,34 @@ pub enum Gain {
     /// It could go, or be replaced.
     Some {
         /// What would come in its place.
-        replacement: Option<Box<PlannedNodeClaim>>,
+        replacements: Vec<PlannedNodeClaim>,
         /// Where its pods would go.
         moves: Vec<Move>,
         /// What that would save per hour.
         saves: Price,
     },
+}
+
+/// Why a machine has to go whatever that costs.
+#[derive(Clone, Debug)]
+pub struct Overdue {
+    /// The kind of reason.
+    pub reason: DisruptionReason,
+    /// What it is in particular.
+    pub what: String,
+    /// Why it has to wait, if so.
+    pub waits: Option<WhyKept>,
+}
+
+/// The emptying of a machine.
+#[derive(Clone, Debug)]
+pub struct Draining {
+    /// Since when it goes on.
+    pub since: Timestamp,
+    /// When what is left is deleted by force, if ever.
+    pub deadline: Option<Timestamp>,
+    /// The pods that are still there, why, and what PodDisruptionBudgets say of those that are to be evicted now.
+    pub waiting: Vec<(PodKey, DrainWait, Vec<BudgetOfPod>)>,
 }
 
 /// Why a machine stays or goes.
@@ -66,10 +92,10 @@ pub struct NodeExplanation {
     pub candidate: Option<Candidate>,
     /// Every check, in order.
     pub checks: Vec<Checked>,
-    /// Why it is not what its pool asks for any more, if so: it is replaced then whatever that costs.
-    pub drifted: Option<String>,
-    /// Why its drift has to wait, if it has drifted and has to.
-    pub drift_waits: Option<WhyKept>,
+    /// Why it has to go whatever that costs, for each reason that it has.
+    pub overdue: Vec<Overdue>,
+    /// What its drain waits for, if it is being emptied.
+    pub drain: Option<Draining>,
     /// What its going would bring; none where that cannot be worked out.
     pub gain: Option<Gain>,
 }
@@ -120,9 +146,9 @@ pub fn explain_node(input: &DisruptionInput<'_>, name: &str) -> Option<NodeExpla
         };
         checks.push(Checked { check: Check::WorthIt, objection, facts: Vec::new() });
     }
-    let drifted = drift_of(machine);
-    let drift_waits = candidate.as_ref().filter(|_| drifted.is_some()).and_then(|own| drift_waits(own, &pass));
-    Some(NodeExplanation { node: machine.name().to_owned(), candidate, checks, drifted, drift_waits, gain })
+    let overdue = candidate.as_ref().map_or_else(Vec::new, |own| overdue_of(own, machine, &pass));
+    let drain = draining(machine, snapshot);
+    Some(NodeExplanation { node: machine.name().to_owned(), candidate, checks, overdue, drain, gain })
 }
 
 /// Explains the pod, if it runs on a machine. Why a pod waits is what [`crate::scheduling::solve`] says.
@@ -203,16 +229,40 @@ fn can_be_simulated(machine: &StateNode) -> bool {
 
 fn gain(pass: &mut Pass<'_>, candidate: &Candidate) -> Gain {
     if candidate.cost.is_empty() {
-        return Gain::Some { replacement: None, moves: Vec::new(), saves: candidate.price };
+        return Gain::Some { replacements: Vec::new(), moves: Vec::new(), saves: candidate.price };
     }
     match consolidation::evaluate_single(pass, candidate) {
         Err(why) => Gain::None(why),
-        Ok(Consolidation { mut replacements, moves }) => {
-            let replacement = replacements.pop().map(Box::new);
-            let costs = replacement.as_ref().map_or(Price::ZERO, |own| own.cheapest_price);
-            Gain::Some { replacement, moves, saves: candidate.price.saturating_sub(costs) }
+        Ok(Consolidation { replacements, moves }) => {
+            let saves = candidate.price.saturating_sub(cheapest_of_all(&replacements));
+            Gain::Some { replacements, moves, saves }
         }
     }
+}
+
+fn overdue_of(candidate: &Candidate, machine: &StateNode, pass: &Pass<'_>) -> Vec<Overdue> {
+    let snapshot = pass.input.snapshot;
+    let expired = machine.node_claim.as_ref().and_then(|own| expires_at(own)).filter(|at| *at <= snapshot.now);
+    let broken = broken(machine, &snapshot.settings).filter(|own| own.due <= snapshot.now);
+    let broken =
+        broken.map(|own| format!("{} is {} for more than it is borne", own.policy.condition, own.policy.status));
+    let reasons = [
+        (Method::Repair, broken),
+        (Method::Expiration, expired.map(|at| format!("since {at:.0}"))),
+        (Method::Drift, drift_of(machine)),
+    ];
+    let overdue = |(method, what): (Method, Option<String>)| {
+        let waits = waits(method, candidate, pass);
+        what.map(|what| Overdue { reason: method.reason(), what, waits })
+    };
+    reasons.into_iter().filter_map(overdue).collect()
+}
+
+/// Why a machine that has to go has to wait. What pods ask for keeps it, unless it is broken or they may not ask for ever.
+fn waits(method: Method, candidate: &Candidate, pass: &Pass<'_>) -> Option<WhyKept> {
+    let allowed = method == Method::Repair || pass.survey.eventually().any(|own| own.node == candidate.node);
+    let kept = pass.survey.kept.get(candidate.node.as_str()).filter(|_| !allowed);
+    kept.cloned().or_else(|| overdue::in_its_place(pass, method, candidate).err())
 }
 
 fn drift_of(machine: &StateNode) -> Option<String> {
@@ -220,6 +270,15 @@ fn drift_of(machine: &StateNode) -> Option<String> {
     Some(condition.reason.clone())
 }
 
-fn drift_waits(candidate: &Candidate, pass: &Pass<'_>) -> Option<WhyKept> {
-    over_budget(candidate, pass, DisruptionReason::Drifted).or_else(|| pass.simulator().without(&[candidate]).err())
+fn draining(machine: &StateNode, snapshot: &ClusterSnapshot) -> Option<Draining> {
+    let since = machine.node.as_ref()?.metadata.deletion_timestamp.as_ref()?.0;
+    let deadline = machine.node_claim.as_ref().and_then(|claim| deadline(claim).ok().flatten());
+    let budgets = PodBudgets::new(&snapshot.pod_disruption_budgets, &snapshot.nodes);
+    let says = |key: &PodKey, wait: DrainWait| {
+        let pod = machine.pods.iter().find(|pod| wait == DrainWait::Eviction && PodKey::of(pod) == *key);
+        pod.map_or_else(Vec::new, |pod| budgets.of_pod(pod))
+    };
+    let waiting = drain(&machine.pods, deadline, snapshot.now).waiting.into_iter();
+    let waiting = waiting.map(|(key, wait)| (key.clone(), wait, says(&key, wait))).collect();
+    Some(Draining { since, deadline, waiting })
 }

@@ -3,7 +3,10 @@
 //! A [`CommandRecord`] is at one [`Phase`]; [`advance`] compares it with the cluster and says what to do next and when to come
 //! again. Every step can be repeated: what has been done already is seen in the snapshot and not asked for again.
 
-use super::{Candidate, Command, CommandId, DisruptionInput, Method, MoveTo, Rejected, revalidate};
+use super::{
+    Candidate, Command, CommandId, DisruptionInput, Method, MoveTo, Rejected, candidates::machine_price, revalidate,
+    stamp,
+};
 use crate::{
     api::{
         DisruptionReason, NodeClaim,
@@ -11,7 +14,8 @@ use crate::{
         labels,
     },
     lifecycle::{About, Event, later},
-    model::{ClusterSnapshot, NodeClaimName, NodeName, PodKey, StateNode},
+    model::{Catalog, ClusterSnapshot, NodeClaimName, NodeName, PodKey, Price, StateNode},
+    scheduling::PlannedNodeClaim,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
@@ -103,6 +107,8 @@ pub enum WhyRolledBack {
     TimedOut,
     /// None of its machines is left to be given back.
     NothingLeft,
+    /// Whoever saw it through ended before all of its replacements had been created.
+    Interrupted,
 }
 
 impl WhyRolledBack {
@@ -113,6 +119,7 @@ impl WhyRolledBack {
             Self::ReplacementNotCreated(_) => "replacement-not-created",
             Self::TimedOut => "timed-out",
             Self::NothingLeft => "nothing-left",
+            Self::Interrupted => "interrupted",
         }
     }
 }
@@ -124,6 +131,7 @@ impl fmt::Display for WhyRolledBack {
             Self::ReplacementNotCreated(problem) => write!(f, "replacement could not be created: {problem}"),
             Self::TimedOut => f.write_str("command reached timeout"),
             Self::NothingLeft => f.write_str("its nodes are gone already"),
+            Self::Interrupted => f.write_str("the controller ended before its replacements had been created"),
         }
     }
 }
@@ -137,7 +145,9 @@ pub enum OrchestrationAction {
     Untaint(NodeName),
     /// Set the NodeClaim's condition `DisruptionReason` True with this reason as reason and message.
     SetDisruptionReason(NodeClaimName, DisruptionReason),
-    /// Clear that condition.
+    /// Write the command onto the NodeClaim, as its annotation [`labels::COMMAND`].
+    WriteRecord(NodeClaimName, String),
+    /// Clear that condition and that annotation.
     ClearDisruptionReason(NodeClaimName),
     /// Create the replacement at this position of the command, then say [`CommandRecord::created`] or
     /// [`CommandRecord::creation_failed`].
@@ -148,8 +158,14 @@ pub enum OrchestrationAction {
     Unmark(NodeClaimName),
     /// Keep the machine from being disrupted for the pods that come to it.
     Nominate(String),
+    /// Give its pods no more time: set the NodeClaim's annotation [`labels::TERMINATION_TIMESTAMP`] to now.
+    Hurry(NodeClaimName),
     /// Delete the NodeClaim.
     DeleteClaim(NodeClaimName),
+    /// Write onto a replacement that nothing is replaced by it, as its annotation [`labels::ABANDONED`].
+    Abandon(NodeClaimName),
+    /// Delete a replacement that came to nothing.
+    GiveUpReplacement(NodeClaimName),
 }
 
 /// A step of a command.
@@ -191,6 +207,24 @@ impl CommandRecord {
             | Phase::Rejected(_)
             | Phase::RolledBack(_) => None,
         }
+    }
+
+    /// The replacement to create at `index`, which says whose it is.
+    pub fn replacement(&self, index: usize) -> Option<PlannedNodeClaim> {
+        stamp::stamped(&self.command, index)
+    }
+
+    /// What the command saves per hour as things came out: what its candidates cost less what its replacements do. None where
+    /// the price of one of them is not known.
+    pub fn realized_savings(&self, snapshot: &ClusterSnapshot, catalog: &Catalog) -> Option<Price> {
+        let price = |name: &NodeClaimName| {
+            let is_it = |machine: &&StateNode| {
+                machine.node_claim.as_ref().and_then(|own| own.metadata.name.as_deref()) == Some(name.as_str())
+            };
+            machine_price(snapshot.nodes.iter().find(is_it)?, catalog)
+        };
+        let costs: Option<Price> = self.created.values().map(price).sum();
+        Some(self.command.price().saturating_sub(costs?))
     }
 
     /// The replacement at `index` has been created as `claim`.
@@ -238,7 +272,7 @@ pub fn stale(snapshot: &ClusterSnapshot, running: &[CommandRecord]) -> Vec<Orche
         {
             actions.push(OrchestrationAction::Untaint(node.metadata.name.as_deref().unwrap_or_default().into()));
         }
-        if claim.is_true(DISRUPTION_REASON) {
+        if claim.is_true(DISRUPTION_REASON) || annotation(claim, labels::COMMAND).is_some() {
             actions.push(OrchestrationAction::ClearDisruptionReason(name));
         }
     }
@@ -376,12 +410,17 @@ impl Stepper<'_> {
     /// Whether every candidate is tainted and told why; asks for what is missing.
     fn claim_all(&mut self) -> bool {
         let reason = self.record.command.reason();
+        let record = stamp::of_candidates(&self.record.command);
         let mut missing = Vec::new();
         for (candidate, machine) in self.live_candidates() {
+            let claim = machine.node_claim.as_ref();
+            if claim.is_some_and(|claim| !tells_of(claim, self.record.command.id.as_str())) {
+                missing.push(OrchestrationAction::WriteRecord(candidate.node_claim.clone(), record.clone()));
+            }
             if machine.node.as_ref().is_some_and(|node| !is_tainted(node)) {
                 missing.push(OrchestrationAction::Taint(candidate.node.clone()));
             }
-            if machine.node_claim.as_ref().is_some_and(|claim| !claim.is_true(DISRUPTION_REASON)) {
+            if claim.is_some_and(|claim| !claim.is_true(DISRUPTION_REASON)) {
                 missing.push(OrchestrationAction::SetDisruptionReason(candidate.node_claim.clone(), reason));
             }
         }
@@ -459,9 +498,15 @@ impl Stepper<'_> {
 
     /// Whether every candidate's NodeClaim is being deleted or gone; asks for the deletion of the others.
     fn delete_all(&mut self) -> bool {
+        // What is broken may never answer.
+        let hurry = self.record.command.method == Method::Repair;
         let missing: Vec<_> = self
             .live_candidates()
-            .map(|(candidate, _)| OrchestrationAction::DeleteClaim(candidate.node_claim.clone()))
+            .flat_map(|(candidate, _)| {
+                let name = || candidate.node_claim.clone();
+                let hurry = hurry.then(|| OrchestrationAction::Hurry(name()));
+                hurry.into_iter().chain([OrchestrationAction::DeleteClaim(name())])
+            })
             .collect();
         let done = missing.is_empty();
         self.actions.extend(missing);
@@ -473,15 +518,30 @@ impl Stepper<'_> {
         self.undo();
     }
 
-    /// Lets the candidates go on as before. Replacements that exist stay: they are ordinary machines.
+    /// Lets the candidates go on as before. Replacements that exist stay, as ordinary machines that go if they stay empty; those
+    /// that have had all the time and are of no use yet go at once.
     fn undo(&mut self) {
         let mut actions = Vec::new();
         for (candidate, machine) in self.live_candidates() {
             if machine.node.as_ref().is_some_and(|node| is_tainted(node)) {
                 actions.push(OrchestrationAction::Untaint(candidate.node.clone()));
             }
-            if machine.node_claim.as_ref().is_some_and(|claim| claim.is_true(DISRUPTION_REASON)) {
+            let told = |claim: &Arc<NodeClaim>| {
+                claim.is_true(DISRUPTION_REASON) || annotation(claim, labels::COMMAND).is_some()
+            };
+            if machine.node_claim.as_ref().is_some_and(told) {
                 actions.push(OrchestrationAction::ClearDisruptionReason(candidate.node_claim.clone()));
+            }
+        }
+        let too_late = self.record.phase == Phase::RolledBack(WhyRolledBack::TimedOut);
+        for name in self.record.created.values() {
+            let Some(claim) = self.claim(name).filter(|own| own.metadata.deletion_timestamp.is_none()) else {
+                continue;
+            };
+            if too_late && !claim.is_true(INITIALIZED) {
+                actions.push(OrchestrationAction::GiveUpReplacement(name.clone()));
+            } else if annotation(claim, labels::ABANDONED).is_none() {
+                actions.push(OrchestrationAction::Abandon(name.clone()));
             }
         }
         let unmark = self
@@ -493,6 +553,15 @@ impl Stepper<'_> {
         actions.extend(unmark);
         self.actions = actions;
     }
+}
+
+fn annotation<'a>(claim: &'a NodeClaim, key: &str) -> Option<&'a str> {
+    claim.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Whether the command with this id is written onto the NodeClaim.
+fn tells_of(claim: &NodeClaim, id: &str) -> bool {
+    annotation(claim, labels::COMMAND).is_some_and(|text| text.contains(id))
 }
 
 fn is_tainted(node: &Node) -> bool {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     api::conditions::INITIALIZED,
-    disruption::{DisruptionCost, MoveTo},
+    disruption::{DisruptionCost, MoveTo, resume},
     lifecycle::fixtures::{at, claim, machine, node, snapshot},
     model::{CapacityType, Price, Requirements, Resources},
     scheduling::{IndexedCatalog, Launch, PlannedNodeClaim},
@@ -9,9 +9,10 @@ use crate::{
 use serde_json::{Value, json};
 
 fn existing(name: &str, claim_change: &Value) -> StateNode {
-    let mut change = json!({ "metadata": { "name": format!("claim-{name}") } });
+    let labels = json!({ labels::NODE_POOL: "default", labels::REGISTERED: "true" });
+    let mut change = json!({ "metadata": { "name": format!("claim-{name}"), "labels": labels } });
     crate::lifecycle::fixtures::merge(&mut change, claim_change);
-    let of_node = json!({ "metadata": { "name": name }, "spec": { "taints": [] } });
+    let of_node = json!({ "metadata": { "name": name, "labels": labels }, "spec": { "taints": [] } });
     machine(claim(&change), Some(node(&of_node)))
 }
 
@@ -88,7 +89,10 @@ impl World {
         self.record = step.record;
         self.events.extend(step.events.iter().map(|event| event.reason));
         for action in &step.actions {
-            self.done.push(format!("{action:?}"));
+            self.done.push(match action {
+                OrchestrationAction::WriteRecord(name, _) => format!("WriteRecord({name})"),
+                other => format!("{other:?}"),
+            });
             self.act(action);
         }
         step.look_again.map(|time| time.as_second() - at(0).as_second())
@@ -106,20 +110,40 @@ impl World {
             }
             OrchestrationAction::ClearDisruptionReason(name) => {
                 self.claim(name.as_str()).clear_condition(DISRUPTION_REASON);
+                self.annotate(name, labels::COMMAND, None);
             }
+            OrchestrationAction::WriteRecord(name, text) => self.annotate(name, labels::COMMAND, Some(text)),
+            OrchestrationAction::Abandon(name) => self.annotate(name, labels::ABANDONED, Some("2026-01-01T00:00:00Z")),
             OrchestrationAction::CreateReplacement(index) => {
                 let name = format!("new-{index}");
-                let made = claim(&json!({ "metadata": { "name": name } }));
+                let planned = self.record.replacement(*index).unwrap();
+                let made = claim(&json!({ "metadata": { "name": name, "annotations": planned.annotations } }));
                 self.snapshot.nodes.push(machine(made, None));
                 self.record.created(*index, name.as_str().into());
             }
-            OrchestrationAction::DeleteClaim(name) => {
+            OrchestrationAction::DeleteClaim(name) | OrchestrationAction::GiveUpReplacement(name) => {
                 let now = self.snapshot.now;
                 self.claim(name.as_str()).metadata.deletion_timestamp =
                     Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
             }
-            OrchestrationAction::Mark(_) | OrchestrationAction::Unmark(_) | OrchestrationAction::Nominate(_) => {}
+            OrchestrationAction::Mark(_)
+            | OrchestrationAction::Unmark(_)
+            | OrchestrationAction::Nominate(_)
+            | OrchestrationAction::Hurry(_) => {}
         }
+    }
+
+    fn annotate(&mut self, name: &NodeClaimName, key: &str, text: Option<&str>) {
+        let annotations = self.claim(name.as_str()).metadata.annotations.get_or_insert_default();
+        match text {
+            Some(text) => drop(annotations.insert(key.to_owned(), text.to_owned())),
+            None => drop(annotations.remove(key)),
+        }
+    }
+
+    /// The commands that whoever comes next finds.
+    fn resumed(&self) -> Vec<CommandRecord> {
+        resume(&self.snapshot, &crate::model::Catalog::default())
     }
 
     fn node(&mut self, name: &str) -> &mut Node {
@@ -139,20 +163,23 @@ impl World {
 fn a_replacement_is_usable_before_anything_is_given_back() {
     let mut world = World::new(Method::Drift, &["a"], 1);
     assert_eq!((world.record.phase.code(), world.step(0)), ("claiming", Some(1)));
-    assert_eq!(world.done, ["Taint(NodeName(\"a\"))", "SetDisruptionReason(NodeClaimName(\"claim-a\"), Drifted)"]);
+    assert_eq!(
+        world.done,
+        ["WriteRecord(claim-a)", "Taint(NodeName(\"a\"))", "SetDisruptionReason(NodeClaimName(\"claim-a\"), Drifted)"]
+    );
     world.step(1);
-    assert_eq!(world.done[2..], ["CreateReplacement(0)"]);
+    assert_eq!(world.done[3..], ["CreateReplacement(0)"]);
     world.step(2);
-    assert_eq!(world.done[3..], ["Mark(NodeClaimName(\"claim-a\"))", "Nominate(\"other\")"]);
+    assert_eq!(world.done[4..], ["Mark(NodeClaimName(\"claim-a\"))", "Nominate(\"other\")"]);
     assert_eq!(
         (world.record.phase.code(), world.events.as_slice()),
         ("waiting", ["DisruptionLaunching", "DisruptionWaitingReadiness"].as_slice())
     );
     world.step(3);
-    assert_eq!(world.done.len(), 5);
+    assert_eq!(world.done.len(), 6);
     world.claim("new-0").set_true(INITIALIZED, at(60));
     world.step(60);
-    assert_eq!(world.done[5..], ["DeleteClaim(NodeClaimName(\"claim-a\"))"]);
+    assert_eq!(world.done[6..], ["DeleteClaim(NodeClaimName(\"claim-a\"))"]);
     assert_eq!(world.events[4..], ["DisruptionTerminating", "DisruptionTerminating"]);
     assert_eq!((world.step(61), world.record.phase.code()), (None, "done"));
 }
@@ -171,7 +198,7 @@ fn a_replacement_that_goes_undoes_the_command() {
         "ClearDisruptionReason(NodeClaimName(\"claim-a\"))",
         "Unmark(NodeClaimName(\"claim-a\"))",
     ];
-    assert_eq!(world.done[5..], undone);
+    assert_eq!(world.done[6..], undone);
 }
 
 #[test]
@@ -187,7 +214,7 @@ fn a_replacement_that_cannot_be_created_undoes_the_command() {
 }
 
 #[test]
-fn a_command_that_takes_too_long_is_undone_and_its_replacement_stays() {
+fn a_command_that_takes_too_long_is_undone_and_its_useless_replacement_is_given_up() {
     let mut world = World::new(Method::Drift, &["a"], 1);
     for now in 0..3 {
         world.step(now);
@@ -196,8 +223,63 @@ fn a_command_that_takes_too_long_is_undone_and_its_replacement_stays() {
     assert_eq!(world.record.phase.code(), "waiting");
     world.step(600);
     assert_eq!(world.record.phase, Phase::RolledBack(WhyRolledBack::TimedOut));
-    assert!(world.snapshot.nodes.iter().any(|own| own.name() == "new-0"));
+    assert!(world.done.contains(&"GiveUpReplacement(NodeClaimName(\"new-0\"))".to_owned()));
     assert!(!world.done.iter().any(|action| action.starts_with("DeleteClaim")));
+}
+
+#[test]
+fn of_two_replacements_the_one_that_is_there_is_abandoned_when_the_other_goes() {
+    let mut world = World::new(Method::Drift, &["a"], 2);
+    for now in 0..3 {
+        world.step(now);
+    }
+    world.claim("new-0").set_true(INITIALIZED, at(9));
+    world.snapshot.nodes.retain(|own| own.name() != "new-1");
+    world.step(10);
+    assert_eq!(world.record.phase, Phase::RolledBack(WhyRolledBack::ReplacementDeleted("new-1".into())));
+    assert!(world.done.contains(&"Abandon(NodeClaimName(\"new-0\"))".to_owned()), "{:?}", world.done);
+}
+
+#[test]
+fn what_is_broken_is_given_no_time_to_go() {
+    let mut world = World::new(Method::Repair, &["a"], 0);
+    for now in 0..3 {
+        world.step(now);
+    }
+    let last = &world.done[world.done.len() - 2..];
+    assert_eq!(last, ["Hurry(NodeClaimName(\"claim-a\"))", "DeleteClaim(NodeClaimName(\"claim-a\"))"]);
+}
+
+#[test]
+fn whoever_comes_next_goes_on_with_a_command_whose_replacements_are_there() {
+    let mut world = World::new(Method::Drift, &["a"], 1);
+    for now in 0..3 {
+        world.step(now);
+    }
+    let resumed = world.resumed();
+    let [record] = resumed.as_slice() else { panic!("{resumed:?}") };
+    let (own, before) = (&record.command, &world.record.command);
+    assert_eq!((&own.id, own.method, own.replacement_price()), (&before.id, before.method, before.replacement_price()));
+    assert_eq!((&record.created, record.phase.code()), (&world.record.created, "claiming"));
+    world.record = record.clone();
+    world.step(4);
+    assert_eq!(world.record.phase.code(), "waiting");
+    world.claim("new-0").set_true(INITIALIZED, at(60));
+    world.step(60);
+    assert_eq!((world.step(61), world.record.phase.code()), (None, "done"));
+    assert!(world.resumed().is_empty());
+}
+
+#[test]
+fn whoever_comes_next_undoes_a_command_that_lacks_a_replacement() {
+    let mut world = World::new(Method::Drift, &["a"], 1);
+    world.step(0);
+    let resumed = world.resumed();
+    assert_eq!(resumed.iter().map(|own| own.phase.code()).collect::<Vec<_>>(), ["rolled-back"]);
+    world.record = resumed[0].clone();
+    world.step(5);
+    assert!(world.resumed().is_empty());
+    assert_eq!(stale(&world.snapshot, &[]), []);
 }
 
 #[test]

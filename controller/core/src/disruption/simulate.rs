@@ -54,6 +54,15 @@ impl<'a> Simulator<'a> {
 
     /// What would become of the pods without `candidates`; why that cannot be where one of them would be without a place.
     pub(super) fn without(&self, candidates: &[&Candidate]) -> Result<Simulation, WhyKept> {
+        self.simulate(candidates, Effort::Quick)
+    }
+
+    /// [`Self::without`], looking harder for few and cheap machines.
+    pub(super) fn thoroughly_without(&self, candidates: &[&Candidate]) -> Result<Simulation, WhyKept> {
+        self.simulate(candidates, Effort::Thorough)
+    }
+
+    fn simulate(&self, candidates: &[&Candidate], effort: Effort) -> Result<Simulation, WhyKept> {
         let mut pods = self.waiting.clone();
         pods.extend(candidates.iter().flat_map(|candidate| candidate.pods.iter().cloned()));
         let without: BTreeSet<usize> = candidates.iter().map(|candidate| candidate.index).collect();
@@ -62,7 +71,7 @@ impl<'a> Simulator<'a> {
             pods: &pods,
             without: &without,
             reserved_fallback: true,
-            effort: Effort::Quick,
+            effort,
         };
         let results = solve(&input);
         if let Some(why) = self.failure(&results) {

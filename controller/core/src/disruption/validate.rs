@@ -7,6 +7,7 @@ use super::{
     emptiness,
     orchestration::done_ahead,
     replacement::is_covered,
+    simulate::Simulation,
 };
 use crate::model::NodePoolName;
 use std::{collections::BTreeMap, fmt};
@@ -60,7 +61,7 @@ pub fn revalidate(command: &Command, input: &DisruptionInput<'_>) -> Result<Comm
     let mut pass = Pass::new(&DisruptionInput { snapshot, ..*input }, Some(&command.id));
     match command.method {
         Method::Emptiness => still_empty(command, &pass),
-        Method::Drift => Ok(command.clone()),
+        Method::StaticScaleDown | Method::Repair | Method::Expiration | Method::Drift => Ok(command.clone()),
         Method::MultiNodeConsolidation | Method::SingleNodeConsolidation => still_worth_it(command, &mut pass),
     }
 }
@@ -110,9 +111,17 @@ fn still_worth_it(command: &Command, pass: &mut Pass<'_>) -> Result<Command, Rej
         candidates.push(now);
     }
     let together: Vec<&Candidate> = candidates.iter().collect();
-    let simulated = pass.simulator().without(&together).map_err(|why| Rejected::Scheduling(Some(why)))?;
-    let same_number = simulated.planned.len() == command.replacements.len();
-    if !same_number || !is_covered(&command.replacements, &simulated.planned) {
+    let is_same = |simulated: &Simulation| {
+        let same_number = simulated.planned.len() == command.replacements.len();
+        same_number && is_covered(&command.replacements, &simulated.planned)
+    };
+    let refused = |why| Rejected::Scheduling(Some(why));
+    let mut simulated = pass.simulator().without(&together).map_err(refused)?;
+    if !is_same(&simulated) {
+        // It may have taken a harder look to find.
+        simulated = pass.simulator().thoroughly_without(&together).map_err(refused)?;
+    }
+    if !is_same(&simulated) {
         return Err(Rejected::Scheduling(None));
     }
     Ok(Command { candidates, moves: simulated.moves, ..command.clone() })

@@ -2,6 +2,7 @@
 
 use crate::{
     api::DisruptionReason,
+    lifecycle::{About, Event},
     model::{NodePoolName, PodKey, Price, WhyNot},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -50,6 +51,17 @@ pub enum WhyKept {
     },
     /// Its pool has a fixed number of machines.
     StaticPool(NodePoolName),
+    /// Its pool has a fixed number of machines, and at present more than that: others are being replaced.
+    StaticPoolBusy(NodePoolName),
+    /// Nothing can be launched in its place.
+    NoReplacement {
+        /// The pool.
+        node_pool: NodePoolName,
+        /// Why.
+        why: WhyNot,
+    },
+    /// It says that it is broken, but so do too many of its pool.
+    TooManyUnhealthy(NodePoolName),
     /// Its pool says `consolidateAfter: Never`.
     ConsolidationDisabled(NodePoolName),
     /// Its pool consolidates empty machines only.
@@ -124,6 +136,8 @@ pub enum KeptEvent {
     DisruptionBlocked,
     /// `Unconsolidatable`.
     Unconsolidatable,
+    /// `NodeRepairBlocked`.
+    NodeRepairBlocked,
 }
 
 impl KeptEvent {
@@ -132,6 +146,7 @@ impl KeptEvent {
         match self {
             Self::DisruptionBlocked => "DisruptionBlocked",
             Self::Unconsolidatable => "Unconsolidatable",
+            Self::NodeRepairBlocked => "NodeRepairBlocked",
         }
     }
 
@@ -139,8 +154,17 @@ impl KeptEvent {
     pub fn window(self) -> SignedDuration {
         match self {
             Self::DisruptionBlocked => SignedDuration::from_mins(2),
-            Self::Unconsolidatable => SignedDuration::from_mins(15),
+            Self::Unconsolidatable | Self::NodeRepairBlocked => SignedDuration::from_mins(15),
         }
+    }
+
+    /// The event.
+    pub fn about(self, about: About, message: String) -> Event {
+        let event = match self {
+            Self::DisruptionBlocked | Self::Unconsolidatable => Event::normal(about, self.reason(), message),
+            Self::NodeRepairBlocked => Event::warning(about, self.reason(), message),
+        };
+        event.window(self.window())
     }
 }
 
@@ -161,6 +185,9 @@ impl WhyKept {
             Self::PodDisruptionBudget { .. } => "pdb",
             Self::SeveralPodDisruptionBudgets { .. } => "several-pdbs",
             Self::StaticPool(_) => "static-pool",
+            Self::StaticPoolBusy(_) => "static-pool-busy",
+            Self::NoReplacement { .. } => "no-replacement",
+            Self::TooManyUnhealthy(_) => "too-many-unhealthy",
             Self::ConsolidationDisabled(_) => "consolidation-disabled",
             Self::PolicyWhenEmpty(_) => "policy-when-empty",
             Self::Settling => "settling",
@@ -188,6 +215,7 @@ impl WhyKept {
             | Self::Unmanaged
             | Self::NoNodePool
             | Self::StaticPool(_)
+            | Self::StaticPoolBusy(_)
             | Self::Settling
             | Self::Budget { .. }
             | Self::Unbalanced { .. }
@@ -202,7 +230,9 @@ impl WhyKept {
             | Self::NodePoolNotFound(_)
             | Self::PodDoNotDisrupt(_)
             | Self::PodDisruptionBudget { .. }
-            | Self::SeveralPodDisruptionBudgets { .. } => Some(KeptEvent::DisruptionBlocked),
+            | Self::SeveralPodDisruptionBudgets { .. }
+            | Self::NoReplacement { .. } => Some(KeptEvent::DisruptionBlocked),
+            Self::TooManyUnhealthy(_) => Some(KeptEvent::NodeRepairBlocked),
             Self::ConsolidationDisabled(_)
             | Self::PolicyWhenEmpty(_)
             | Self::InstanceTypeNotFound(_)
@@ -240,6 +270,13 @@ impl fmt::Display for WhyKept {
                 write!(f, "Eviction does not support multiple PDBs (Pod={pod})")
             }
             Self::StaticPool(pool) => write!(f, "NodePool \"{pool}\" has a fixed number of nodes"),
+            Self::StaticPoolBusy(pool) => {
+                write!(f, "NodePool \"{pool}\" has more nodes than replicas while others of it are being replaced")
+            }
+            Self::NoReplacement { node_pool, why } => {
+                write!(f, "NodePool \"{node_pool}\" can launch no replacement: {why}")
+            }
+            Self::TooManyUnhealthy(_) => f.write_str("more than 20% nodes are unhealthy in the nodepool"),
             Self::ConsolidationDisabled(pool) => write!(f, "NodePool \"{pool}\" has consolidation disabled"),
             Self::PolicyWhenEmpty(pool) => {
                 write!(f, "NodePool \"{pool}\" has consolidation policy WhenEmpty, but node is not empty")
@@ -255,13 +292,7 @@ impl fmt::Display for WhyKept {
                 write!(f, "Not all pods would schedule, {pod} would schedule against uninitialized node/{node}")
             }
             Self::NeedsSeveral(count) => write!(f, "Can't remove without creating {count} candidates"),
-            Self::NotCheaper { cheapest: None, .. } => f.write_str("Can't replace with a cheaper node"),
-            Self::NotCheaper { cheapest: Some((name, cheapest)), price } => {
-                write!(
-                    f,
-                    "Can't replace with a cheaper node ({name} {cheapest} is the cheapest that would do; now {price})"
-                )
-            }
+            Self::NotCheaper { cheapest, price } => not_cheaper(cheapest.as_ref(), *price, f),
             Self::MinValues(label) => {
                 write!(f, "Filtering by price: minValues requirement is not met for label(s) {label}")
             }
@@ -272,24 +303,24 @@ impl fmt::Display for WhyKept {
                 f,
                 "SpotToSpotConsolidation requires 15 cheaper instance type options than the current candidate to consolidate, got {count}"
             ),
-            Self::SavesTooLittle { saves, needed } => {
-                write!(
-                    f,
-                    "a replacement would save {saves}/h, which is less than {needed}/h for the pods that would move"
-                )
-            }
+            Self::SavesTooLittle { saves, needed } => write!(
+                f,
+                "a replacement would save {saves}/h, which is less than {needed}/h for the pods that would move"
+            ),
             Self::JustReplaced { .. } => f.write_str("it came as a replacement less than 15 minutes ago"),
             Self::Unbalanced { score } => {
-                write!(
-                    f,
-                    "score {}.{:02} < threshold 0.50: the savings are not worth the disruption",
-                    score / 100,
-                    score % 100
-                )
+                let (whole, hundredths) = (score / 100, score % 100);
+                write!(f, "score {whole}.{hundredths:02} < threshold 0.50: the savings are not worth the disruption")
             }
             Self::NotLookedAt => f.write_str("another disruption goes first"),
         }
     }
+}
+
+fn not_cheaper(cheapest: Option<&(String, Price)>, price: Price, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("Can't replace with a cheaper node")?;
+    let Some((name, cheapest)) = cheapest else { return Ok(()) };
+    write!(f, " ({name} {cheapest} is the cheapest that would do; now {price})")
 }
 
 fn pods_do_not_fit(pods: &[(PodKey, WhyNot)], count: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {

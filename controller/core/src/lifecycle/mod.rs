@@ -25,7 +25,7 @@ pub use do_not_disrupt::DoNotDisrupt;
 pub use event::{About, Event};
 pub use garbage::{ListedInstance, orphans, uncollected_claims};
 pub use launch::{LaunchOutcome, LaunchedMachine};
-pub use step::{Action, DeletionReason, LookAgain, Milestone, Step, next_step};
+pub use step::{Action, DeletionReason, LookAgain, Milestone, Step, expires_at, next_step};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;

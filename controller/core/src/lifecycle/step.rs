@@ -1,10 +1,13 @@
 //! One step of a NodeClaim's life.
 
 use super::{LAUNCH_TIMEOUT, LaunchOutcome, REGISTRATION_TIMEOUT, initialization, later, launch, registration};
-use crate::api::{
-    NodeClaim,
-    conditions::{Conditioned, INITIALIZED, LAUNCHED, REGISTERED},
-    labels,
+use crate::{
+    api::{
+        NodeClaim,
+        conditions::{Conditioned, INITIALIZED, LAUNCHED, REGISTERED},
+        labels,
+    },
+    model::Settings,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
@@ -160,9 +163,15 @@ impl Step {
 }
 
 /// What `claim` needs at `now`. `nodes` are the Nodes with its provider id; `launch` is the cloud's answer to the
-/// [`Action::Launch`] of the step before, if that was one. A claim that is being deleted needs nothing here (see
+/// [`Action::Launch`] of the step before, if that was one; `settings` say whether age alone ends a machine. A claim that is being deleted needs nothing here (see
 /// [`crate::termination`]).
-pub fn next_step(claim: &NodeClaim, nodes: &[Arc<Node>], launch: Option<&LaunchOutcome>, now: Timestamp) -> Step {
+pub fn next_step(
+    claim: &NodeClaim,
+    nodes: &[Arc<Node>],
+    launch: Option<&LaunchOutcome>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Step {
     let mut step = Step::new(claim);
     if claim.metadata.deletion_timestamp.is_some() {
         return step;
@@ -177,7 +186,7 @@ pub fn next_step(claim: &NodeClaim, nodes: &[Arc<Node>], launch: Option<&LaunchO
         initialization::initialize(&mut step, nodes, now);
     }
     if !step.deletes() {
-        expire(&mut step, now);
+        expire(&mut step, settings, now);
     }
     if !step.deletes() {
         liveness(&mut step, now);
@@ -207,8 +216,17 @@ fn launch_if_due(step: &mut Step, outcome: Option<&LaunchOutcome>, now: Timestam
     }
 }
 
-/// Forceful: no budget, PDB or do-not-disrupt is asked, and no replacement waited for.
-fn expire(step: &mut Step, now: Timestamp) {
+/// When the machine of `claim` has reached its age; never, if its pool says so.
+pub fn expires_at(claim: &NodeClaim) -> Option<Timestamp> {
+    Some(later(claim.metadata.creation_timestamp.as_ref()?.0, claim.spec.expire_after.value()?))
+}
+
+/// Without asking a budget or its pods, and with no replacement first. Of a machine that came to be of use, that is done only where
+/// it is wanted: otherwise [`crate::disruption`] sees to it.
+fn expire(step: &mut Step, settings: &Settings, now: Timestamp) {
+    if step.claim.is_true(INITIALIZED) && !settings.forceful_expiration {
+        return;
+    }
     let Some(age) = step.claim.spec.expire_after.value() else { return };
     delete_from(step, age, DeletionReason::Expired, now);
 }

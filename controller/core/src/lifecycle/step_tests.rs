@@ -5,7 +5,7 @@ use crate::{
         LaunchedMachine,
         fixtures::{at, claim, node},
     },
-    model::Resources,
+    model::{Resources, Settings},
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -36,13 +36,13 @@ fn expect(status: &str, reason: &str, message: &str) -> (String, String, String)
 
 /// A claim that has been launched, and (given nodes) whatever follows.
 fn after_launch(change: &Value, nodes: &[Arc<Node>], now: i64) -> Step {
-    let launched_claim = next_step(&claim(change), &[], Some(&launched()), at(1)).claim;
-    next_step(&launched_claim, nodes, None, at(now))
+    let launched_claim = next_step(&claim(change), &[], Some(&launched()), &Settings::default(), at(1)).claim;
+    next_step(&launched_claim, nodes, None, &Settings::default(), at(now))
 }
 
 #[test]
 fn a_new_claim_gets_its_finalizer_and_conditions_and_is_launched() {
-    let step = next_step(&claim(&json!({})), &[], None, at(1));
+    let step = next_step(&claim(&json!({})), &[], None, &Settings::default(), at(1));
     assert_eq!(step.claim.metadata.finalizers.as_deref().unwrap(), ["karpenter.sh/termination"]);
     assert_eq!(
         condition(&step, LAUNCHED),
@@ -54,7 +54,7 @@ fn a_new_claim_gets_its_finalizer_and_conditions_and_is_launched() {
 
 #[test]
 fn a_launched_claim_carries_what_the_cloud_told() {
-    let step = next_step(&claim(&json!({})), &[], Some(&launched()), at(2));
+    let step = next_step(&claim(&json!({})), &[], Some(&launched()), &Settings::default(), at(2));
     let labels = step.claim.metadata.labels.clone().unwrap();
     assert_eq!(
         (labels["topology.kubernetes.io/zone"].as_str(), labels["karpenter.sh/nodepool"].as_str()),
@@ -91,7 +91,7 @@ fn each_launch_error_has_one_behaviour(
     #[case] reason: &str,
     #[case] look_again: LookAgain,
 ) {
-    let step = next_step(&claim(&json!({})), &[], Some(&outcome), at(2));
+    let step = next_step(&claim(&json!({})), &[], Some(&outcome), &Settings::default(), at(2));
     assert_eq!((step.actions.clone(), step.look_again), (actions, look_again));
     let launched = step.claim.condition(LAUNCHED).unwrap();
     assert_eq!((launched.status.as_str(), launched.reason.as_str()), (UNKNOWN, reason));
@@ -100,7 +100,7 @@ fn each_launch_error_has_one_behaviour(
 #[test]
 fn out_of_capacity_is_told_with_a_cut_message() {
     let outcome = LaunchOutcome::InsufficientCapacity { message: "x".repeat(400) };
-    let step = next_step(&claim(&json!({})), &[], Some(&outcome), at(2));
+    let step = next_step(&claim(&json!({})), &[], Some(&outcome), &Settings::default(), at(2));
     assert_eq!(step.events[0].reason, "InsufficientCapacityError");
     assert_eq!(step.events[0].message, format!("NodeClaim default-1 event: {}...", "x".repeat(300)));
 }
@@ -162,7 +162,7 @@ fn two_nodes_with_one_provider_id_are_never_registered() {
     let step = after_launch(&json!({}), &nodes, 60);
     let message = "Invariant violated, matched multiple nodes";
     assert_eq!(condition(&step, REGISTERED), expect(FALSE, "MultipleNodesFound", message));
-    let again = next_step(&step.claim, &nodes[..1], None, at(61));
+    let again = next_step(&step.claim, &nodes[..1], None, &Settings::default(), at(61));
     assert!(again.claim.is_false(REGISTERED) && again.node.is_none());
 }
 
@@ -199,10 +199,11 @@ fn a_usable_node_is_registered_and_initialized_in_one_step_and_then_left_alone()
     assert_eq!(step.node.as_ref().unwrap().metadata.labels.as_ref().unwrap()["karpenter.sh/initialized"], "true");
     assert!(step.claim.is_true("Ready"));
     let broken = node(&json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } }));
-    let again = next_step(&step.claim, &[Arc::new(broken)], None, at(70));
+    let again = next_step(&step.claim, &[Arc::new(broken)], None, &Settings::default(), at(70));
     assert_eq!(again.claim, step.claim);
     assert!(again.node.is_none() && again.actions.is_empty() && again.milestones.is_empty());
-    assert_eq!(again.look_again, LookAgain::At(at(720 * 3600)));
+    // Its age is disruption's to look at.
+    assert_eq!(again.look_again, LookAgain::OnChange);
 }
 
 #[rstest]
@@ -212,8 +213,8 @@ fn a_usable_node_is_registered_and_initialized_in_one_step_and_then_left_alone()
 #[case::registration_too_late(true, 900, Some(DeletionReason::RegistrationTimeout))]
 fn timeouts_count_from_creation(#[case] is_launched: bool, #[case] now: i64, #[case] deleted: Option<DeletionReason>) {
     let outcome = if is_launched { launched() } else { LaunchOutcome::Failed { message: "x".into() } };
-    let before = next_step(&claim(&json!({})), &[], Some(&outcome), at(1)).claim;
-    let step = next_step(&before, &[], None, at(now));
+    let before = next_step(&claim(&json!({})), &[], Some(&outcome), &Settings::default(), at(1)).claim;
+    let step = next_step(&before, &[], None, &Settings::default(), at(now));
     let expected =
         deleted.map(|reason| vec![Action::RecordRegistration { success: false }, Action::DeleteClaim(reason)]);
     let retries = if is_launched { vec![] } else { vec![Action::Launch] };
@@ -221,18 +222,28 @@ fn timeouts_count_from_creation(#[case] is_launched: bool, #[case] now: i64, #[c
 }
 
 #[rstest]
-#[case("1h", 3599, false)]
-#[case("1h", 3600, true)]
-#[case("Never", 1_000_000, false)]
-fn claims_expire(#[case] expire_after: &str, #[case] now: i64, #[case] expired: bool) {
-    let step = after_launch(&json!({ "spec": { "expireAfter": expire_after } }), &[Arc::new(node(&json!({})))], 60);
-    let step = next_step(&step.claim, &[], None, at(now));
+#[case::in_time("1h", true, true, 3599, false)]
+#[case::too_old("1h", true, true, 3600, true)]
+#[case::never("Never", true, true, 1_000_000, false)]
+#[case::left_to_disruption("1h", true, false, 3600, false)]
+#[case::of_no_use_to_anyone("10m", false, false, 600, true)]
+fn claims_expire(
+    #[case] expire_after: &str,
+    #[case] joins: bool,
+    #[case] forceful: bool,
+    #[case] now: i64,
+    #[case] expired: bool,
+) {
+    let nodes = if joins { vec![Arc::new(node(&json!({})))] } else { Vec::new() };
+    let step = after_launch(&json!({ "spec": { "expireAfter": expire_after } }), &nodes, 60);
+    let settings = Settings { forceful_expiration: forceful, ..Settings::default() };
+    let step = next_step(&step.claim, &[], None, &settings, at(now));
     assert_eq!(step.actions.contains(&Action::DeleteClaim(DeletionReason::Expired)), expired);
 }
 
 #[test]
 fn a_claim_that_is_being_deleted_is_left_to_termination() {
     let deleting = claim(&json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:05Z" } }));
-    let step = next_step(&deleting, &[], None, at(10));
+    let step = next_step(&deleting, &[], None, &Settings::default(), at(10));
     assert_eq!((step.claim, step.actions), (deleting, vec![]));
 }

@@ -33,7 +33,7 @@ pub use requirements::{Incompatible, Requirements, WellKnownLabels};
 pub use resources::{
     CPU, EPHEMERAL_STORAGE, HUGE_PAGES_PREFIX, InvalidResource, MEMORY, NODES, PODS, Resources, quantity_text,
 };
-pub use settings::{FeatureGates, MinValuesPolicy, PreferencePolicy, Settings};
+pub use settings::{FeatureGates, MinValuesPolicy, PreferencePolicy, RepairPolicy, Settings};
 pub use storage::Storage;
 pub use taints::{
     NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, ephemeral_taint, first_untolerated, taint_text, tolerates,

@@ -19,8 +19,34 @@ pub struct Settings {
     pub batch_idle_duration: Duration,
     /// Batching closes at the latest after this long.
     pub batch_max_duration: Duration,
+    /// Whether machines that have reached their age go at once, as in the reference, without asking budgets or pods and with
+    /// no replacement first.
+    pub forceful_expiration: bool,
+    /// The same of machines that say that they are broken.
+    pub forceful_repair: bool,
+    /// What says that a machine is broken; looked at if [`FeatureGates::node_repair`] is on.
+    pub repair_policies: Vec<RepairPolicy>,
     /// What is switched on.
     pub feature_gates: FeatureGates,
+}
+
+/// A Node's condition that says that its machine is broken once it has been so for a while (spec core 3.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairPolicy {
+    /// The condition's type, e.g. `Ready`.
+    pub condition: &'static str,
+    /// The status that says so, e.g. `False`.
+    pub status: &'static str,
+    /// How long that is borne.
+    pub toleration: Duration,
+}
+
+impl RepairPolicy {
+    /// What every cloud's Nodes say: that they are not Ready, or are not heard of, for half an hour.
+    pub const OF_KUBELETS: [Self; 2] = [
+        Self { condition: "Ready", status: "False", toleration: Duration::from_mins(30) },
+        Self { condition: "Ready", status: "Unknown", toleration: Duration::from_mins(30) },
+    ];
 }
 
 impl Settings {
@@ -31,7 +57,7 @@ impl Settings {
 }
 
 impl Default for Settings {
-    /// The reference's defaults.
+    /// The reference's defaults, but that expiration and repair are not forceful.
     fn default() -> Self {
         Self {
             preference_policy: PreferencePolicy::Respect,
@@ -41,6 +67,9 @@ impl Default for Settings {
             fewer_nodes_within_permille: 20,
             batch_idle_duration: Duration::from_secs(1),
             batch_max_duration: Duration::from_secs(10),
+            forceful_expiration: false,
+            forceful_repair: false,
+            repair_policies: RepairPolicy::OF_KUBELETS.to_vec(),
             feature_gates: FeatureGates::default(),
         }
     }
@@ -73,10 +102,12 @@ pub struct FeatureGates {
     pub spot_to_spot_consolidation: bool,
     /// Replace nodes whose conditions say that they are broken.
     pub node_repair: bool,
+    /// Keep pools with `replicas` at that number of machines.
+    pub static_capacity: bool,
 }
 
 impl Default for FeatureGates {
     fn default() -> Self {
-        Self { reserved_capacity: true, spot_to_spot_consolidation: false, node_repair: false }
+        Self { reserved_capacity: true, spot_to_spot_consolidation: false, node_repair: false, static_capacity: false }
     }
 }

@@ -114,9 +114,16 @@ fn budget_rows(decision: &DisruptionDecision) -> Vec<Vec<String>> {
         rows.entry((&budget.node_pool, use_text(budget, decision))).or_default().push(budget.reason);
     }
     let row = |((pool, stands), reasons): ((&NodePoolName, String), Vec<DisruptionReason>)| {
-        let all = reasons.len() == DisruptionReason::ALL.len();
         let names = || reasons.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ");
-        vec![pool.to_string(), if all { "any reason".to_owned() } else { names() }, stands]
+        let reasons = if reasons.len() == DisruptionReason::BUDGETED.len() {
+            "any reason".to_owned()
+        } else if reasons.contains(&DisruptionReason::Expired) {
+            // No budget can name it, so these stand as the budgets for all reasons say.
+            "other reasons".to_owned()
+        } else {
+            names()
+        };
+        vec![pool.to_string(), reasons, stands]
     };
     rows.into_iter().map(row).collect()
 }

@@ -2,22 +2,24 @@
 
 use super::{
     disruption::{candidate_row, kept_text},
-    text::{count, pod_name, pod_names, table},
+    text::{count, pod_name, pod_names, span, table},
 };
 use crate::{
     disruption::{
-        BudgetOfPod, Checked, DisruptionInput, Gain, Move, MoveTo, NodeExplanation, PodExplanation, PodFact,
-        explain_node, explain_pod,
+        BudgetOfPod, Checked, DisruptionInput, Draining, Gain, Move, MoveTo, NodeExplanation, Overdue, PodExplanation,
+        PodFact, explain_node, explain_pod,
     },
     lifecycle::DoNotDisrupt,
     model::{ClusterSnapshot, PodKey, Price},
-    scheduling::{IndexedCatalog, Prepared, Results, SchedulingInput, pods_to_provision, solve},
+    scheduling::{IndexedCatalog, PlannedNodeClaim, Prepared, Results, SchedulingInput, pods_to_provision, solve},
+    termination::DrainWait,
 };
+use jiff::Timestamp;
 use std::{collections::BTreeMap, fmt::Write as _};
 
 /// Why the machine with this name stays or goes; none if there is none.
 pub fn node_explained(input: &DisruptionInput<'_>, name: &str) -> Option<String> {
-    explain_node(input, name).map(|explained| node_text(&explained))
+    explain_node(input, name).map(|explained| node_text(&explained, input.snapshot.now))
 }
 
 /// Why the pod waits, or whether it can be evicted; none if there is no such pod.
@@ -31,7 +33,7 @@ pub fn pod_explained(snapshot: &ClusterSnapshot, catalog: &IndexedCatalog, key: 
 }
 
 /// Every check of a machine in order, the first that keeps it, and what its going would save.
-fn node_text(explained: &NodeExplanation) -> String {
+fn node_text(explained: &NodeExplanation, now: Timestamp) -> String {
     let mut text = format!("{}\n\n", header(explained));
     let first = explained.checks.iter().position(|own| own.objection.is_some());
     let rows: Vec<Vec<String>> =
@@ -42,7 +44,10 @@ fn node_text(explained: &NodeExplanation) -> String {
         text.push_str(&table(10, &own.facts.iter().map(fact_row).collect::<Vec<_>>()));
     }
     text.push('\n');
-    text.push_str(&drift_line(explained));
+    explained.overdue.iter().for_each(|own| text.push_str(&overdue_line(own)));
+    if let Some(drain) = &explained.drain {
+        text.push_str(&drain_text(drain, now));
+    }
     text.push_str(&verdict(explained));
     text
 }
@@ -90,12 +95,27 @@ fn budget_text(own: &BudgetOfPod) -> String {
     format!("PodDisruptionBudget {}: {}{spared}", own.budget, own.arithmetic)
 }
 
-fn drift_line(explained: &NodeExplanation) -> String {
-    match (&explained.drifted, &explained.drift_waits) {
-        (None, _) => String::new(),
-        (Some(reason), None) => format!("drifted: {reason}; it is replaced whatever that costs\n"),
-        (Some(reason), Some(why)) => format!("drifted: {reason}; its replacement waits: {}\n", kept_text(why)),
+fn overdue_line(own: &Overdue) -> String {
+    let reason = own.reason.as_str().to_lowercase();
+    match &own.waits {
+        None => format!("{reason}: {}; it is replaced whatever that costs\n", own.what),
+        Some(why) => format!("{reason}: {}; its replacement waits: {}\n", own.what, kept_text(why)),
     }
+}
+
+/// Which pods a drain waits for, why, and for how long it has gone on.
+fn drain_text(drain: &Draining, now: Timestamp) -> String {
+    let so_long = span(now.duration_since(drain.since));
+    let until = drain.deadline.map_or_else(String::new, |at| format!("; what is left at {at:.0} is deleted by force"));
+    let head = match drain.waiting.len() {
+        0 => format!("drained in {so_long}{until}\n"),
+        pods => format!("being drained for {so_long}, waits for {}{until}\n", count(pods, "pod")),
+    };
+    let row = |(pod, wait, budgets): &(PodKey, DrainWait, Vec<BudgetOfPod>)| {
+        let budgets: Vec<String> = budgets.iter().map(budget_text).collect();
+        vec![pod_name(pod), wait.to_string(), budgets.join("; ")]
+    };
+    head + &table(4, &drain.waiting.iter().map(row).collect::<Vec<_>>())
 }
 
 fn verdict(explained: &NodeExplanation) -> String {
@@ -115,16 +135,15 @@ fn verdict(explained: &NodeExplanation) -> String {
 }
 
 fn gain_text(explained: &NodeExplanation) -> String {
-    let Some(Gain::Some { replacement, moves, saves }) = &explained.gain else { return "it goes\n".to_owned() };
-    let what = match replacement {
-        None => "it is deleted".to_owned(),
-        Some(planned) => {
-            let launch = &planned.launch;
-            format!(
-                "it is replaced by {} {} {} at {}/h",
-                launch.instance_type, launch.capacity_type, launch.zone, launch.price
-            )
-        }
+    let Some(Gain::Some { replacements, moves, saves }) = &explained.gain else { return "it goes\n".to_owned() };
+    let machine = |planned: &PlannedNodeClaim| {
+        let launch = &planned.launch;
+        format!("{} {} {} at {}/h", launch.instance_type, launch.capacity_type, launch.zone, launch.price)
+    };
+    let what = if replacements.is_empty() {
+        "it is deleted".to_owned()
+    } else {
+        format!("it is replaced by {}", replacements.iter().map(machine).collect::<Vec<_>>().join(" and "))
     };
     let mut text = format!("{what}, which saves {saves}/h ({} a month)\n", a_month(*saves));
     for (to, pods) in by_target(moves) {
@@ -138,7 +157,8 @@ fn by_target(moves: &[Move]) -> BTreeMap<String, Vec<PodKey>> {
     for own in moves {
         let to = match &own.to {
             MoveTo::Existing(node) => node.clone(),
-            MoveTo::Replacement(_) => "its replacement".to_owned(),
+            MoveTo::Replacement(0) => "its replacement".to_owned(),
+            MoveTo::Replacement(index) => format!("its replacement {}", index + 1),
         };
         targets.entry(to).or_default().push(own.pod.clone());
     }

@@ -3,14 +3,13 @@
 use super::{
     disruption::kept_text,
     explain::a_month,
-    text::{count, pod_name, table},
+    text::{count, pod_name, span, table},
 };
 use crate::{
     disruption::{Command, Decision},
     model::{ClusterSnapshot, Price},
     plan::{Act, Plan, Step},
 };
-use jiff::SignedDuration;
 
 /// So many steps are shown; the sums count all of them.
 const MAX_STEPS: usize = 200;
@@ -100,13 +99,4 @@ fn command_text(command: &Command, names: &[String]) -> String {
             format!("{nodes} by {new} ({reason}), saves {}/h", command.savings())
         }
     }
-}
-
-/// Hours, minutes and seconds without those that are zero.
-fn span(duration: SignedDuration) -> String {
-    let seconds = duration.as_secs();
-    let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
-    let text: String =
-        parts.iter().filter(|(number, _)| *number != 0).map(|(number, unit)| format!("{number}{unit}")).collect();
-    if text.is_empty() { "0s".to_owned() } else { text }
 }

@@ -1,6 +1,7 @@
 //! Columns, counts and names.
 
 use crate::model::PodKey;
+use jiff::SignedDuration;
 use std::fmt::Write as _;
 
 /// Spaces between columns.
@@ -71,6 +72,15 @@ fn numbered(name: &str) -> (String, Option<u64>) {
 
 fn whole(stem: &str, number: Option<u64>) -> String {
     number.map_or_else(|| stem.to_owned(), |number| format!("{stem}-{number}"))
+}
+
+/// Days, hours, minutes and seconds without those that are zero.
+pub(super) fn span(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs();
+    let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let text: String =
+        parts.iter().filter(|(number, _)| *number != 0).map(|(number, unit)| format!("{number}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 #[cfg(test)]

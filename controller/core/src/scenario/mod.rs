@@ -143,10 +143,13 @@ fn settings(form: &schema::SettingsForm) -> Settings {
         min_values_policy: form.min_values_policy.unwrap_or(default.min_values_policy),
         max_instance_types: form.max_instance_types.unwrap_or(default.max_instance_types),
         fewer_nodes_within_permille: (form.fewer_nodes_within_permille).unwrap_or(default.fewer_nodes_within_permille),
+        forceful_expiration: form.forceful_expiration.unwrap_or(default.forceful_expiration),
+        forceful_repair: form.forceful_repair.unwrap_or(default.forceful_repair),
         feature_gates: FeatureGates {
             spot_to_spot_consolidation: form.spot_to_spot_consolidation.unwrap_or(gates.spot_to_spot_consolidation),
             reserved_capacity: form.reserved_capacity.unwrap_or(gates.reserved_capacity),
-            ..gates
+            node_repair: form.node_repair.unwrap_or(gates.node_repair),
+            static_capacity: form.static_capacity.unwrap_or(gates.static_capacity),
         },
         ..default
     }

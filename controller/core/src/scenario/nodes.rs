@@ -2,7 +2,7 @@
 
 use super::{ScenarioError, catalog::unknown_type, pods::Writer, pods::made, real, schema::NodeForm};
 use crate::{
-    api::{NodePool, conditions, labels},
+    api::{GoDuration, NodePool, conditions, labels},
     model::{InstanceType, NodePoolName, Operator, StateNode},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -32,10 +32,10 @@ pub(super) fn write(
     for block in &form.taints {
         taints.push(real::read(writer.text, block)?);
     }
-    let age = form.age.as_ref().and_then(|age| SignedDuration::try_from(age.value()).ok()).unwrap_or(AGE);
-    let since = writer.now - age;
-    let draft = Draft { form, kind, pool: pool.map(AsRef::as_ref), taints, since };
-    let nominated = form.nominated_for.as_ref().and_then(|wait| SignedDuration::try_from(wait.value()).ok());
+    let now = writer.now;
+    let since = form.age.as_ref().and_then(|age| ago(age, now)).unwrap_or(now - AGE);
+    let draft = Draft { form, kind, pool: pool.map(AsRef::as_ref), taints, now, since };
+    let nominated = form.nominated_for.as_ref().and_then(signed);
     Ok(StateNode {
         node: form.registered.then(|| made(&form.name, draft.node())).transpose()?.map(Arc::new),
         node_claim: draft.pool.map(|pool| made(&form.name, draft.claim(pool))).transpose()?.map(Arc::new),
@@ -45,12 +45,21 @@ pub(super) fn write(
     })
 }
 
+fn signed(duration: &GoDuration) -> Option<SignedDuration> {
+    SignedDuration::try_from(duration.value()).ok()
+}
+
+fn ago(duration: &GoDuration, now: Timestamp) -> Option<Timestamp> {
+    now.checked_sub(signed(duration)?).ok()
+}
+
 /// A machine being written.
 struct Draft<'a> {
     form: &'a NodeForm,
     kind: &'a InstanceType,
     pool: Option<&'a NodePool>,
     taints: Vec<Taint>,
+    now: Timestamp,
     since: Timestamp,
 }
 
@@ -82,7 +91,23 @@ impl Draft<'_> {
     }
 
     fn annotations(&self) -> Value {
-        if self.form.do_not_disrupt { json!({ labels::DO_NOT_DISRUPT: "true" }) } else { json!({}) }
+        let mut annotations = json!({});
+        if self.form.do_not_disrupt {
+            annotations[labels::DO_NOT_DISRUPT] = json!("true");
+        }
+        if let Some(at) = self.form.abandoned.as_ref().and_then(|own| ago(own, self.now)) {
+            annotations[labels::ABANDONED] = json!(at.to_string());
+        }
+        let deleted = self.form.deleted.as_ref().and_then(|own| ago(own, self.now));
+        if let (Some(deleted), Some(grace)) = (deleted, self.grace().and_then(signed)) {
+            annotations[labels::TERMINATION_TIMESTAMP] = json!((deleted + grace).to_string());
+        }
+        annotations
+    }
+
+    fn grace(&self) -> Option<&GoDuration> {
+        let of_pool = self.pool.and_then(|pool| pool.spec.template.spec.termination_grace_period.as_ref());
+        self.form.termination_grace_period.as_ref().or(of_pool)
     }
 
     fn provider_id(&self) -> String {
@@ -90,21 +115,31 @@ impl Draft<'_> {
     }
 
     fn metadata(&self) -> Value {
-        json!({
+        let mut metadata = json!({
             "name": self.form.name, "uid": self.form.name, "labels": self.labels(), "annotations": self.annotations(),
             "creationTimestamp": self.since.to_string(),
-        })
+        });
+        if let Some(at) = self.form.deleted.as_ref().and_then(|own| ago(own, self.now)) {
+            metadata["deletionTimestamp"] = json!(at.to_string());
+        }
+        metadata
     }
 
     fn node(&self) -> Value {
-        let ready = if self.form.ready { "True" } else { "False" };
+        let broken = &self.form.broken;
+        let condition = |kind: &str, status: &str, since: Timestamp| json!({ "type": kind, "status": status, "reason": "Scenario", "lastTransitionTime": since.to_string() });
+        let mut conditions: Vec<Value> =
+            broken.iter().filter_map(|(kind, own)| Some(condition(kind, "False", ago(own, self.now)?))).collect();
+        if !broken.contains_key(conditions::READY) {
+            conditions.push(condition(conditions::READY, if self.form.ready { "True" } else { "False" }, self.since));
+        }
         json!({
             "metadata": self.metadata(),
             "spec": { "providerID": self.provider_id(), "taints": self.taints },
             "status": {
                 "capacity": self.kind.capacity.to_quantities(),
                 "allocatable": self.kind.allocatable().to_quantities(),
-                "conditions": [{ "type": "Ready", "status": ready, "reason": "Scenario", "lastTransitionTime": self.since.to_string() }],
+                "conditions": conditions,
             },
         })
     }
@@ -112,12 +147,11 @@ impl Draft<'_> {
     fn claim(&self, pool: &NodePool) -> Value {
         let form = self.form;
         let template = &pool.spec.template.spec;
-        let grace = form.termination_grace_period.as_ref().or(template.termination_grace_period.as_ref());
         let mut spec = json!({
             "taints": self.taints, "startupTaints": template.startup_taints, "requirements": [],
             "nodeClassRef": template.node_class_ref, "expireAfter": template.expire_after,
         });
-        if let Some(grace) = grace {
+        if let Some(grace) = self.grace() {
             spec["terminationGracePeriod"] = json!(grace);
         }
         json!({

@@ -152,6 +152,9 @@ pub(super) struct NodeForm {
     pub(super) initialized: bool,
     #[serde(default = "yes")]
     pub(super) ready: bool,
+    /// Conditions of its Node that have been False for so long.
+    #[serde(default)]
+    pub(super) broken: BTreeMap<String, GoDuration>,
     /// Whether its pods changed less than `consolidateAfter` ago.
     #[serde(default)]
     pub(super) settling: bool,
@@ -159,6 +162,10 @@ pub(super) struct NodeForm {
     pub(super) drifted: Option<String>,
     #[serde(default)]
     pub(super) marked_for_deletion: bool,
+    /// For how long it has been being deleted.
+    pub(super) deleted: Option<GoDuration>,
+    /// How long ago the command was given up that launched it in place of others.
+    pub(super) abandoned: Option<GoDuration>,
     #[serde(default)]
     pub(super) do_not_disrupt: bool,
     pub(super) nominated_for: Option<GoDuration>,
@@ -194,6 +201,10 @@ pub(super) struct SettingsForm {
     pub(super) fewer_nodes_within_permille: Option<u32>,
     pub(super) spot_to_spot_consolidation: Option<bool>,
     pub(super) reserved_capacity: Option<bool>,
+    pub(super) node_repair: Option<bool>,
+    pub(super) static_capacity: Option<bool>,
+    pub(super) forceful_expiration: Option<bool>,
+    pub(super) forceful_repair: Option<bool>,
 }
 
 /// A catalog: types with prices that do not differ between zones, so that sums are easy.

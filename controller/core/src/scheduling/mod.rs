@@ -38,6 +38,7 @@ mod results;
 mod scopes;
 mod selector;
 mod sold_out;
+mod static_pools;
 mod topology;
 mod volumes;
 
@@ -46,6 +47,8 @@ pub use lower_bound::{lower_bound, tight_lower_bound};
 pub use pods::{pods_of_leaving_nodes, pods_to_provision};
 pub use prepared::Prepared;
 pub use results::{Launch, Placement, PlannedNodeClaim, Results, Unschedulable};
+pub use static_pools::{StaticShortage, static_shortage};
+pub(crate) use static_pools::{is_deleted, machines_of, nodes_left, static_machine, static_pools};
 
 use crate::model::{PodKey, WhyNot};
 use classes::Classes;

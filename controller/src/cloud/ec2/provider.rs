@@ -37,7 +37,7 @@ use sawhorse_core::{
         conditions::{Conditioned, FALSE, READY, find},
         hash, labels,
     },
-    model::{CapacityType, InstanceType, Offering, ProviderId},
+    model::{CapacityType, InstanceType, Offering, ProviderId, RepairPolicy},
 };
 use serde::Serialize;
 use std::{
@@ -541,6 +541,19 @@ impl CloudProvider for Ec2Provider {
         // Which of them were the class's is not remembered: a template that is still there is found again by its name.
         self.templates.lock().await.clear();
         Ok(())
+    }
+
+    /// What the EKS node monitoring agent says, too (spec aws 1).
+    fn repair_policies(&self) -> Vec<RepairPolicy> {
+        let of_agent = [
+            ("AcceleratedHardwareReady", Duration::from_mins(10)),
+            ("StorageReady", Duration::from_mins(30)),
+            ("NetworkingReady", Duration::from_mins(30)),
+            ("KernelReady", Duration::from_mins(30)),
+            ("ContainerRuntimeReady", Duration::from_mins(30)),
+        ];
+        let of_agent = of_agent.map(|(condition, toleration)| RepairPolicy { condition, status: "False", toleration });
+        RepairPolicy::OF_KUBELETS.into_iter().chain(of_agent).collect()
     }
 
     fn sends_notices(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Performing the actions of a command.
 
 use super::super::{Context, ReconcileError, create, later, node_claim};
+use crate::metrics::Unhealthy;
 use kube::ResourceExt;
 use sawhorse_core::{
     api::{
@@ -9,10 +10,10 @@ use sawhorse_core::{
         labels,
     },
     disruption::{
-        Method,
+        Method, broken,
         orchestration::{CommandRecord, OrchestrationAction},
     },
-    model::{NodeClaimName, NodeName, ProviderId, is_reschedulable},
+    model::{NodeClaimName, NodeName, ProviderId, StateNode, is_reschedulable},
 };
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ async fn perform(
         OrchestrationAction::Taint(node) => taint(ctx, node, true).await,
         OrchestrationAction::Untaint(node) => taint(ctx, node, false).await,
         OrchestrationAction::SetDisruptionReason(claim, reason) => set_reason(ctx, claim, Some(*reason)).await,
+        OrchestrationAction::WriteRecord(claim, text) => annotate(ctx, claim, labels::COMMAND, text).await,
         OrchestrationAction::ClearDisruptionReason(claim) => set_reason(ctx, claim, None).await,
         OrchestrationAction::CreateReplacement(index) => match record {
             Some(record) => create_replacement(ctx, record, *index).await,
@@ -60,8 +62,27 @@ async fn perform(
             nominate(ctx, machine);
             Ok(())
         }
+        OrchestrationAction::Hurry(claim) => match ctx.mirror.read(|state| state.node_claim(claim.as_str())) {
+            Some(claim) => node_claim::hurry(ctx, &claim).await.map(drop),
+            None => Ok(()),
+        },
         OrchestrationAction::DeleteClaim(claim) => delete(ctx, record.as_deref(), claim).await,
+        OrchestrationAction::Abandon(claim) => annotate(ctx, claim, labels::ABANDONED, &ctx.now().to_string()).await,
+        OrchestrationAction::GiveUpReplacement(claim) => {
+            match ctx.mirror.read(|state| state.node_claim(claim.as_str())) {
+                Some(claim) => node_claim::delete_as(ctx, &claim, "abandoned_replacement").await,
+                None => Ok(()),
+            }
+        }
     }
+}
+
+async fn annotate(ctx: &Context, name: &NodeClaimName, key: &str, text: &str) -> Result<(), ReconcileError> {
+    let Some(claim) = ctx.mirror.read(|state| state.node_claim(name.as_str())) else { return Ok(()) };
+    let mut after = NodeClaim::clone(&claim);
+    after.metadata.annotations.get_or_insert_default().insert(key.to_owned(), text.to_owned());
+    ctx.apply.update(&ctx.apply.claims(), &*claim, &after).await?;
+    Ok(())
 }
 
 async fn taint(ctx: &Context, name: &NodeName, disrupted: bool) -> Result<(), ReconcileError> {
@@ -84,7 +105,12 @@ async fn set_reason(
     let mut after = NodeClaim::clone(&claim);
     match reason {
         Some(reason) => after.set_true_with(DISRUPTION_REASON, reason.as_str(), reason.as_str(), ctx.now()),
-        None => after.clear_condition(DISRUPTION_REASON),
+        None => {
+            if let Some(annotations) = &mut after.metadata.annotations {
+                annotations.remove(labels::COMMAND);
+            }
+            after.clear_condition(DISRUPTION_REASON)
+        }
     };
     ctx.apply.update(&ctx.apply.claims(), &*claim, &after).await?;
     Ok(())
@@ -92,14 +118,14 @@ async fn set_reason(
 
 /// A failure is part of the record: the command is undone then.
 async fn create_replacement(ctx: &Context, record: &mut CommandRecord, index: usize) -> Result<(), ReconcileError> {
-    let planned = &record.command.replacements[index];
+    let Some(planned) = record.replacement(index) else { return Ok(()) };
     let pool = ctx.mirror.read(|state| state.node_pool(planned.node_pool.as_str()));
     let Some(pool) = pool else {
         record.creation_failed(index, &format!("NodePool `{}` is gone", planned.node_pool));
         return Ok(());
     };
     let reason = record.command.reason().as_str().to_lowercase();
-    match create::create(ctx, &pool, planned, &reason).await {
+    match create::create(ctx, &pool, &planned, &reason).await {
         Ok(claim) => record.created(index, NodeClaimName::from(claim.name_any())),
         Err(error) => record.creation_failed(index, &error.to_string()),
     }
@@ -122,9 +148,41 @@ async fn delete(ctx: &Context, record: Option<&CommandRecord>, name: &NodeClaimN
     let reason = record.command.reason().as_str().to_lowercase();
     let counted = node_claim::disrupted(&claim, &reason, &policy(ctx, &claim, record.command.method));
     ctx.metrics.node_claims_disrupted.get_or_create(&counted).inc();
+    if record.command.method == Method::Repair {
+        count_unhealthy(ctx, &claim);
+    }
     ctx.metrics.pods_disruption_initiated.get_or_create(&counted).inc_by(pods_to_move(ctx, &claim));
     ctx.decided("disruption", "deleting nodeclaim", vec![("NodeClaim", name.to_string()), ("reason", reason)]);
     Ok(())
+}
+
+fn count_unhealthy(ctx: &Context, claim: &NodeClaim) {
+    let snapshot = ctx.snapshot();
+    let name = claim.metadata.name.as_deref();
+    let is_it = |machine: &&StateNode| machine.node_claim.as_ref().and_then(|own| own.metadata.name.as_deref()) == name;
+    let machine = snapshot.nodes.iter().find(is_it);
+    let condition = machine.and_then(|machine| broken(machine, &snapshot.settings)).map(|own| own.policy.condition);
+    let of_claim = claim.metadata.labels.as_ref();
+    let label = |key: &str| of_claim.and_then(|own| own.get(key)).cloned().unwrap_or_default();
+    let labels = Unhealthy {
+        condition: snake_case(condition.unwrap_or_default()),
+        nodepool: label(labels::NODE_POOL),
+        capacity_type: label(labels::CAPACITY_TYPE),
+        image_id: claim.status.as_ref().and_then(|status| status.image_id.clone()).unwrap_or_default(),
+    };
+    ctx.metrics.node_claims_unhealthy_disrupted.get_or_create(&labels).inc();
+}
+
+/// `AcceleratedHardwareReady` as `accelerated_hardware_ready`.
+fn snake_case(name: &str) -> String {
+    let mut text = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.push(letter.to_ascii_lowercase());
+    }
+    text
 }
 
 /// The pool's policy as the metric label has it; empty for what is not consolidation.
@@ -132,7 +190,7 @@ fn policy(ctx: &Context, claim: &Arc<NodeClaim>, method: Method) -> String {
     let of_claim = claim.metadata.labels.as_ref().and_then(|of_claim| of_claim.get(labels::NODE_POOL));
     let pool = of_claim.and_then(|name| ctx.mirror.read(|state| state.node_pool(name)));
     match (method, pool.map(|pool| pool.spec.disruption.consolidation_policy)) {
-        (Method::Drift, _) | (_, None) => "",
+        (Method::StaticScaleDown | Method::Repair | Method::Expiration | Method::Drift, _) | (_, None) => "",
         (_, Some(ConsolidationPolicy::WhenEmpty)) => "when_empty",
         (_, Some(ConsolidationPolicy::WhenEmptyOrUnderutilized)) => "when_empty_or_underutilized",
         (_, Some(ConsolidationPolicy::Balanced)) => "balanced",

@@ -1,10 +1,13 @@
 //! What is said and counted of commands.
 
 use super::super::Context;
-use crate::metrics::{ConsolidationType, Decided};
-use sawhorse_core::disruption::{
-    Command,
-    orchestration::{CommandRecord, Phase},
+use crate::metrics::{ConsolidationType, Decided, Savings};
+use sawhorse_core::{
+    disruption::{
+        Command,
+        orchestration::{CommandRecord, Phase},
+    },
+    model::Price,
 };
 
 /// A command was found, and will be looked at again before it is done.
@@ -20,8 +23,14 @@ pub(super) fn begun(ctx: &Context, command: &Command) {
     ctx.decided("disruption", "disrupting node(s)", vec![("command", command.to_string())]);
 }
 
-/// A command has come to its end, if `record` has.
-pub(super) fn ended(ctx: &Context, record: &CommandRecord) {
+/// A command that an earlier process had begun is gone on with, or undone.
+pub(super) fn resumed(ctx: &Context, record: &CommandRecord) {
+    let fields = vec![("command", record.command.to_string()), ("phase", record.phase.code().to_owned())];
+    ctx.decided("disruption", "resumed disrupting node(s)", fields);
+}
+
+/// A command has come to its end, if `record` has; what it saves then, if that is known.
+pub(super) fn ended(ctx: &Context, record: &CommandRecord, realized: Option<Price>) {
     let command = ("command", record.command.to_string());
     match &record.phase {
         Phase::Rejected(why) => {
@@ -34,7 +43,16 @@ pub(super) fn ended(ctx: &Context, record: &CommandRecord) {
             ctx.metrics.queue_failures.get_or_create(&labels(&record.command)).inc_by(missing);
             ctx.decided("disruption", "failed to disrupt node(s)", vec![command, ("reason", why.to_string())]);
         }
-        Phase::Done => ctx.decided("disruption", "disrupted node(s)", vec![command]),
+        Phase::Done => {
+            let expected = record.command.savings();
+            let reason = record.command.reason().as_str().to_lowercase();
+            for (kind, savings) in [("expected", expected), ("realized", realized.unwrap_or(expected))] {
+                let labels = Savings { kind: kind.to_owned(), reason: reason.clone() };
+                ctx.metrics.savings.get_or_create(&labels).inc_by(savings.dollars());
+            }
+            let realized = realized.map_or_else(|| "unknown".to_owned(), |savings| format!("{savings}/h"));
+            ctx.decided("disruption", "disrupted node(s)", vec![command, ("saves", realized)]);
+        }
         Phase::Proposed { .. } | Phase::Claiming | Phase::Replacing | Phase::Waiting | Phase::Deleting => {}
     }
 }
