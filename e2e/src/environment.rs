@@ -6,7 +6,7 @@ use crate::{
     event_log::{EventLog, Source},
     observer::{self, SharedTally},
     run::apply_all,
-    scenario::Scenario,
+    scenario::{ControllerSpec, Scenario},
 };
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -146,7 +146,7 @@ impl Environment {
                 )),
                 clock,
                 seed,
-                settings,
+                settings: settings.clone(),
                 identity: "sawhorse".to_owned(),
                 leader_election: scenario.controller.leader_election.then(lease),
                 servers,
@@ -171,7 +171,7 @@ impl Environment {
             cluster_endpoint: identity.endpoint.clone(),
             region: cloud_config.region,
             cloud: String::new(),
-            spot_to_spot_consolidation: scenario.controller.spot_to_spot_consolidation,
+            settings,
         };
         environment.start_parts(scenario, identity, seed, scheduler_events);
         if autoscaler {
@@ -395,12 +395,12 @@ async fn controller_client(control_plane: &ControlPlane) -> anyhow::Result<Optio
 }
 
 /// How the controller decides.
-fn settings(scenario: &Scenario) -> Settings {
-    let gates = FeatureGates {
-        spot_to_spot_consolidation: scenario.controller.spot_to_spot_consolidation,
-        ..FeatureGates::default()
-    };
-    Settings { feature_gates: gates, ..Settings::default() }
+pub(crate) fn settings(scenario: &Scenario) -> Settings {
+    let ControllerSpec { spot_to_spot_consolidation, node_repair, static_capacity, .. } = scenario.controller;
+    let ControllerSpec { forceful_expiration, forceful_repair, .. } = scenario.controller;
+    let feature_gates =
+        FeatureGates { spot_to_spot_consolidation, node_repair, static_capacity, ..FeatureGates::default() };
+    Settings { forceful_expiration, forceful_repair, feature_gates, ..Settings::default() }
 }
 
 /// Upstream KWOK for a real control plane.

@@ -4,20 +4,20 @@ use crate::{
     control_plane::{
         ControlPlane, Kind, KindCluster, Kubernetes, KwokPrograms, Programs, Times, access::Access, in_fast_motion,
     },
-    environment::{Environment, LOOK_EVERY, Options, clock_from},
+    environment::{Environment, LOOK_EVERY, Options, clock_from, settings},
     event_log::{Entry, Source},
     facts::{self, Expectations, Facts, Wanted},
-    invariants,
+    invariants::Invariants,
     report::Sample,
-    scenario::{Action, Await, ControlCall, Curve, Hold, ObjectRef, Scale, Scenario, Step},
+    scenario::{Action, Await, ControlCall, Curve, Hold, ObjectRef, Patch as PatchSpec, Scale, Scenario, Step},
     summary::{Summary, percentiles},
 };
 use anyhow::{Context, anyhow, bail};
 use axum::body::Body;
 use http_body_util::BodyExt;
 use kube::{
-    Client,
-    api::{Api, DeleteParams, Patch, PatchParams},
+    Client, ResourceExt,
+    api::{Api, DeleteParams, ListParams, Patch, PatchParams},
     core::{ApiResource, DynamicObject, GroupVersionKind},
     discovery::{Scope, pinned_kind},
 };
@@ -188,6 +188,7 @@ async fn from_first_to_last(
         marks: BTreeMap::new(),
         seen: (0, 0),
         audited: 0,
+        invariants: Invariants::new(&settings(scenario)),
         checked: Duration::ZERO,
         samples: Vec::new(),
     };
@@ -216,6 +217,7 @@ struct Run<'a> {
     seen: (u64, u64),
     /// The last entry of the audit trail that is in the log.
     audited: u64,
+    invariants: Invariants,
     /// When the invariants were checked last.
     checked: Duration,
     samples: Vec<Sample>,
@@ -290,7 +292,8 @@ impl Run<'_> {
         if changed && elapsed >= self.checked + INVARIANTS_EVERY {
             self.checked = elapsed;
             let objects = &self.environment.control_plane;
-            let violations = self.environment.world.with(|world| invariants::violations(objects, world, now));
+            let invariants = &mut self.invariants;
+            let violations = self.environment.world.with(|world| invariants.violations(objects, world, now));
             if !violations.is_empty() {
                 bail!("an invariant is violated: {}", violations.join("; "));
             }
@@ -326,16 +329,7 @@ impl Run<'_> {
                 tokio::spawn(follow(client, curve.clone()));
                 Ok(())
             }
-            Action::Patch(patch) => {
-                let target = ObjectRef {
-                    kind: patch.kind.clone(),
-                    name: patch.name.clone(),
-                    namespace: patch.namespace.clone(),
-                };
-                let api = api_of(&client, &target).await?;
-                api.patch(&target.name, &PatchParams::default(), &Patch::Merge(&patch.merge)).await?;
-                Ok(())
-            }
+            Action::Patch(patch) => patch_all(&client, patch).await,
             Action::Control(call) => self.control(call).await,
             Action::KillController(kill) => {
                 self.environment.kill_controller(kill.once_succeeded.as_deref());
@@ -468,7 +462,7 @@ fn describe(action: &Action) -> String {
         Action::Delete(object) => format!("delete {}/{}", object.kind, object.name),
         Action::Scale(scale) => format!("scale {}/{} to {}", scale.kind, scale.name, scale.replicas),
         Action::Curve(curve) => format!("scale {}/{} by its curve", curve.kind, curve.name),
-        Action::Patch(patch) => format!("patch {}/{}", patch.kind, patch.name),
+        Action::Patch(patch) => format!("patch {}/{}", patch.kind, patch.name.as_deref().unwrap_or("*")),
         Action::Control(call) => format!("control {} {}", call.method, call.path),
         Action::KillController(kill) => match &kill.once_succeeded {
             Some(operation) => format!("kill the controller once {operation} has succeeded"),
@@ -480,6 +474,33 @@ fn describe(action: &Action) -> String {
         Action::Hold(hold) => format!("hold {}", hold.that.join(" and ")),
         Action::Remember(name) => format!("remember {name}"),
     }
+}
+
+/// Patches the object that is named, or every one of the kind.
+async fn patch_all(client: &Client, patch: &PatchSpec) -> anyhow::Result<()> {
+    let name = patch.name.clone().unwrap_or_default();
+    let target = ObjectRef { kind: patch.kind.clone(), name, namespace: patch.namespace.clone() };
+    let api = api_of(client, &target).await?;
+    let names = match &patch.name {
+        Some(name) => vec![name.clone()],
+        None => {
+            let mut names: Vec<String> =
+                api.list(&ListParams::default()).await?.into_iter().map(|own| own.name_any()).collect();
+            names.sort();
+            names.truncate(patch.first.map_or(usize::MAX, |first| first as usize));
+            names
+        }
+    };
+    let merge = if patch.strategic { Patch::Strategic(&patch.merge) } else { Patch::Merge(&patch.merge) };
+    for name in names {
+        let params = PatchParams::default();
+        if patch.status {
+            api.patch_status(&name, &params, &merge).await?;
+        } else {
+            api.patch(&name, &params, &merge).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Applies objects in their order.

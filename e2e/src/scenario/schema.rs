@@ -145,17 +145,25 @@ pub struct Curve {
     pub replicas: Vec<u32>,
 }
 
-/// A merge patch.
+/// A patch.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Patch {
     /// The object's kind.
     pub kind: String,
-    /// Its name.
-    pub name: String,
+    /// Its name; every object of the kind, in the namespace, if not given.
+    pub name: Option<String>,
+    /// How many of them, in order of their names; all if not given.
+    pub first: Option<u32>,
     /// Its namespace, where it has one.
     #[serde(default = "default_namespace")]
     pub namespace: String,
+    /// Whether it is the object's status that is changed.
+    #[serde(default)]
+    pub status: bool,
+    /// Whether lists are merged by the keys of their entries, as `kubectl patch` does with built-in kinds, not replaced.
+    #[serde(default)]
+    pub strategic: bool,
     /// What is merged into it.
     pub merge: Value,
 }
@@ -207,6 +215,14 @@ pub struct Hold {
 pub struct ControllerSpec {
     /// Let consolidation replace spot nodes by cheaper spot nodes.
     pub spot_to_spot_consolidation: bool,
+    /// Replace machines whose Nodes say that they are broken.
+    pub node_repair: bool,
+    /// Keep pools with `replicas` at that number of machines.
+    pub static_capacity: bool,
+    /// End machines that have reached their age at once, as the reference does.
+    pub forceful_expiration: bool,
+    /// End broken machines at once, as the reference does.
+    pub forceful_repair: bool,
     /// Act only while holding the Lease `karpenter-leader-election` in the namespace `sawhorse`.
     pub leader_election: bool,
     /// Listen to the queue, called as the cluster is, that the cloud tells of interruptions.

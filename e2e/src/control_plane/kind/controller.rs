@@ -12,6 +12,7 @@ use kube::{
     Api,
     api::{DeleteParams, ListParams, LogParams},
 };
+use sawhorse_core::model::Settings;
 use serde::Deserialize;
 use serde_json::json;
 use std::{fs, path::Path, time::Duration};
@@ -38,8 +39,8 @@ pub struct Deployment {
     pub region: String,
     /// The cloud's URL as pods reach it.
     pub cloud: String,
-    /// Whether spot nodes may be replaced by cheaper ones.
-    pub spot_to_spot_consolidation: bool,
+    /// How the controller decides, as far as scenarios can say.
+    pub settings: Settings,
 }
 
 impl Kind {
@@ -71,7 +72,8 @@ impl Kind {
 
     /// The chart's values, as YAML that is JSON.
     fn values(&self, deployment: &Deployment) -> serde_json::Value {
-        let Deployment { cluster_name, cluster_endpoint, region, cloud, spot_to_spot_consolidation } = deployment;
+        let Deployment { cluster_name, cluster_endpoint, region, cloud, settings } = deployment;
+        let gates = &settings.feature_gates;
         let image = &self.cluster.settings.controller_image;
         let (repository, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         json!({
@@ -91,7 +93,13 @@ impl Kind {
                 "clusterEndpoint": cluster_endpoint,
                 "region": region,
                 "endpointURL": cloud,
-                "featureGates": {"spotToSpotConsolidation": spot_to_spot_consolidation},
+                "forcefulExpiration": settings.forceful_expiration,
+                "forcefulRepair": settings.forceful_repair,
+                "featureGates": {
+                    "nodeRepair": gates.node_repair,
+                    "staticCapacity": gates.static_capacity,
+                    "spotToSpotConsolidation": gates.spot_to_spot_consolidation,
+                },
             },
         })
     }

@@ -1,9 +1,15 @@
 //! What must hold at every moment of every run, recomputed from the cluster's objects and the world alone
 //! (the numbers are those of the project's list of safety invariants).
+//!
+//! - [`Invariants`] — looks at all of them; what it saw before tells what is new
+//! - `disruption` — those that speak of voluntary disruption
+
+mod disruption;
 
 use crate::control_plane::ControlPlane;
+use disruption::{Cluster, Disruption, Json};
 use jiff::{SignedDuration, Timestamp};
-use sawhorse_core::model::Resources;
+use sawhorse_core::model::{Resources, Settings};
 use sawhorse_fake_cloud::world::{InstanceState, World};
 use sawhorse_kwok::apiserver::{GroupResource, Object};
 use serde_json::Value;
@@ -17,13 +23,48 @@ const ORPHAN_GRACE: SignedDuration = SignedDuration::from_mins(5);
 /// The tag that says which NodeClaim a machine was bought for.
 const CLAIM_TAG: &str = "karpenter.sh/nodeclaim";
 
-/// Everything that is violated now, as sentences; empty if all is well.
-pub fn violations(objects: &ControlPlane, world: &World, now: Timestamp) -> Vec<String> {
-    let claims = objects.list(&GroupResource::new("karpenter.sh", "nodeclaims"));
-    let pools = objects.list(&GroupResource::new("karpenter.sh", "nodepools"));
-    let mut found = machines_have_claims(&claims, world, now);
-    found.extend(limits_hold(&pools, &claims));
-    found
+/// What was seen before, as far as it tells what is new.
+#[derive(Debug, Default)]
+pub struct Invariants {
+    disruption: Disruption,
+}
+
+impl Invariants {
+    /// For a controller that decides by `settings`.
+    pub fn new(settings: &Settings) -> Self {
+        Self { disruption: Disruption::new(settings) }
+    }
+
+    /// Everything that is violated now, as sentences; empty if all is well.
+    pub fn violations(&mut self, objects: &ControlPlane, world: &World, now: Timestamp) -> Vec<String> {
+        let list = |group: &str, resource: &str| objects.list(&GroupResource::new(group, resource));
+        let claims = list("karpenter.sh", "nodeclaims");
+        let pools = list("karpenter.sh", "nodepools");
+        let (pods, nodes, budgets) = (list("", "pods"), list("", "nodes"), list("policy", "poddisruptionbudgets"));
+        let mut found = machines_have_claims(&claims, world, now);
+        found.extend(limits_hold(&pools, &claims));
+        let cluster = Cluster {
+            pods: json(&pods),
+            nodes: json(&nodes),
+            claims: json(&claims),
+            pools: json(&pools),
+            budgets: json(&budgets),
+            running: running(world),
+            now,
+        };
+        found.extend(self.disruption.violations(&cluster));
+        found
+    }
+}
+
+fn json(objects: &[Arc<Object>]) -> Vec<Json<'_>> {
+    objects.iter().map(|own| Json::Borrowed(own.value())).collect()
+}
+
+/// The NodeClaims whose machines run and are not about to be taken.
+fn running(world: &World) -> BTreeSet<String> {
+    let runs = world.instances().filter(|own| own.state == InstanceState::Running);
+    runs.filter_map(|own| own.tags.get(CLAIM_TAG).cloned()).collect()
 }
 
 /// S1 and S2: every running machine was bought for a NodeClaim that exists, and no NodeClaim has two.
