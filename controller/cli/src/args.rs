@@ -70,8 +70,8 @@ pub(crate) struct RunArgs {
     /// Print what was asked, decided, bought and lost, one line each
     #[arg(long)]
     pub(crate) timeline: bool,
-    /// How many scenarios run side by side; as many as there are processors if not given, one more with
-    /// `binaries`; with `kind` at most two, as each has a cluster
+    /// How many scenarios run side by side; as many as there are processors if not given, three times as many with
+    /// `binaries`, where they mostly wait; with `kind` three, as each has a cluster
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
     #[command(flatten)]

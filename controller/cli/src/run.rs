@@ -29,7 +29,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 /// How many scenarios run side by side in kind: each has a cluster of two nodes.
-const KIND_CLUSTERS: usize = 2;
+const KIND_CLUSTERS: usize = 3;
 
 /// Runs the files, a few side by side, and prints in their order; a bad file stops before anything has run.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
@@ -91,7 +91,7 @@ fn run_all(scenarios: &[Scenario], args: &RunArgs, how: &How) -> anyhow::Result<
     let jobs = match how.plane {
         ChosenPlane::Embedded => processors,
         // In fast motion a run waits more than it computes.
-        ChosenPlane::Binaries(_) => processors + 1,
+        ChosenPlane::Binaries(_) => 3 * processors,
         ChosenPlane::Kind(_) => KIND_CLUSTERS,
     };
     let jobs = args.jobs.map_or(jobs, NonZeroUsize::get);
