@@ -171,6 +171,7 @@ impl Environment {
             cluster_endpoint: identity.endpoint.clone(),
             region: cloud_config.region,
             cloud: String::new(),
+            interruption_queue: scenario.controller.interruption_queue.then(|| identity.name.clone()),
             settings,
         };
         environment.start_parts(scenario, identity, seed, scheduler_events);

@@ -39,6 +39,8 @@ pub struct Deployment {
     pub region: String,
     /// The cloud's URL as pods reach it.
     pub cloud: String,
+    /// The queue that says what happens to machines, if the controller is to listen to one.
+    pub interruption_queue: Option<String>,
     /// How the controller decides, as far as scenarios can say.
     pub settings: Settings,
 }
@@ -72,7 +74,7 @@ impl Kind {
 
     /// The chart's values, as YAML that is JSON.
     fn values(&self, deployment: &Deployment) -> serde_json::Value {
-        let Deployment { cluster_name, cluster_endpoint, region, cloud, settings } = deployment;
+        let Deployment { cluster_name, cluster_endpoint, region, cloud, interruption_queue, settings } = deployment;
         let gates = &settings.feature_gates;
         let image = &self.cluster.settings.controller_image;
         let (repository, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
@@ -93,6 +95,7 @@ impl Kind {
                 "clusterEndpoint": cluster_endpoint,
                 "region": region,
                 "endpointURL": cloud,
+                "interruptionQueue": interruption_queue,
                 "forcefulExpiration": settings.forceful_expiration,
                 "forcefulRepair": settings.forceful_repair,
                 "featureGates": {
