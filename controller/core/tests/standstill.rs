@@ -85,7 +85,7 @@ fn at_a_standstill_no_machine_could_go_or_become_cheaper() {
             );
             let (without, launched) = cost_without(&plan.after, &indexed, &BTreeSet::from([index]));
             if launched > 1 {
-                // One machine is not replaced by several.
+                // Several in one's place are looked for only where one would do too.
                 continue;
             }
             // Less than one in a hundred is not worth moving pods for.

@@ -129,9 +129,18 @@ pub(super) async fn delete_as(ctx: &Context, claim: &NodeClaim, reason: &str) ->
 
 /// Gives the pods of a machine no more time once its NodeClaim is deleted: what runs there may never answer.
 pub(super) async fn hurry(ctx: &Context, claim: &NodeClaim) -> Result<NodeClaim, ReconcileError> {
+    annotate(ctx, claim, labels::TERMINATION_TIMESTAMP, &format!("{:.0}", ctx.now())).await
+}
+
+/// Writes an annotation; the NodeClaim as it is then.
+pub(super) async fn annotate(
+    ctx: &Context,
+    claim: &NodeClaim,
+    key: &str,
+    text: &str,
+) -> Result<NodeClaim, ReconcileError> {
     let mut after = claim.clone();
-    let annotations = after.metadata.annotations.get_or_insert_default();
-    annotations.insert(labels::TERMINATION_TIMESTAMP.to_owned(), format!("{:.0}", ctx.now()));
+    after.metadata.annotations.get_or_insert_default().insert(key.to_owned(), text.to_owned());
     Ok(ctx.apply.update(&ctx.apply.claims(), claim, &after).await?)
 }
 

@@ -120,8 +120,7 @@ fn counts_for_budgets(machine: &StateNode) -> bool {
 }
 
 fn is_leaving(machine: &StateNode, claimed: &BTreeSet<&NodeClaimName>) -> bool {
-    let name = machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref()).map(NodeClaimName::from);
-    name.is_some_and(|name| claimed.contains(&name)) || machine.is_going_away()
+    machine.claim_name().map(NodeClaimName::from).is_some_and(|name| claimed.contains(&name)) || machine.is_going_away()
 }
 
 fn is_unready(machine: &StateNode) -> bool {

@@ -183,8 +183,7 @@ impl MachineFacts<'_> {
     }
 
     fn is_claimed(&self) -> bool {
-        let name = self.machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref());
-        self.claimed.contains(&NodeClaimName::from(name.unwrap_or_default()))
+        self.claimed.contains(&NodeClaimName::from(self.machine.claim_name().unwrap_or_default()))
     }
 }
 

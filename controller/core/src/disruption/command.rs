@@ -26,9 +26,9 @@ pub enum Method {
     Expiration,
     /// Machines that are not what is asked for any more.
     Drift,
-    /// Several machines for none or one.
+    /// Several machines for none or fewer.
     MultiNodeConsolidation,
-    /// One machine for none or a cheaper one.
+    /// One machine for none or something cheaper.
     SingleNodeConsolidation,
 }
 

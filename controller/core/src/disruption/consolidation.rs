@@ -29,7 +29,7 @@ pub(super) struct Consolidation {
 
 impl Consolidation {
     /// What it saves per hour in place of `candidates`.
-    fn saves(&self, candidates: &[&Candidate]) -> Price {
+    pub(super) fn saves(&self, candidates: &[&Candidate]) -> Price {
         price_of_all(candidates.iter().copied()).saturating_sub(cheapest_of_all(&self.replacements))
     }
 }
@@ -80,9 +80,7 @@ pub(super) fn find_single(pass: &mut Pass<'_>) -> Option<Command> {
             pass.stopped_at = Some(candidate.node_claim);
             return None;
         }
-        if pass.budgets.left(&candidate.node_pool, DisruptionReason::Underutilized) == 0 {
-            let why =
-                WhyKept::Budget { node_pool: candidate.node_pool.clone(), reason: DisruptionReason::Underutilized };
+        if let Some(why) = pass.over_budget(&candidate, DisruptionReason::Underutilized) {
             pass.keep(&candidate, why);
             continue;
         }

@@ -8,12 +8,13 @@ use super::{
     candidates::{Survey, earlier, survey},
     consolidation, drift, emptiness, expiration,
     memory::{self, ConsolidationMemory},
-    orchestration::{CommandRecord, done_ahead},
+    orchestration::{CommandRecord, claimed, done_ahead},
     repair,
     simulate::Simulator,
     static_pools,
 };
 use crate::{
+    api::DisruptionReason,
     lifecycle::{About, Event},
     model::{Catalog, ClusterSnapshot, NodeClaimName, Price},
     scheduling::IndexedCatalog,
@@ -91,10 +92,7 @@ pub(super) struct Pass<'a> {
 impl<'a> Pass<'a> {
     /// A look at the cluster as if the command `except` were not running.
     pub(super) fn new(input: &DisruptionInput<'a>, except: Option<&CommandId>) -> Self {
-        let others =
-            input.running.iter().filter(|record| Some(&record.command.id) != except && record.phase.is_running());
-        let claimed: BTreeSet<&NodeClaimName> =
-            others.flat_map(|record| &record.command.candidates).map(|candidate| &candidate.node_claim).collect();
+        let claimed = claimed(input.running, except);
         Self {
             input: *input,
             survey: survey(input.snapshot, input.catalog.catalog(), &claimed),
@@ -125,6 +123,12 @@ impl<'a> Pass<'a> {
         }
         let totals = self.totals.get_or_init(|| PoolTotals::new(self.input.snapshot, self.catalog()));
         totals.objection(candidates, savings, self.input.snapshot)
+    }
+
+    /// Why the budgets of the machine's pool allow no further disruption for `reason`; none if they do.
+    pub(super) fn over_budget(&self, candidate: &Candidate, reason: DisruptionReason) -> Option<WhyKept> {
+        let node_pool = candidate.node_pool.clone();
+        (self.budgets.left(&node_pool, reason) == 0).then_some(WhyKept::Budget { node_pool, reason })
     }
 
     pub(super) fn bound(&self) -> &Bound {
@@ -260,7 +264,7 @@ fn kept_events(kept: &BTreeMap<String, WhyKept>, snapshot: &ClusterSnapshot) -> 
         let Some(why) = kept.get(machine.name()) else { continue };
         let Some(kind) = why.event() else { continue };
         let node = machine.node_name().map(|name| About::Node(name.to_string()));
-        let claim = machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.clone()).map(About::NodeClaim);
+        let claim = machine.claim_name().map(|name| About::NodeClaim(name.to_owned()));
         let message = why.to_string();
         let about = [node, claim].into_iter().flatten();
         events.extend(about.map(|about| kind.about(about, message.clone())));

@@ -6,21 +6,24 @@ use super::{
     decide::Pass,
     overdue::{self, Due},
 };
-use crate::{
-    api::conditions::{Conditioned, DRIFTED, TRUE},
-    model::ClusterSnapshot,
+use crate::api::{
+    NodeClaim,
+    conditions::{Conditioned, DRIFTED, TRUE},
 };
-use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// The first drifted machine that can be replaced. Prices do not matter.
 pub(super) fn find(pass: &mut Pass<'_>) -> Option<Command> {
     let snapshot = pass.input.snapshot;
-    let drifted = |own: &Candidate| Some(Due { since: drifted_at(own, snapshot)?, candidate: own.clone() });
-    let due = pass.survey.eventually().filter_map(drifted).collect();
+    let due = |own: &Candidate| {
+        let since = drifted(claim_of(own, snapshot)?)?.last_transition_time.0;
+        Some(Due { since, candidate: own.clone() })
+    };
+    let due = pass.survey.eventually().filter_map(due).collect();
     overdue::find(pass, Method::Drift, due)
 }
 
-fn drifted_at(candidate: &Candidate, snapshot: &ClusterSnapshot) -> Option<Timestamp> {
-    let condition = claim_of(candidate, snapshot)?.condition(DRIFTED).filter(|condition| condition.status == TRUE)?;
-    Some(condition.last_transition_time.0)
+/// The condition that says that a machine has drifted, if it has.
+pub(super) fn drifted(claim: &NodeClaim) -> Option<&Condition> {
+    claim.condition(DRIFTED).filter(|condition| condition.status == TRUE)
 }

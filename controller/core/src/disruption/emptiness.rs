@@ -48,13 +48,14 @@ pub(super) fn find(pass: &mut Pass<'_>) -> Option<Command> {
 pub(super) fn objection(candidate: &Candidate, snapshot: &ClusterSnapshot) -> Option<WhyKept> {
     let name = || candidate.node_pool.clone();
     let Some(pool) = pool_of(candidate, snapshot) else { return Some(WhyKept::NodePoolNotFound(name())) };
+    let claim = claim_of(candidate, snapshot);
     if pool.spec.is_static() {
         Some(WhyKept::StaticPool(name()))
-    } else if claim_of(candidate, snapshot).and_then(|claim| given_up_at(claim)).is_some_and(|at| at <= snapshot.now) {
+    } else if claim.and_then(|claim| given_up_at(claim)).is_some_and(|at| at <= snapshot.now) {
         None
     } else if pool.spec.disruption.consolidate_after.value().is_none() {
         Some(WhyKept::ConsolidationDisabled(name()))
-    } else if claim_of(candidate, snapshot).is_some_and(|claim| claim.is_true(CONSOLIDATABLE)) {
+    } else if claim.is_some_and(|claim| claim.is_true(CONSOLIDATABLE)) {
         None
     } else {
         Some(WhyKept::Settling)

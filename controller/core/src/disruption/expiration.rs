@@ -8,7 +8,8 @@ use super::{
     decide::Pass,
     overdue::{self, Due},
 };
-use crate::lifecycle::expires_at;
+use crate::{api::NodeClaim, lifecycle::expires_at};
+use jiff::Timestamp;
 
 /// The first machine over its age that can be replaced.
 pub(super) fn find(pass: &mut Pass<'_>) -> Option<Command> {
@@ -16,10 +17,14 @@ pub(super) fn find(pass: &mut Pass<'_>) -> Option<Command> {
     if snapshot.settings.forceful_expiration {
         return None;
     }
-    let expired = |own: &Candidate| {
-        let since = expires_at(claim_of(own, snapshot)?).filter(|at| *at <= snapshot.now)?;
-        Some(Due { since, candidate: own.clone() })
+    let due = |own: &Candidate| {
+        Some(Due { since: expired_at(claim_of(own, snapshot)?, snapshot.now)?, candidate: own.clone() })
     };
-    let due = pass.survey.eventually().filter_map(expired).collect();
+    let due = pass.survey.eventually().filter_map(due).collect();
     overdue::find(pass, Method::Expiration, due)
+}
+
+/// When a machine reached its age, if it has at `now`.
+pub(super) fn expired_at(claim: &NodeClaim, now: Timestamp) -> Option<Timestamp> {
+    expires_at(claim).filter(|at| *at <= now)
 }

@@ -4,26 +4,25 @@ use super::{
     BudgetOfPod, Candidate, DisruptionInput, Method, Move, WhyKept,
     candidates::{MachineFacts, asking_pods, candidate, evicted_pods},
     checks::Check,
-    command::cheapest_of_all,
-    consolidation::{self, Consolidation},
+    consolidation,
     decide::Pass,
-    emptiness, overdue,
+    drift::drifted,
+    emptiness,
+    expiration::expired_at,
+    orchestration::claimed,
+    overdue,
     pdb::PodBudgets,
     repair::broken,
 };
 use crate::{
-    api::{
-        DisruptionReason,
-        conditions::{Conditioned, DRIFTED, TRUE},
-    },
-    lifecycle::{DoNotDisrupt, expires_at},
-    model::{ClusterSnapshot, NodeClaimName, PodKey, Price, StateNode},
+    api::DisruptionReason,
+    lifecycle::DoNotDisrupt,
+    model::{ClusterSnapshot, PodKey, Price, StateNode},
     scheduling::PlannedNodeClaim,
     termination::{DrainWait, deadline, drain},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use std::collections::BTreeSet;
 
 /// What was asked of a machine, and what came of it.
 #[derive(Clone, Debug)]
@@ -79,8 +78,19 @@ pub struct Draining {
     pub since: Timestamp,
     /// When what is left is deleted by force, if ever.
     pub deadline: Option<Timestamp>,
-    /// The pods that are still there, why, and what PodDisruptionBudgets say of those that are to be evicted now.
-    pub waiting: Vec<(PodKey, DrainWait, Vec<BudgetOfPod>)>,
+    /// The pods that are still there.
+    pub waiting: Vec<StillThere>,
+}
+
+/// A pod that a drain waits for.
+#[derive(Clone, Debug)]
+pub struct StillThere {
+    /// The pod.
+    pub pod: PodKey,
+    /// Why it is still there.
+    pub why: DrainWait,
+    /// What PodDisruptionBudgets say of it, if it is to be evicted now.
+    pub budgets: Vec<BudgetOfPod>,
 }
 
 /// Why a machine stays or goes.
@@ -125,10 +135,7 @@ pub struct PodExplanation {
 /// Explains the machine with this name, of its Node or of its NodeClaim; none if there is no such machine.
 pub fn explain_node(input: &DisruptionInput<'_>, name: &str) -> Option<NodeExplanation> {
     let snapshot = input.snapshot;
-    let is_it = |machine: &StateNode| {
-        let claim = machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref());
-        machine.name() == name || claim == Some(name)
-    };
+    let is_it = |machine: &StateNode| machine.name() == name || machine.claim_name() == Some(name);
     let index = snapshot.nodes.iter().position(is_it)?;
     let machine = &snapshot.nodes[index];
     let mut pass = Pass::new(input, None);
@@ -169,9 +176,7 @@ pub fn explain_pod(snapshot: &ClusterSnapshot, key: &PodKey) -> Option<PodExplan
 }
 
 fn of_machine(machine: &StateNode, input: &DisruptionInput<'_>) -> Vec<Checked> {
-    let running = input.running.iter().filter(|record| record.phase.is_running());
-    let claimed: BTreeSet<&NodeClaimName> =
-        running.flat_map(|record| &record.command.candidates).map(|candidate| &candidate.node_claim).collect();
+    let claimed = claimed(input.running, None);
     let facts = MachineFacts { machine, snapshot: input.snapshot, catalog: input.catalog.catalog(), claimed: &claimed };
     let checked = |check| Checked { check, objection: facts.objection(check), facts: Vec::new() };
     Check::OF_MACHINES.into_iter().map(checked).collect()
@@ -213,13 +218,8 @@ fn of_consolidation(candidate: &Candidate, pass: &Pass<'_>) -> [Checked; 3] {
     [
         checked(Check::PoolConsolidates, objection.filter(|why| *why != WhyKept::Settling)),
         checked(Check::Settled, settling),
-        checked(Check::WithinBudget, over_budget(candidate, pass, reason)),
+        checked(Check::WithinBudget, pass.over_budget(candidate, reason)),
     ]
-}
-
-fn over_budget(candidate: &Candidate, pass: &Pass<'_>, reason: DisruptionReason) -> Option<WhyKept> {
-    let left = pass.budgets.left(&candidate.node_pool, reason);
-    (left == 0).then(|| WhyKept::Budget { node_pool: candidate.node_pool.clone(), reason })
 }
 
 /// Of a machine that is coming or going the pods are counted elsewhere already.
@@ -233,27 +233,24 @@ fn gain(pass: &mut Pass<'_>, candidate: &Candidate) -> Gain {
     }
     match consolidation::evaluate_single(pass, candidate) {
         Err(why) => Gain::None(why),
-        Ok(Consolidation { replacements, moves }) => {
-            let saves = candidate.price.saturating_sub(cheapest_of_all(&replacements));
-            Gain::Some { replacements, moves, saves }
+        Ok(found) => {
+            let saves = found.saves(&[candidate]);
+            Gain::Some { replacements: found.replacements, moves: found.moves, saves }
         }
     }
 }
 
 fn overdue_of(candidate: &Candidate, machine: &StateNode, pass: &Pass<'_>) -> Vec<Overdue> {
     let snapshot = pass.input.snapshot;
-    let expired = machine.node_claim.as_ref().and_then(|own| expires_at(own)).filter(|at| *at <= snapshot.now);
+    let claim = machine.node_claim.as_deref();
     let broken = broken(machine, &snapshot.settings).filter(|own| own.due <= snapshot.now);
     let broken =
         broken.map(|own| format!("{} is {} for more than it is borne", own.policy.condition, own.policy.status));
-    let reasons = [
-        (Method::Repair, broken),
-        (Method::Expiration, expired.map(|at| format!("since {at:.0}"))),
-        (Method::Drift, drift_of(machine)),
-    ];
+    let expired = claim.and_then(|own| expired_at(own, snapshot.now)).map(|at| format!("since {at:.0}"));
+    let drifted = claim.and_then(drifted).map(|own| own.reason.clone());
+    let reasons = [(Method::Repair, broken), (Method::Expiration, expired), (Method::Drift, drifted)];
     let overdue = |(method, what): (Method, Option<String>)| {
-        let waits = waits(method, candidate, pass);
-        what.map(|what| Overdue { reason: method.reason(), what, waits })
+        Some(Overdue { reason: method.reason(), what: what?, waits: waits(method, candidate, pass) })
     };
     reasons.into_iter().filter_map(overdue).collect()
 }
@@ -265,11 +262,6 @@ fn waits(method: Method, candidate: &Candidate, pass: &Pass<'_>) -> Option<WhyKe
     kept.cloned().or_else(|| overdue::in_its_place(pass, method, candidate).err())
 }
 
-fn drift_of(machine: &StateNode) -> Option<String> {
-    let condition = machine.node_claim.as_ref()?.condition(DRIFTED).filter(|own| own.status == TRUE)?;
-    Some(condition.reason.clone())
-}
-
 fn draining(machine: &StateNode, snapshot: &ClusterSnapshot) -> Option<Draining> {
     let since = machine.node.as_ref()?.metadata.deletion_timestamp.as_ref()?.0;
     let deadline = machine.node_claim.as_ref().and_then(|claim| deadline(claim).ok().flatten());
@@ -279,6 +271,6 @@ fn draining(machine: &StateNode, snapshot: &ClusterSnapshot) -> Option<Draining>
         pod.map_or_else(Vec::new, |pod| budgets.of_pod(pod))
     };
     let waiting = drain(&machine.pods, deadline, snapshot.now).waiting.into_iter();
-    let waiting = waiting.map(|(key, wait)| (key.clone(), wait, says(&key, wait))).collect();
+    let waiting = waiting.map(|(pod, why)| StillThere { budgets: says(&pod, why), pod, why }).collect();
     Some(Draining { since, deadline, waiting })
 }

@@ -48,7 +48,7 @@ pub use command::{Candidate, Command, CommandId, Decision, Method, Move, MoveTo}
 pub use cost::DisruptionCost;
 pub use decide::{DisruptionDecision, DisruptionInput, Tried, decide, decide_remembering, decide_within};
 pub use explain::{
-    Checked, Draining, Gain, NodeExplanation, Overdue, PodExplanation, PodFact, explain_node, explain_pod,
+    Checked, Draining, Gain, NodeExplanation, Overdue, PodExplanation, PodFact, StillThere, explain_node, explain_pod,
 };
 pub use memory::ConsolidationMemory;
 pub use pdb::{Arithmetic, BudgetOfPod};

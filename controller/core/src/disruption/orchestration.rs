@@ -217,12 +217,7 @@ impl CommandRecord {
     /// What the command saves per hour as things came out: what its candidates cost less what its replacements do. None where
     /// the price of one of them is not known.
     pub fn realized_savings(&self, snapshot: &ClusterSnapshot, catalog: &Catalog) -> Option<Price> {
-        let price = |name: &NodeClaimName| {
-            let is_it = |machine: &&StateNode| {
-                machine.node_claim.as_ref().and_then(|own| own.metadata.name.as_deref()) == Some(name.as_str())
-            };
-            machine_price(snapshot.nodes.iter().find(is_it)?, catalog)
-        };
+        let price = |name: &NodeClaimName| machine_price(snapshot.machine_of(name)?, catalog);
         let costs: Option<Price> = self.created.values().map(price).sum();
         Some(self.command.price().saturating_sub(costs?))
     }
@@ -252,14 +247,15 @@ pub fn advance(record: &CommandRecord, input: &DisruptionInput<'_>) -> Advance {
     step.finish()
 }
 
+/// The NodeClaims that running commands but `except` have.
+pub(super) fn claimed<'a>(running: &'a [CommandRecord], except: Option<&CommandId>) -> BTreeSet<&'a NodeClaimName> {
+    let others = running.iter().filter(|record| Some(&record.command.id) != except && record.phase.is_running());
+    others.flat_map(|record| &record.command.candidates).map(|candidate| &candidate.node_claim).collect()
+}
+
 /// What should be tidied up after a restart: taints and reasons that no running command stands behind (spec core 4.1).
 pub fn stale(snapshot: &ClusterSnapshot, running: &[CommandRecord]) -> Vec<OrchestrationAction> {
-    let claimed: BTreeSet<&NodeClaimName> = running
-        .iter()
-        .filter(|record| record.phase.is_running())
-        .flat_map(|record| &record.command.candidates)
-        .map(|candidate| &candidate.node_claim)
-        .collect();
+    let claimed = claimed(running, None);
     let mut actions = Vec::new();
     for machine in &snapshot.nodes {
         let Some(claim) = &machine.node_claim else { continue };
@@ -272,7 +268,7 @@ pub fn stale(snapshot: &ClusterSnapshot, running: &[CommandRecord]) -> Vec<Orche
         {
             actions.push(OrchestrationAction::Untaint(node.metadata.name.as_deref().unwrap_or_default().into()));
         }
-        if claim.is_true(DISRUPTION_REASON) || annotation(claim, labels::COMMAND).is_some() {
+        if tells_of_a_command(claim) {
             actions.push(OrchestrationAction::ClearDisruptionReason(name));
         }
     }
@@ -387,21 +383,14 @@ impl Stepper<'_> {
         later(self.record.created_at, allowed)
     }
 
-    fn machine(&self, claim: &NodeClaimName) -> Option<&StateNode> {
-        let is_it = |machine: &&StateNode| {
-            machine.node_claim.as_ref().is_some_and(|own| own.metadata.name.as_deref() == Some(claim.as_str()))
-        };
-        self.snapshot.nodes.iter().find(is_it)
-    }
-
     fn claim(&self, name: &NodeClaimName) -> Option<&Arc<NodeClaim>> {
-        self.machine(name).and_then(|machine| machine.node_claim.as_ref())
+        self.snapshot.machine_of(name).and_then(|machine| machine.node_claim.as_ref())
     }
 
     /// The candidates whose NodeClaims are still there and not being deleted.
     fn live_candidates(&self) -> impl Iterator<Item = (&Candidate, &StateNode)> {
         self.record.command.candidates.iter().filter_map(|candidate| {
-            let machine = self.machine(&candidate.node_claim)?;
+            let machine = self.snapshot.machine_of(&candidate.node_claim)?;
             let live = machine.node_claim.as_ref().is_some_and(|claim| claim.metadata.deletion_timestamp.is_none());
             live.then_some((candidate, machine))
         })
@@ -526,10 +515,7 @@ impl Stepper<'_> {
             if machine.node.as_ref().is_some_and(|node| is_tainted(node)) {
                 actions.push(OrchestrationAction::Untaint(candidate.node.clone()));
             }
-            let told = |claim: &Arc<NodeClaim>| {
-                claim.is_true(DISRUPTION_REASON) || annotation(claim, labels::COMMAND).is_some()
-            };
-            if machine.node_claim.as_ref().is_some_and(told) {
+            if machine.node_claim.as_ref().is_some_and(|claim| tells_of_a_command(claim)) {
                 actions.push(OrchestrationAction::ClearDisruptionReason(candidate.node_claim.clone()));
             }
         }
@@ -557,6 +543,11 @@ impl Stepper<'_> {
 
 fn annotation<'a>(claim: &'a NodeClaim, key: &str) -> Option<&'a str> {
     claim.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Whether some command is written onto the NodeClaim, or why it goes.
+fn tells_of_a_command(claim: &NodeClaim) -> bool {
+    claim.is_true(DISRUPTION_REASON) || annotation(claim, labels::COMMAND).is_some()
 }
 
 /// Whether the command with this id is written onto the NodeClaim.

@@ -37,9 +37,8 @@ pub(super) fn in_its_place(
     method: Method,
     candidate: &Candidate,
 ) -> Result<(Vec<PlannedNodeClaim>, Vec<Move>), WhyKept> {
-    let (node_pool, reason) = (candidate.node_pool.clone(), method.reason());
-    if pass.budgets.left(&node_pool, reason) == 0 {
-        return Err(WhyKept::Budget { node_pool, reason });
+    if let Some(why) = pass.over_budget(candidate, method.reason()) {
+        return Err(why);
     }
     if pool_of(candidate, pass.input.snapshot).is_some_and(|pool| pool.spec.is_static()) {
         return static_pools::replacement(pass, candidate).map(|planned| (vec![planned], Vec::new()));

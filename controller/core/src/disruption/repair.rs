@@ -12,6 +12,7 @@ use crate::{
     model::{ClusterSnapshot, NodePoolName, RepairPolicy, Settings, StateNode},
 };
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 /// More than this share of a pool's machines is not taken for broken: then it is something else that is.
 const MOST_PERCENT: usize = 20;
@@ -40,8 +41,11 @@ pub fn broken<'a>(machine: &StateNode, settings: &'a Settings) -> Option<Broken<
 pub(super) fn find(pass: &mut Pass<'_>) -> Option<Command> {
     let snapshot = pass.input.snapshot;
     let mut due = Vec::new();
+    let pools: BTreeSet<&NodePoolName> = pass.survey.broken.iter().map(|(own, _)| &own.node_pool).collect();
+    let unbelievable: BTreeSet<NodePoolName> =
+        pools.into_iter().filter(|pool| is_most_of_pool_broken(pool, snapshot)).cloned().collect();
     for (candidate, since) in pass.survey.broken.clone() {
-        if is_most_of_pool_broken(&candidate.node_pool, snapshot) {
+        if unbelievable.contains(&candidate.node_pool) {
             let why = WhyKept::TooManyUnhealthy(candidate.node_pool.clone());
             pass.keep(&candidate, why);
         } else {

@@ -6,12 +6,12 @@ use super::{
     candidates::{asking_pods, candidate},
     cost::DisruptionCost,
     decide::Pass,
-    orchestration::CommandRecord,
+    orchestration::{CommandRecord, claimed},
 };
 use crate::{
     lifecycle::expires_at,
     model::{ClusterSnapshot, NodeClaimName, NodePoolName, StateNode, WhyNot, is_daemon_pod},
-    scheduling::{PlannedNodeClaim, is_deleted, machines_of, nodes_left, static_machine, static_pools},
+    scheduling::{PlannedNodeClaim, is_deleted, machines_of, nodes_left, static_machine, static_pools, wanted},
 };
 
 /// A lifetime is counted in so many parts.
@@ -22,22 +22,21 @@ const WHOLE_LIFE: i128 = 1000;
 /// number is what the pool's owner wants.
 pub(super) fn find_surplus(pass: &mut Pass<'_>) -> Option<Command> {
     let snapshot = pass.input.snapshot;
-    static_pools(snapshot).find_map(|(name, pool)| {
-        let wanted = usize::try_from(pool.spec.replicas.unwrap_or(0)).unwrap_or(0);
-        let own = |machine: &StateNode| machine.is_managed() && machine.node_pool().as_ref() == Some(name);
-        let mut staying: Vec<(Rank, usize)> = (snapshot.nodes.iter().enumerate())
-            .filter(|(_, machine)| own(machine) && !machine.is_going_away() && !is_claimed(machine, pass.input.running))
+    let claimed = claimed(pass.input.running, None);
+    let is_claimed =
+        |own: &StateNode| own.claim_name().is_some_and(|name| claimed.contains(&NodeClaimName::from(name)));
+    let surplus = static_pools(snapshot).find_map(|(name, pool)| {
+        let mut staying: Vec<(Rank, usize)> = machines_of(snapshot, name)
+            .filter(|(_, machine)| !machine.is_going_away() && !is_claimed(machine))
             .map(|(index, machine)| (rank(machine, snapshot), index))
             .collect();
         staying.sort();
-        let too_many = staying.len().saturating_sub(wanted);
-        let chosen = staying.iter().take(too_many);
+        let chosen = staying.iter().take(staying.len().saturating_sub(wanted(pool)));
         let candidates: Vec<Candidate> =
             chosen.filter_map(|(_, index)| candidate(*index, &snapshot.nodes[*index], pass.catalog())).collect();
-        let command =
-            || Command::new(Method::StaticScaleDown, candidates.clone(), Vec::new(), Vec::new(), snapshot.now);
-        (!candidates.is_empty()).then(command)
-    })
+        (!candidates.is_empty()).then_some(candidates)
+    });
+    surplus.map(|own| Command::new(Method::StaticScaleDown, own, Vec::new(), Vec::new(), snapshot.now))
 }
 
 /// In which order machines go; the lowest first.
@@ -77,21 +76,13 @@ fn life_left(machine: &StateNode, snapshot: &ClusterSnapshot) -> i128 {
     ((end.as_nanosecond() - snapshot.now.as_nanosecond()) * WHOLE_LIFE / whole).clamp(0, WHOLE_LIFE)
 }
 
-fn is_claimed(machine: &StateNode, running: &[CommandRecord]) -> bool {
-    let name = machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref());
-    let name = NodeClaimName::from(name.unwrap_or_default());
-    let mut candidates = running.iter().filter(|own| own.phase.is_running()).flat_map(|own| &own.command.candidates);
-    candidates.any(|own| own.node_claim == name)
-}
-
 /// What comes in place of a machine of a static pool; why it has to stay for now.
 pub(super) fn replacement(pass: &Pass<'_>, candidate: &Candidate) -> Result<PlannedNodeClaim, WhyKept> {
     let (snapshot, name) = (pass.input.snapshot, &candidate.node_pool);
     let Some((_, pool)) = static_pools(snapshot).find(|(own, _)| *own == name) else {
         return Err(WhyKept::StaticPool(name.clone()));
     };
-    let wanted = usize::try_from(pool.spec.replicas.unwrap_or(0)).unwrap_or(0);
-    if machines_of(snapshot, name).filter(|own| !is_deleted(own)).count() > wanted {
+    if machines_of(snapshot, name).filter(|(_, own)| !is_deleted(own)).count() > wanted(pool) {
         return Err(WhyKept::StaticPoolBusy(name.clone()));
     }
     let no_machine = |why| WhyKept::NoReplacement { node_pool: name.clone(), why };

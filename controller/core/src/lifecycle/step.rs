@@ -163,8 +163,8 @@ impl Step {
 }
 
 /// What `claim` needs at `now`. `nodes` are the Nodes with its provider id; `launch` is the cloud's answer to the
-/// [`Action::Launch`] of the step before, if that was one; `settings` say whether age alone ends a machine. A claim that is being deleted needs nothing here (see
-/// [`crate::termination`]).
+/// [`Action::Launch`] of the step before, if that was one; `settings` say whether age alone ends a machine. A claim that is being
+/// deleted needs nothing here (see [`crate::termination`]).
 pub fn next_step(
     claim: &NodeClaim,
     nodes: &[Arc<Node>],

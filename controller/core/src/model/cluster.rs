@@ -1,6 +1,6 @@
 //! What is known of the cluster at one instant: the input of every decision.
 
-use super::{GangKey, NodeName, NodePoolName, ProviderId, Settings, Storage};
+use super::{GangKey, NodeClaimName, NodeName, NodePoolName, ProviderId, Settings, Storage};
 use crate::api::{NodeClaim, NodePool};
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -51,6 +51,11 @@ impl ClusterSnapshot {
             settings: Settings::default(),
         }
     }
+
+    /// The machine of a NodeClaim.
+    pub fn machine_of(&self, claim: &NodeClaimName) -> Option<&StateNode> {
+        self.nodes.iter().find(|machine| machine.claim_name() == Some(claim.as_str()))
+    }
 }
 
 /// One machine: a NodeClaim, a Node, or (once registered) both (spec core 2.1). At least one of the two is present.
@@ -72,8 +77,12 @@ impl StateNode {
     /// The Node's name if there is one, else the NodeClaim's.
     pub fn name(&self) -> &str {
         let node = self.node.as_ref().and_then(|node| node.metadata.name.as_deref());
-        let claim = self.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref());
-        node.or(claim).unwrap_or_default()
+        node.or(self.claim_name()).unwrap_or_default()
+    }
+
+    /// The NodeClaim's name, if there is one.
+    pub fn claim_name(&self) -> Option<&str> {
+        self.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref())
     }
 
     /// The name of the Node object, if it exists.

@@ -7,12 +7,11 @@ use super::{
 use crate::{
     disruption::{
         BudgetOfPod, Checked, DisruptionInput, Draining, Gain, Move, MoveTo, NodeExplanation, Overdue, PodExplanation,
-        PodFact, explain_node, explain_pod,
+        PodFact, StillThere, explain_node, explain_pod,
     },
     lifecycle::DoNotDisrupt,
     model::{ClusterSnapshot, PodKey, Price},
     scheduling::{IndexedCatalog, PlannedNodeClaim, Prepared, Results, SchedulingInput, pods_to_provision, solve},
-    termination::DrainWait,
 };
 use jiff::Timestamp;
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -111,9 +110,9 @@ fn drain_text(drain: &Draining, now: Timestamp) -> String {
         0 => format!("drained in {so_long}{until}\n"),
         pods => format!("being drained for {so_long}, waits for {}{until}\n", count(pods, "pod")),
     };
-    let row = |(pod, wait, budgets): &(PodKey, DrainWait, Vec<BudgetOfPod>)| {
-        let budgets: Vec<String> = budgets.iter().map(budget_text).collect();
-        vec![pod_name(pod), wait.to_string(), budgets.join("; ")]
+    let row = |own: &StillThere| {
+        let budgets: Vec<String> = own.budgets.iter().map(budget_text).collect();
+        vec![pod_name(&own.pod), own.why.to_string(), budgets.join("; ")]
     };
     head + &table(4, &drain.waiting.iter().map(row).collect::<Vec<_>>())
 }

@@ -48,7 +48,7 @@ pub use pods::{pods_of_leaving_nodes, pods_to_provision};
 pub use prepared::Prepared;
 pub use results::{Launch, Placement, PlannedNodeClaim, Results, Unschedulable};
 pub use static_pools::{StaticShortage, static_shortage};
-pub(crate) use static_pools::{is_deleted, machines_of, nodes_left, static_machine, static_pools};
+pub(crate) use static_pools::{is_deleted, machines_of, nodes_left, static_machine, static_pools, wanted};
 
 use crate::model::{PodKey, WhyNot};
 use classes::Classes;

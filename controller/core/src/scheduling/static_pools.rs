@@ -25,13 +25,14 @@ pub struct StaticShortage {
 pub fn static_shortage(snapshot: &ClusterSnapshot, catalog: &IndexedCatalog) -> StaticShortage {
     let mut shortage = StaticShortage::default();
     for (name, pool) in static_pools(snapshot) {
-        let wanted = u64::try_from(pool.spec.replicas.unwrap_or(0)).unwrap_or(0);
-        let lacking = wanted.saturating_sub(machines_of(snapshot, name).filter(|own| !is_deleted(own)).count() as u64);
+        let there = machines_of(snapshot, name).filter(|(_, own)| !is_deleted(own)).count();
+        let lacking = wanted(pool).saturating_sub(there) as u64;
         if lacking == 0 || unready(pool).is_some() {
             continue;
         }
         let allowed = lacking.min(nodes_left(snapshot, name, pool));
-        match if allowed > 0 { static_machine(snapshot, catalog, name) } else { Err(WhyNot::NodeLimit) } {
+        let machine = if allowed > 0 { static_machine(snapshot, catalog, name) } else { Err(WhyNot::NodeLimit) };
+        match machine {
             Ok(machine) => {
                 shortage.planned.extend((0..allowed).map(|_| machine.clone()));
                 if allowed < lacking {
@@ -51,12 +52,18 @@ pub(crate) fn static_pools(snapshot: &ClusterSnapshot) -> impl Iterator<Item = (
     snapshot.node_pools.iter().filter(move |(_, pool)| on && looked_after(pool))
 }
 
-/// The machines of a pool that have a NodeClaim.
+/// How many machines a static pool is to have.
+pub(crate) fn wanted(pool: &NodePool) -> usize {
+    usize::try_from(pool.spec.replicas.unwrap_or(0)).unwrap_or(0)
+}
+
+/// The machines of a pool that have a NodeClaim, with their positions in the snapshot.
 pub(crate) fn machines_of<'a>(
     snapshot: &'a ClusterSnapshot,
     pool: &'a NodePoolName,
-) -> impl Iterator<Item = &'a StateNode> {
-    snapshot.nodes.iter().filter(|own| own.is_managed() && own.node_pool().as_ref() == Some(pool))
+) -> impl Iterator<Item = (usize, &'a StateNode)> {
+    let own = |machine: &StateNode| machine.is_managed() && machine.node_pool().as_ref() == Some(pool);
+    snapshot.nodes.iter().enumerate().filter(move |(_, machine)| own(machine))
 }
 
 /// Whether the machine's NodeClaim has been deleted, though it may still be there.

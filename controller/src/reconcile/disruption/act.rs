@@ -1,7 +1,7 @@
 //! Performing the actions of a command.
 
 use super::super::{Context, ReconcileError, create, later, node_claim};
-use crate::metrics::Unhealthy;
+use crate::metrics::{Disrupted, Unhealthy};
 use kube::ResourceExt;
 use sawhorse_core::{
     api::{
@@ -13,7 +13,7 @@ use sawhorse_core::{
         Method, broken,
         orchestration::{CommandRecord, OrchestrationAction},
     },
-    model::{NodeClaimName, NodeName, ProviderId, StateNode, is_reschedulable},
+    model::{NodeClaimName, NodeName, ProviderId, is_reschedulable},
 };
 use std::sync::Arc;
 
@@ -62,27 +62,27 @@ async fn perform(
             nominate(ctx, machine);
             Ok(())
         }
-        OrchestrationAction::Hurry(claim) => match ctx.mirror.read(|state| state.node_claim(claim.as_str())) {
+        OrchestrationAction::Hurry(claim) => match claim_of(ctx, claim) {
             Some(claim) => node_claim::hurry(ctx, &claim).await.map(drop),
             None => Ok(()),
         },
         OrchestrationAction::DeleteClaim(claim) => delete(ctx, record.as_deref(), claim).await,
         OrchestrationAction::Abandon(claim) => annotate(ctx, claim, labels::ABANDONED, &ctx.now().to_string()).await,
-        OrchestrationAction::GiveUpReplacement(claim) => {
-            match ctx.mirror.read(|state| state.node_claim(claim.as_str())) {
-                Some(claim) => node_claim::delete_as(ctx, &claim, "abandoned_replacement").await,
-                None => Ok(()),
-            }
-        }
+        OrchestrationAction::GiveUpReplacement(claim) => match claim_of(ctx, claim) {
+            Some(claim) => node_claim::delete_as(ctx, &claim, "abandoned_replacement").await,
+            None => Ok(()),
+        },
     }
 }
 
+/// The NodeClaim as it is now; none once it is gone.
+fn claim_of(ctx: &Context, name: &NodeClaimName) -> Option<Arc<NodeClaim>> {
+    ctx.mirror.read(|state| state.node_claim(name.as_str()))
+}
+
 async fn annotate(ctx: &Context, name: &NodeClaimName, key: &str, text: &str) -> Result<(), ReconcileError> {
-    let Some(claim) = ctx.mirror.read(|state| state.node_claim(name.as_str())) else { return Ok(()) };
-    let mut after = NodeClaim::clone(&claim);
-    after.metadata.annotations.get_or_insert_default().insert(key.to_owned(), text.to_owned());
-    ctx.apply.update(&ctx.apply.claims(), &*claim, &after).await?;
-    Ok(())
+    let Some(claim) = claim_of(ctx, name) else { return Ok(()) };
+    node_claim::annotate(ctx, &claim, key, text).await.map(drop)
 }
 
 async fn taint(ctx: &Context, name: &NodeName, disrupted: bool) -> Result<(), ReconcileError> {
@@ -101,7 +101,7 @@ async fn set_reason(
     name: &NodeClaimName,
     reason: Option<DisruptionReason>,
 ) -> Result<(), ReconcileError> {
-    let Some(claim) = ctx.mirror.read(|state| state.node_claim(name.as_str())) else { return Ok(()) };
+    let Some(claim) = claim_of(ctx, name) else { return Ok(()) };
     let mut after = NodeClaim::clone(&claim);
     match reason {
         Some(reason) => after.set_true_with(DISRUPTION_REASON, reason.as_str(), reason.as_str(), ctx.now()),
@@ -142,32 +142,28 @@ fn nominate(ctx: &Context, machine: &str) {
 }
 
 async fn delete(ctx: &Context, record: Option<&CommandRecord>, name: &NodeClaimName) -> Result<(), ReconcileError> {
-    let Some(claim) = ctx.mirror.read(|state| state.node_claim(name.as_str())) else { return Ok(()) };
+    let Some(claim) = claim_of(ctx, name) else { return Ok(()) };
     ctx.apply.delete_claim(&claim).await?;
     let Some(record) = record else { return Ok(()) };
     let reason = record.command.reason().as_str().to_lowercase();
     let counted = node_claim::disrupted(&claim, &reason, &policy(ctx, &claim, record.command.method));
     ctx.metrics.node_claims_disrupted.get_or_create(&counted).inc();
     if record.command.method == Method::Repair {
-        count_unhealthy(ctx, &claim);
+        count_unhealthy(ctx, &claim, &counted);
     }
     ctx.metrics.pods_disruption_initiated.get_or_create(&counted).inc_by(pods_to_move(ctx, &claim));
     ctx.decided("disruption", "deleting nodeclaim", vec![("NodeClaim", name.to_string()), ("reason", reason)]);
     Ok(())
 }
 
-fn count_unhealthy(ctx: &Context, claim: &NodeClaim) {
+fn count_unhealthy(ctx: &Context, claim: &NodeClaim, counted: &Disrupted) {
     let snapshot = ctx.snapshot();
-    let name = claim.metadata.name.as_deref();
-    let is_it = |machine: &&StateNode| machine.node_claim.as_ref().and_then(|own| own.metadata.name.as_deref()) == name;
-    let machine = snapshot.nodes.iter().find(is_it);
+    let machine = snapshot.machine_of(&NodeClaimName::from(claim.name_any()));
     let condition = machine.and_then(|machine| broken(machine, &snapshot.settings)).map(|own| own.policy.condition);
-    let of_claim = claim.metadata.labels.as_ref();
-    let label = |key: &str| of_claim.and_then(|own| own.get(key)).cloned().unwrap_or_default();
     let labels = Unhealthy {
         condition: snake_case(condition.unwrap_or_default()),
-        nodepool: label(labels::NODE_POOL),
-        capacity_type: label(labels::CAPACITY_TYPE),
+        nodepool: counted.nodepool.clone(),
+        capacity_type: counted.capacity_type.clone(),
         image_id: claim.status.as_ref().and_then(|status| status.image_id.clone()).unwrap_or_default(),
     };
     ctx.metrics.node_claims_unhealthy_disrupted.get_or_create(&labels).inc();

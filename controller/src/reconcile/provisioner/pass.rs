@@ -67,7 +67,7 @@ fn tell_what_was_found(ctx: &Context, snapshot: &ClusterSnapshot, results: &Resu
 
 fn nominate(ctx: &Context, snapshot: &ClusterSnapshot, placement: &Placement) {
     let machine = &snapshot.nodes[placement.index];
-    let claim = machine.node_claim.as_ref().and_then(|claim| claim.metadata.name.as_deref());
+    let claim = machine.claim_name();
     let node = machine.node_name();
     if let Some(claim) = claim {
         let until = later(snapshot.now, snapshot.settings.nomination_window());
