@@ -259,7 +259,7 @@ pub fn sample(objects: &ControlPlane, world: &mut World, elapsed: Duration) -> S
 fn count_pods(objects: &ControlPlane) -> (i64, impl Fn(&str) -> i64) {
     let pods = objects.list(&GroupResource::new("", "pods"));
     let mut by_phase: BTreeMap<String, i64> = BTreeMap::new();
-    for object in pods.iter().filter(|object| !is_deleting(object.value())) {
+    for object in pods.iter().filter(|object| !object.is_terminating()) {
         let phase = object.value()["status"]["phase"].as_str().unwrap_or_default();
         *by_phase.entry(phase.to_owned()).or_default() += 1;
     }

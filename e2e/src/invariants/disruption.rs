@@ -70,18 +70,20 @@ impl Disruption {
         let mut found = Vec::new();
         for pool in each(&cluster.pools) {
             let name = name_of(pool);
-            let own = each(&cluster.claims).filter(|claim| label(claim, labels::NODE_POOL) == name);
+            let own = || each(&cluster.claims).filter(|claim| label(claim, labels::NODE_POOL) == name);
             // Budgets count a machine until its end is under way in the cloud.
             let counts = |claim: &&Value| is_true(claim, "Initialized") && !is_true(claim, "InstanceTerminating");
-            let usable: Vec<&Value> = own.filter(counts).collect();
-            let going: Vec<(&str, DisruptionReason)> =
-                usable.iter().filter_map(|claim| Some((name_of(claim), reason_of(claim)?))).collect();
+            let reason = |claim| Some((claim, reason_of(claim)?));
+            let going = own().filter_map(reason).filter(|(claim, _)| counts(claim));
+            let going: Vec<(&str, DisruptionReason)> = going.map(|(claim, reason)| (name_of(claim), reason)).collect();
             let limited = going.iter().filter(|(_, reason)| !self.unlimited.contains(reason));
             let fresh: BTreeSet<DisruptionReason> =
                 limited.filter(|(claim, _)| !self.begun.contains(*claim)).map(|(_, reason)| *reason).collect();
-            let total = u32::try_from(usable.len()).unwrap_or(u32::MAX);
-            let read = || serde_json::from_value::<NodePool>(pool.clone()).unwrap_or_default();
-            let pool = if fresh.is_empty() { NodePool::default() } else { read() };
+            if fresh.is_empty() {
+                continue;
+            }
+            let total = u32::try_from(own().filter(counts).count()).unwrap_or(u32::MAX);
+            let pool: NodePool = serde_json::from_value(pool.clone()).unwrap_or_default();
             for reason in fresh {
                 // A window may have closed between the decision and this look.
                 let at = |time: Timestamp| allowed_disruptions(&pool, reason, total, time).allowed;
@@ -138,17 +140,18 @@ impl Disruption {
 /// S4: no more pods are being evicted than their PodDisruptionBudgets allow while fewer are healthy than they ask for.
 fn evictions_keep_budgets(cluster: &Cluster<'_>) -> Vec<String> {
     let mut found = Vec::new();
+    let evicted: Vec<&Value> = each(&cluster.pods).filter(|pod| is_deleted(pod) && is_evicted(pod)).collect();
     for budget in each(&cluster.budgets) {
         let spec = &budget["spec"];
         let simple = spec["selector"]["matchExpressions"].is_null();
-        if !simple || spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow" {
+        let evicted = evicted.iter().filter(|pod| selects(budget, pod)).count();
+        if evicted == 0 || !simple || spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow" {
             continue;
         }
-        let own: Vec<&Value> = each(&cluster.pods).filter(|pod| selects(budget, pod)).collect();
-        let staying = || own.iter().filter(|pod| !is_deleted(pod) && !is_ended(pod));
-        let expected = staying().count();
-        let healthy = staying().filter(|pod| is_true(pod, "Ready")).count();
-        let evicted = own.iter().filter(|pod| is_deleted(pod) && is_evicted(pod)).count();
+        let own = each(&cluster.pods).filter(|pod| selects(budget, pod));
+        let staying: Vec<&Value> = own.filter(|pod| !is_deleted(pod) && !is_ended(pod)).collect();
+        let expected = staying.len();
+        let healthy = staying.iter().filter(|pod| is_true(pod, "Ready")).count();
         let needed = needed(spec, expected);
         if healthy < needed && evicted > expected.saturating_sub(needed) {
             found.push(format!(

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use sawhorse_core::model::{Resources, Settings};
 use sawhorse_fake_cloud::world::{InstanceState, World};
 use sawhorse_kwok::apiserver::{GroupResource, Object};
+use serde::Deserialize;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -89,7 +90,7 @@ fn machines_have_claims(claims: &[Arc<Object>], world: &World, now: Timestamp) -
 /// S7: what the machines of a pool add up to is within its limits.
 fn limits_hold(pools: &[Arc<Object>], claims: &[Arc<Object>]) -> Vec<String> {
     let mut found = Vec::new();
-    for pool in pools {
+    for pool in pools.iter().filter(|pool| !pool.value()["spec"]["limits"].is_null()) {
         let limits = quantities(&pool.value()["spec"]["limits"]);
         let of_pool =
             claims.iter().filter(|claim| claim.value()["metadata"]["labels"]["karpenter.sh/nodepool"] == pool.name());
@@ -108,6 +109,5 @@ fn limits_hold(pools: &[Arc<Object>], claims: &[Arc<Object>]) -> Vec<String> {
 }
 
 fn quantities(value: &Value) -> Resources {
-    let quantities = serde_json::from_value(value.clone()).unwrap_or_default();
-    Resources::of_capacity(&quantities)
+    Resources::of_capacity(&BTreeMap::deserialize(value).unwrap_or_default())
 }

@@ -3,7 +3,7 @@
 use super::{
     bits::Bits,
     classes::Shape,
-    pool::{Admission, Pool, PoolOffering},
+    pool::{Admission, Pool, PoolOffering, PoolType},
     prepared::Prepared,
 };
 use crate::model::{CapacityType, Price, Requirements, WhyNot, first_untolerated, taint_text};
@@ -19,6 +19,8 @@ pub(super) struct Scope {
     pub(super) admission: Admission,
     /// By type: the offering that would be launched, and its price; none where the type will not do.
     offers: Vec<Option<(Price, PoolOffering)>>,
+    /// By type: the least price outside of reservations, which stays the same however many are taken from those.
+    unreserved: Vec<Option<Price>>,
 }
 
 /// How many machines each reservation still holds in this solve.
@@ -45,6 +47,11 @@ impl Scope {
     /// The offering that a machine of `kind` would be launched through.
     pub(super) fn offer(&self, kind: usize) -> Option<PoolOffering> {
         self.offers[kind].map(|(_, offering)| offering)
+    }
+
+    /// What one machine of `kind` costs at least that comes out of no reservation.
+    pub(super) fn unreserved(&self, kind: usize) -> Option<Price> {
+        self.unreserved[kind]
     }
 
     /// The types that will do and can be had.
@@ -163,8 +170,10 @@ impl<'a> Scopes<'a> {
         if let Some(known) = self.by_admission.get(&key) {
             return *known;
         }
-        let offers = self.offers(&self.prepared.pools[pool], &admission);
-        self.list.push(Scope { pool, admission, offers });
+        let own = &self.prepared.pools[pool];
+        let offers = self.offers(own, &admission);
+        let unreserved = (0..own.types.len()).map(|kind| unreserved(&own.types[kind], &admission)).collect();
+        self.list.push(Scope { pool, admission, offers, unreserved });
         self.by_admission.insert(key, self.list.len() - 1);
         self.list.len() - 1
     }
@@ -214,6 +223,12 @@ impl<'a> Scopes<'a> {
             }
         }
     }
+}
+
+fn unreserved(kind: &PoolType, admission: &Admission) -> Option<Price> {
+    let allowed = kind.offerings.iter().filter(|own| admission.signatures.contains(own.signature));
+    let bought = allowed.map(|own| kind.offering(*own)).filter(|own| own.reservation_id.is_none());
+    bought.map(|own| own.price).min()
 }
 
 /// What reservations hold; where pools disagree, the least.
