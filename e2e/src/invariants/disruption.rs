@@ -1,36 +1,18 @@
 //! What must hold of voluntary disruption.
 
+use super::objects::{Cluster, annotation, condition, each, is_deleted, is_ended, is_true, label, name_of};
 use jiff::{SignedDuration, Timestamp};
 use sawhorse_core::{
     api::{DisruptionReason, NodePool, allowed_disruptions, labels},
     model::Settings,
 };
 use serde_json::Value;
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A Node may be tainted so long for a disruption that nobody is at.
 const ABORTED_GRACE: SignedDuration = SignedDuration::from_mins(5);
 /// A replacement that consolidation launched is not replaced again for so long.
 const SETTLED_AFTER: SignedDuration = SignedDuration::from_mins(15);
-
-/// An object.
-pub(super) type Json<'a> = Cow<'a, Value>;
-
-/// The objects of one moment.
-#[derive(Debug)]
-pub(super) struct Cluster<'a> {
-    pub(super) pods: Vec<Json<'a>>,
-    pub(super) nodes: Vec<Json<'a>>,
-    pub(super) claims: Vec<Json<'a>>,
-    pub(super) pools: Vec<Json<'a>>,
-    pub(super) budgets: Vec<Json<'a>>,
-    /// The NodeClaims whose machines run.
-    pub(super) running: BTreeSet<String>,
-    pub(super) now: Timestamp,
-}
 
 /// What was seen before.
 #[derive(Debug, Default)]
@@ -202,39 +184,6 @@ fn nothing_is_replaced_twice(cluster: &Cluster<'_>) -> Vec<String> {
     twice.map(|claim| format!("S19: `{}` came as a replacement and is replaced already", name_of(claim))).collect()
 }
 
-fn each<'a>(objects: &'a [Json<'_>]) -> impl Iterator<Item = &'a Value> {
-    objects.iter().map(AsRef::as_ref)
-}
-
-fn name_of(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().unwrap_or_default()
-}
-
-fn label<'a>(object: &'a Value, key: &str) -> &'a str {
-    object["metadata"]["labels"][key].as_str().unwrap_or_default()
-}
-
-/// An annotation that is JSON.
-fn annotation(object: &Value, key: &str) -> Option<Value> {
-    serde_json::from_str(object["metadata"]["annotations"][key].as_str()?).ok()
-}
-
-fn is_deleted(object: &Value) -> bool {
-    !object["metadata"]["deletionTimestamp"].is_null()
-}
-
-fn is_ended(pod: &Value) -> bool {
-    pod["status"]["phase"] == "Succeeded" || pod["status"]["phase"] == "Failed"
-}
-
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|own| own["type"] == kind && own["status"] == "True")
-}
-
-fn is_true(object: &Value, kind: &str) -> bool {
-    condition(object, kind).is_some()
-}
-
 fn is_evicted(pod: &Value) -> bool {
     condition(pod, "DisruptionTarget").is_some_and(|own| own["reason"] == "EvictionByEvictionAPI")
 }
@@ -260,8 +209,10 @@ fn selects(budget: &Value, pod: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::objects::Json;
     use rstest::rstest;
     use serde_json::json;
+    use std::borrow::Cow;
 
     fn now() -> Timestamp {
         "2026-01-01T01:00:00Z".parse().unwrap()
@@ -283,6 +234,7 @@ mod tests {
                 "metadata": {"name": "web", "namespace": "default"},
                 "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},
             })]),
+            has_buffers: false,
             running: BTreeSet::from(["claim-0".to_owned(), "claim-1".to_owned()]),
             now: now(),
         }

@@ -3,12 +3,21 @@
 //!
 //! - [`Invariants`] — looks at all of them; what it saw before tells what is new
 //! - `disruption` — those that speak of voluntary disruption
+//! - `money` — those that speak of prices and of what was paid
+//! - `progress` — what must come to an end sooner or later
+//! - `objects` — what there is at one moment, and what all of them ask of it
 
 mod disruption;
+mod money;
+mod objects;
+mod progress;
 
 use crate::control_plane::ControlPlane;
-use disruption::{Cluster, Disruption, Json};
+use disruption::Disruption;
 use jiff::{SignedDuration, Timestamp};
+use money::{Money, Paid};
+use objects::{Cluster, Json};
+use progress::Progress;
 use sawhorse_core::model::{Resources, Settings};
 use sawhorse_fake_cloud::world::{InstanceState, World};
 use sawhorse_kwok::apiserver::{GroupResource, Object};
@@ -28,12 +37,14 @@ const CLAIM_TAG: &str = "karpenter.sh/nodeclaim";
 #[derive(Debug, Default)]
 pub struct Invariants {
     disruption: Disruption,
+    money: Money,
+    progress: Progress,
 }
 
 impl Invariants {
     /// For a controller that decides by `settings`.
     pub fn new(settings: &Settings) -> Self {
-        Self { disruption: Disruption::new(settings) }
+        Self { disruption: Disruption::new(settings), ..Self::default() }
     }
 
     /// Everything that is violated now, as sentences; empty if all is well.
@@ -42,6 +53,7 @@ impl Invariants {
         let claims = list("karpenter.sh", "nodeclaims");
         let pools = list("karpenter.sh", "nodepools");
         let (pods, nodes, budgets) = (list("", "pods"), list("", "nodes"), list("policy", "poddisruptionbudgets"));
+        let buffers = list("autoscaling.x-k8s.io", "capacitybuffers");
         let mut found = machines_have_claims(&claims, world, now);
         found.extend(limits_hold(&pools, &claims));
         let cluster = Cluster {
@@ -50,10 +62,13 @@ impl Invariants {
             claims: json(&claims),
             pools: json(&pools),
             budgets: json(&budgets),
+            has_buffers: !buffers.is_empty(),
             running: running(world),
             now,
         };
         found.extend(self.disruption.violations(&cluster));
+        found.extend(self.money.violations(&cluster, Paid::of(world)));
+        found.extend(self.progress.violations(&cluster));
         found
     }
 }
