@@ -11,6 +11,7 @@
 
 mod audit;
 mod capacity;
+mod capacity_block;
 mod catalogue;
 mod catalogue_rows;
 mod config;
@@ -59,6 +60,7 @@ mod token;
 
 pub use audit::{AuditEntry, CallCount, CallRecord, MAX_AUDIT_ENTRIES};
 pub use capacity::Capacity;
+pub use capacity_block::BlockOffer;
 pub use catalogue::{Catalogue, ListPrice, TypeIndex, Zone};
 pub use config::{CapacityConfig, CapacityRule, CloudConfig, DelayRange, Delays, MinorRange, PriceConfig, PriceRule};
 pub use config_check::ConfigError;
@@ -93,7 +95,7 @@ pub use profile::{InstanceProfile, Role};
 pub use query::{Offering, PoolState};
 pub use queue::{Body, Message, Queue, QueueCounts, QueueSettings};
 pub use quota::{QuotaClass, QuotaRule};
-pub use reservation::{BlockOffer, Reservation, ReservationRequest, ReservationState};
+pub use reservation::{Reservation, ReservationRequest, ReservationState};
 pub use tags::{TagSpecification, Tags};
 pub use template::{LaunchTemplate, LaunchTemplateVersion, TemplateRef, TemplateRequest};
 pub use throttle::{CallShape, Throttling};
