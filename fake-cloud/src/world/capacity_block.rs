@@ -2,6 +2,7 @@
 
 use super::{
     CloudError, Price, Reservation, ReservationState, ResourceKind, Tags, TypeIndex, World, Zone,
+    idle::IdleMeter,
     reservation::{check_count, invalid},
     tags,
 };
@@ -135,6 +136,7 @@ impl World {
             tenancy: "default".to_owned(),
             upfront: Some(upfront),
             tags,
+            meter: IdleMeter::new(self.now),
         });
         Ok(id)
     }

@@ -30,6 +30,7 @@ mod fleet_launch;
 mod fleet_order;
 mod fleet_record;
 mod health;
+mod idle;
 mod image;
 mod instance;
 mod launch;
@@ -55,6 +56,8 @@ mod tags;
 mod template;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_reservations;
 mod throttle;
 mod token;
 
@@ -75,6 +78,7 @@ pub use fleet::{
 };
 pub use fleet_record::FleetRecord;
 pub use health::{Check, Impairment, Scheduled, Selection};
+pub use idle::ReservationFees;
 pub use image::Image;
 pub use instance::{
     Instance, InstanceCost, InstanceState, Interface, RunningMachine, StateChange, StateReason, TemplateVersion, Volume,

@@ -5,6 +5,7 @@ use super::{
     World, Zone,
     capacity::PoolKey,
     capacity_block::BlockOffer,
+    idle::IdleMeter,
     tags,
     token::{Outcome, fingerprint},
 };
@@ -51,6 +52,7 @@ pub struct Reservation {
     pub upfront: Option<Price>,
     /// Its tags.
     pub tags: Tags,
+    pub(crate) meter: IdleMeter,
 }
 
 impl Reservation {
@@ -169,6 +171,7 @@ impl World {
             tenancy: request.tenancy.clone(),
             upfront: None,
             tags: tags::tags_for(&request.tags, "capacity-reservation"),
+            meter: IdleMeter::new(self.now),
         };
         self.add_reservation(reservation);
         self.tokens.remember(self.now, "CreateCapacityReservation", token, print, Outcome::Reservation(id.clone()));
@@ -220,11 +223,11 @@ impl World {
 
     /// What is due for a reservation now.
     pub(crate) fn pass_reservation(&mut self, id: &str) {
-        let Some(reservation) = self.reservations.by_id.get_mut(id) else { return };
+        let Some(reservation) = self.reservations.by_id.get(id) else { return };
         let (now, zone) = (self.now, reservation.zone.name.to_owned());
         match reservation.state {
             ReservationState::Scheduled if reservation.start <= now => {
-                reservation.state = ReservationState::Active;
+                self.change_reservation(id, |reservation| reservation.state = ReservationState::Active);
                 self.tell(id.to_owned(), zone, EventKind::BlockDelivered);
             }
             ReservationState::Active => {
@@ -260,8 +263,8 @@ impl World {
     fn end_reservation(&mut self, id: &str, state: ReservationState) {
         self.reclaim_if_block(id);
         let inside = self.instances_in(id);
-        let Some(reservation) = self.reservations.by_id.get_mut(id) else { return };
-        reservation.state = state;
+        self.change_reservation(id, |reservation| reservation.state = state);
+        let Some(reservation) = self.reservations.by_id.get(id) else { return };
         let (unused, block) = (reservation.total - reservation.used.min(reservation.total), reservation.block);
         let key = self.reservation_pool(id);
         if !block {
@@ -270,7 +273,7 @@ impl World {
                 // The machine keeps the room that the reservation had for it.
                 self.instances.entry(instance).and_modify(|instance| instance.reservation = None);
             }
-            self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| reservation.used = 0);
+            self.change_reservation(id, |reservation| reservation.used = 0);
         }
         self.changed();
     }
@@ -329,7 +332,7 @@ impl World {
         if let Some(Some(end)) = end {
             self.due.insert((end, id.to_owned()));
         }
-        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| {
+        self.change_reservation(id, |reservation| {
             reservation.total = count.unwrap_or(total);
             reservation.end = end.unwrap_or(reservation.end);
         });
@@ -386,11 +389,11 @@ impl World {
     }
 
     pub(crate) fn take_reserved(&mut self, id: &str) {
-        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| reservation.used += 1);
+        self.change_reservation(id, |reservation| reservation.used += 1);
     }
 
     pub(crate) fn give_reserved_back(&mut self, id: &str) {
-        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| {
+        self.change_reservation(id, |reservation| {
             reservation.used = reservation.used.saturating_sub(1);
         });
     }
