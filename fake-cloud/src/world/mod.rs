@@ -11,6 +11,7 @@
 
 mod audit;
 mod capacity;
+mod capacity_block;
 mod catalogue;
 mod catalogue_rows;
 mod config;
@@ -29,6 +30,7 @@ mod fleet_launch;
 mod fleet_order;
 mod fleet_record;
 mod health;
+mod idle;
 mod image;
 mod instance;
 mod launch;
@@ -54,11 +56,14 @@ mod tags;
 mod template;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_reservations;
 mod throttle;
 mod token;
 
 pub use audit::{AuditEntry, CallCount, CallRecord, MAX_AUDIT_ENTRIES};
 pub use capacity::Capacity;
+pub use capacity_block::BlockOffer;
 pub use catalogue::{Catalogue, ListPrice, TypeIndex, Zone};
 pub use config::{CapacityConfig, CapacityRule, CloudConfig, DelayRange, Delays, MinorRange, PriceConfig, PriceRule};
 pub use config_check::ConfigError;
@@ -73,6 +78,7 @@ pub use fleet::{
 };
 pub use fleet_record::FleetRecord;
 pub use health::{Check, Impairment, Scheduled, Selection};
+pub use idle::ReservationFees;
 pub use image::Image;
 pub use instance::{
     Instance, InstanceCost, InstanceState, Interface, RunningMachine, StateChange, StateReason, TemplateVersion, Volume,
@@ -93,7 +99,7 @@ pub use profile::{InstanceProfile, Role};
 pub use query::{Offering, PoolState};
 pub use queue::{Body, Message, Queue, QueueCounts, QueueSettings};
 pub use quota::{QuotaClass, QuotaRule};
-pub use reservation::{BlockOffer, Reservation, ReservationRequest, ReservationState};
+pub use reservation::{Reservation, ReservationRequest, ReservationState};
 pub use tags::{TagSpecification, Tags};
 pub use template::{LaunchTemplate, LaunchTemplateVersion, TemplateRef, TemplateRequest};
 pub use throttle::{CallShape, Throttling};

@@ -1,10 +1,11 @@
-//! Capacity reservations: machines that are kept ready, and paid for, whether they run or not; and capacity blocks, which are
-//! reservations for a time, paid in advance.
+//! Capacity reservations: machines that are kept ready, and paid for, whether they run or not.
 
 use super::{
     CloudError, EventKind, InstanceState, LaunchSettings, Market, Price, ResourceKind, StateReason, Tags, TypeIndex,
     World, Zone,
     capacity::PoolKey,
+    capacity_block::BlockOffer,
+    idle::IdleMeter,
     tags,
     token::{Outcome, fingerprint},
 };
@@ -17,15 +18,6 @@ const MAX_RESERVATIONS: usize = 10_000;
 /// Machines of a capacity block begin to end so long before it does, and a warning comes before that.
 const BLOCK_RECLAIM: SignedDuration = SignedDuration::from_mins(30);
 const BLOCK_WARNING: SignedDuration = SignedDuration::from_mins(40);
-/// Capacity blocks are sold by days, at most so many machines each, and for so long.
-const BLOCK_MAX_COUNT: u32 = 64;
-const BLOCK_DAY: u32 = 24;
-const BLOCK_MAX_HOURS: u32 = 182 * BLOCK_DAY;
-/// They begin at most so far ahead.
-const BLOCK_AHEAD: SignedDuration = SignedDuration::from_hours(8 * 7 * 24);
-/// An offer holds so long after it was made.
-const OFFER_HOLDS: SignedDuration = SignedDuration::from_mins(10);
-
 /// A reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
@@ -60,6 +52,7 @@ pub struct Reservation {
     pub upfront: Option<Price>,
     /// Its tags.
     pub tags: Tags,
+    pub(crate) meter: IdleMeter,
 }
 
 impl Reservation {
@@ -119,34 +112,11 @@ pub struct ReservationRequest {
     pub tags: Vec<super::TagSpecification>,
 }
 
-/// A capacity block that can be bought.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockOffer {
-    /// E.g. `cbr-0123456789abcdef0`.
-    pub id: String,
-    /// What.
-    pub machine_type: &'static str,
-    /// Where.
-    pub zone: Zone,
-    /// How many machines.
-    pub count: u32,
-    /// For how long.
-    pub hours: u32,
-    /// From when on.
-    pub start: Timestamp,
-    /// Until when.
-    pub end: Timestamp,
-    /// What it costs, in advance.
-    pub upfront: Price,
-    pub(crate) type_index: TypeIndex,
-    pub(crate) made: Timestamp,
-}
-
 /// Reservations of the account.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reservations {
     pub(crate) by_id: BTreeMap<String, Reservation>,
-    offers: BTreeMap<String, BlockOffer>,
+    pub(crate) offers: BTreeMap<String, BlockOffer>,
     made: u64,
 }
 
@@ -201,13 +171,14 @@ impl World {
             tenancy: request.tenancy.clone(),
             upfront: None,
             tags: tags::tags_for(&request.tags, "capacity-reservation"),
+            meter: IdleMeter::new(self.now),
         };
         self.add_reservation(reservation);
         self.tokens.remember(self.now, "CreateCapacityReservation", token, print, Outcome::Reservation(id.clone()));
         Ok(id)
     }
 
-    fn reserved_place(&self, machine_type: &str, zone: &str) -> Result<(TypeIndex, usize), CloudError> {
+    pub(crate) fn reserved_place(&self, machine_type: &str, zone: &str) -> Result<(TypeIndex, usize), CloudError> {
         let type_index = self.catalogue.index_of(machine_type).ok_or_else(|| self.unknown_type(machine_type))?;
         let zone = self.zone_index(zone).ok_or_else(|| self.unknown_zone(zone))?;
         Ok((type_index, zone))
@@ -229,7 +200,7 @@ impl World {
         }
     }
 
-    fn next_reservation_id(&mut self) -> Result<String, CloudError> {
+    pub(crate) fn next_reservation_id(&mut self) -> Result<String, CloudError> {
         if self.reservations.by_id.len() >= MAX_RESERVATIONS {
             return Err(CloudError::LimitExceeded { what: "capacity reservations", limit: MAX_RESERVATIONS });
         }
@@ -238,7 +209,7 @@ impl World {
         Ok(format!("cr-0{}", self.seed.stream(&["capacity-reservation", &number]).hex(16)))
     }
 
-    fn add_reservation(&mut self, reservation: Reservation) {
+    pub(crate) fn add_reservation(&mut self, reservation: Reservation) {
         let id = reservation.id.clone();
         let begins = (reservation.state == ReservationState::Scheduled).then_some(reservation.start);
         let ends = reservation.end.into_iter().flat_map(|end| {
@@ -252,11 +223,11 @@ impl World {
 
     /// What is due for a reservation now.
     pub(crate) fn pass_reservation(&mut self, id: &str) {
-        let Some(reservation) = self.reservations.by_id.get_mut(id) else { return };
+        let Some(reservation) = self.reservations.by_id.get(id) else { return };
         let (now, zone) = (self.now, reservation.zone.name.to_owned());
         match reservation.state {
             ReservationState::Scheduled if reservation.start <= now => {
-                reservation.state = ReservationState::Active;
+                self.change_reservation(id, |reservation| reservation.state = ReservationState::Active);
                 self.tell(id.to_owned(), zone, EventKind::BlockDelivered);
             }
             ReservationState::Active => {
@@ -292,8 +263,8 @@ impl World {
     fn end_reservation(&mut self, id: &str, state: ReservationState) {
         self.reclaim_if_block(id);
         let inside = self.instances_in(id);
-        let Some(reservation) = self.reservations.by_id.get_mut(id) else { return };
-        reservation.state = state;
+        self.change_reservation(id, |reservation| reservation.state = state);
+        let Some(reservation) = self.reservations.by_id.get(id) else { return };
         let (unused, block) = (reservation.total - reservation.used.min(reservation.total), reservation.block);
         let key = self.reservation_pool(id);
         if !block {
@@ -302,7 +273,7 @@ impl World {
                 // The machine keeps the room that the reservation had for it.
                 self.instances.entry(instance).and_modify(|instance| instance.reservation = None);
             }
-            self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| reservation.used = 0);
+            self.change_reservation(id, |reservation| reservation.used = 0);
         }
         self.changed();
     }
@@ -361,7 +332,7 @@ impl World {
         if let Some(Some(end)) = end {
             self.due.insert((end, id.to_owned()));
         }
-        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| {
+        self.change_reservation(id, |reservation| {
             reservation.total = count.unwrap_or(total);
             reservation.end = end.unwrap_or(reservation.end);
         });
@@ -381,129 +352,6 @@ impl World {
     pub fn reservation(&self, id: &str) -> Result<&Reservation, CloudError> {
         let unknown = || CloudError::NotFound { kind: ResourceKind::Reservation, id: id.to_owned() };
         self.reservations.by_id.get(id).ok_or_else(unknown)
-    }
-
-    /// Capacity blocks that can be bought: of a type, so many machines for so many hours, beginning in a range of time. One
-    /// for each zone that offers the type, as soon as possible, from half past eleven to half past eleven.
-    ///
-    /// # Errors
-    /// The type has no capacity blocks, or the duration or number is none that is sold.
-    pub fn block_offers(
-        &mut self,
-        machine_type: &str,
-        count: u32,
-        hours: u32,
-        range: (Option<Timestamp>, Option<Timestamp>),
-    ) -> Result<Vec<BlockOffer>, CloudError> {
-        let type_index = self.catalogue.index_of(machine_type).ok_or_else(|| self.unknown_type(machine_type))?;
-        if !self.catalogue.at(type_index).usage_classes.contains(&"capacity-block") {
-            return Err(invalid("InstanceType", Some(machine_type.to_owned()), "a type with capacity blocks"));
-        }
-        let days = hours / BLOCK_DAY;
-        let sold = hours.is_multiple_of(BLOCK_DAY)
-            && (1..=BLOCK_MAX_HOURS).contains(&hours)
-            && (days <= 14 || days.is_multiple_of(7));
-        if !sold {
-            return Err(invalid("CapacityDurationHours", Some(hours.to_string()), "24 to 336 by days, then by weeks"));
-        }
-        if count == 0 || count > BLOCK_MAX_COUNT {
-            return Err(invalid("InstanceCount", Some(count.to_string()), "1 to 64"));
-        }
-        let start = next_half_past_eleven(range.0.unwrap_or(self.now).max(self.now));
-        if range.1.is_some_and(|latest| start > latest) || start > self.now + BLOCK_AHEAD {
-            return Ok(Vec::new());
-        }
-        let price = self.on_demand_price_of(type_index).unwrap_or_default();
-        let name = self.catalogue.at(type_index).name;
-        let zones: Vec<Zone> = self.zones.iter().filter(|zone| self.is_offered(type_index, zone)).cloned().collect();
-        let offer = |zone: Zone| {
-            let path = ["block", name, zone.name, &count.to_string(), &hours.to_string(), &start.to_string()];
-            BlockOffer {
-                id: format!("cbr-0{}", self.seed.stream(&path).hex(16)),
-                machine_type: name,
-                zone,
-                count,
-                hours,
-                start,
-                end: start + SignedDuration::from_hours(hours.into()),
-                upfront: price.scaled(u64::from(count) * u64::from(hours), 1),
-                type_index,
-                made: self.now,
-            }
-        };
-        let offers: Vec<BlockOffer> = zones.into_iter().map(offer).collect();
-        let now = self.now;
-        self.reservations.offers.retain(|_, offer| offer.made + OFFER_HOLDS >= now);
-        self.reservations.offers.extend(offers.iter().map(|offer| (offer.id.clone(), offer.clone())));
-        Ok(offers)
-    }
-
-    /// Buys a capacity block that was offered.
-    ///
-    /// # Errors
-    /// There is no such offer any more.
-    pub fn purchase_block(
-        &mut self,
-        offer: &str,
-        platform: &str,
-        tags: &[super::TagSpecification],
-    ) -> Result<String, CloudError> {
-        tags::check_specifications(tags)?;
-        let unknown = || CloudError::NotFound { kind: ResourceKind::BlockOffer, id: offer.to_owned() };
-        let offer = self.reservations.offers.remove(offer).ok_or_else(unknown)?;
-        let BlockOffer { machine_type, zone, count, start, end, upfront, type_index, .. } = offer;
-        let block = NewBlock { type_index, zone, count, start, end, upfront, platform: platform.to_owned() };
-        let tags = tags::tags_for(tags, "capacity-reservation");
-        self.add_block(machine_type, block, tags)
-    }
-
-    fn add_block(&mut self, machine_type: &'static str, block: NewBlock, tags: Tags) -> Result<String, CloudError> {
-        let id = self.next_reservation_id()?;
-        let NewBlock { type_index, zone, count, start, end, upfront, platform } = block;
-        let active = start <= self.now;
-        self.add_reservation(Reservation {
-            id: id.clone(),
-            machine_type,
-            type_index,
-            zone,
-            total: count,
-            used: 0,
-            state: if active { ReservationState::Active } else { ReservationState::Scheduled },
-            block: true,
-            open: false,
-            start,
-            end: Some(end),
-            created: self.now,
-            platform,
-            tenancy: "default".to_owned(),
-            upfront: Some(upfront),
-            tags,
-        });
-        Ok(id)
-    }
-
-    /// A capacity block that a script gives the account: from now or later, for as long as wanted.
-    ///
-    /// # Errors
-    /// The type or zone is unknown, or the number or times are wrong.
-    pub fn grant_block(
-        &mut self,
-        machine_type: &str,
-        zone: &str,
-        count: u32,
-        (start, end): (Timestamp, Timestamp),
-        tags: Tags,
-    ) -> Result<String, CloudError> {
-        let (type_index, zone) = self.reserved_place(machine_type, zone)?;
-        check_count(count)?;
-        tags::check_tags(&tags)?;
-        if end <= start.max(self.now) {
-            return Err(invalid("end", Some(end.to_string()), "a time after now and after the start"));
-        }
-        let zone = self.zones[zone].clone();
-        let (upfront, platform) = (Price::default(), "Linux/UNIX".to_owned());
-        let name = self.catalogue.at(type_index).name;
-        self.add_block(name, NewBlock { type_index, zone, count, start, end, upfront, platform }, tags)
     }
 
     /// What a launch draws from: the reservation that it names, or an open one that fits, or the pool.
@@ -541,11 +389,11 @@ impl World {
     }
 
     pub(crate) fn take_reserved(&mut self, id: &str) {
-        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| reservation.used += 1);
+        self.change_reservation(id, |reservation| reservation.used += 1);
     }
 
     pub(crate) fn give_reserved_back(&mut self, id: &str) {
-        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| {
+        self.change_reservation(id, |reservation| {
             reservation.used = reservation.used.saturating_sub(1);
         });
     }
@@ -561,34 +409,14 @@ impl World {
     }
 }
 
-/// A capacity block to be made.
-struct NewBlock {
-    type_index: TypeIndex,
-    zone: Zone,
-    count: u32,
-    start: Timestamp,
-    end: Timestamp,
-    upfront: Price,
-    platform: String,
-}
-
-fn check_count(count: u32) -> Result<(), CloudError> {
+pub(crate) fn check_count(count: u32) -> Result<(), CloudError> {
     if (1..=MAX_COUNT).contains(&count) {
         return Ok(());
     }
     Err(invalid("InstanceCount", Some(count.to_string()), "1 to 1000"))
 }
 
-fn invalid(name: &str, value: Option<String>, expected: &str) -> CloudError {
+pub(crate) fn invalid(name: &str, value: Option<String>, expected: &str) -> CloudError {
     let value = value.unwrap_or_default();
     CloudError::InvalidParameter { name: name.to_owned(), value, expected: expected.to_owned() }
-}
-
-/// Capacity blocks begin and end at 11:30 UTC.
-fn next_half_past_eleven(after: Timestamp) -> Timestamp {
-    const DAY: i64 = 86_400;
-    const HALF_PAST_ELEVEN: i64 = 41_400;
-    let second = after.as_second() - HALF_PAST_ELEVEN;
-    let next = (second.div_euclid(DAY) + 1) * DAY + HALF_PAST_ELEVEN;
-    Timestamp::from_second(next).unwrap_or(after)
 }
