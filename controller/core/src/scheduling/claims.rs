@@ -56,18 +56,30 @@ pub(super) fn cheapest_offering<'a>(
         let held = || pool.types[*kind].capacity.iter().zip(&bin.held).all(|(capacity, held)| capacity <= held);
         !pool.limited || held()
     };
-    let types = holding_types(prepared, scope, classes, bin);
-    let cheapest_type = types.into_iter().find(within).unwrap_or(bin.kind);
+    let holding = priced_types(prepared, scope, classes, bin).filter(|(_, kind)| within(kind));
+    let cheapest_type = holding.min().map_or(bin.kind, |(_, kind)| kind);
     cheapest(&pool.types[cheapest_type], scope, bin, None)
 }
 
-/// The types that would hold the bin's pods, cheapest first. What a reserved machine may be is what the reservation gives it:
-/// once the last one is taken the scope offers the type no longer, but those that took it still have it.
+/// The types that would hold the bin's pods, cheapest first.
 fn holding_types(prepared: &Prepared<'_>, scope: &Scope, classes: &Classes, bin: &Bin) -> Vec<usize> {
+    let mut types: Vec<(Price, usize)> = priced_types(prepared, scope, classes, bin).collect();
+    types.sort_unstable();
+    types.into_iter().map(|(_, kind)| kind).collect()
+}
+
+/// The types that would hold the bin's pods, with their prices. What a reserved machine may be is what the reservation gives it:
+/// once the last one is taken the scope offers the type no longer, but those that took it still have it.
+fn priced_types<'a>(
+    prepared: &'a Prepared<'_>,
+    scope: &'a Scope,
+    classes: &'a Classes,
+    bin: &'a Bin,
+) -> impl Iterator<Item = (Price, usize)> + 'a {
     let pool = &prepared.pools[scope.pool];
     let used: Vec<i64> = pool.types[bin.kind].room.iter().zip(&bin.free).map(|(room, free)| room - free).collect();
     let ports: Vec<&HostPort> = bin.contents.iter().flat_map(|(class, _)| &classes.list[*class].ports).collect();
-    let holds = |kind: &usize| {
+    let holds = move |kind: &usize| {
         let own = &pool.types[*kind];
         let free_ports = || {
             let taken = &pool.daemon_groups[own.daemon_group].ports;
@@ -75,12 +87,9 @@ fn holding_types(prepared: &Prepared<'_>, scope: &Scope, classes: &Classes, bin:
         };
         own.room.iter().zip(&used).all(|(room, used)| *used <= 0 || used <= room) && free_ports()
     };
-    let offered = |kind: &usize| bin.reservation.is_some() || scope.price(*kind).is_some();
-    let priced = |kind: usize| Some((cheapest(&pool.types[kind], scope, bin, None)?.price, kind));
-    let admitted = scope.admission.types.iter();
-    let mut types: Vec<(Price, usize)> = admitted.filter(offered).filter(holds).filter_map(priced).collect();
-    types.sort_unstable();
-    types.into_iter().map(|(_, kind)| kind).collect()
+    let offered = move |kind: &usize| bin.reservation.is_some() || scope.price(*kind).is_some();
+    let priced = move |kind: usize| Some((cheapest(&pool.types[kind], scope, bin, None)?.price, kind));
+    scope.admission.types.iter().filter(offered).filter(holds).filter_map(priced)
 }
 
 /// The cheapest offering of a type that the bin may be launched through, of one capacity type if that is given.
