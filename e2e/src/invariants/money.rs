@@ -15,6 +15,7 @@ pub(super) struct Paid {
     machines: BTreeMap<String, (u128, u64)>,
     /// By NodeClaim: the price of its machine, if that draws on no reservation.
     claims: BTreeMap<String, u64>,
+    /// What all machines have cost, ever.
     total: Amount,
 }
 
@@ -29,7 +30,7 @@ pub(super) struct Money {
 impl Paid {
     /// As the world has it now.
     pub(super) fn of(world: &World) -> Self {
-        let mut paid = Self { total: world.ledger().total, ..Self::default() };
+        let mut paid = Self { total: world.ledger().by_market.into_values().sum(), ..Self::default() };
         let alive = |own: &&Instance| matches!(own.state, InstanceState::Pending | InstanceState::Running);
         for instance in world.instances().filter(alive) {
             let price = match instance.market.as_str() {
@@ -115,7 +116,7 @@ impl Money {
     }
 }
 
-/// S18: what was paid never falls, and grows by price × time.
+/// S18: what was paid for machines never falls, and grows by price × time.
 fn ledger_is_price_times_time(before: &Paid, now: &Paid) -> Option<String> {
     if now.total < before.total {
         return Some(format!("S18: ${} are paid, and it was ${}", now.total, before.total));

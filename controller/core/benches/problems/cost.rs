@@ -7,7 +7,7 @@ use crate::{
     statistics::{greatest, quantile, ratio},
 };
 use sawhorse_core::solve::Problem;
-use sawhorse_problems::Family;
+use sawhorse_problems::{Family, SEEDS};
 use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 /// So many problems are named where something is amiss, per table.
@@ -63,8 +63,9 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     head();
     let mut all = Vec::new();
     for family in options.families() {
-        let rows: Vec<Row> =
-            (0..options.seeds).map(|seed| row(family, seed, reference.as_mut(), options.fewer_nodes_within)).collect();
+        let rows: Vec<Row> = (0..options.seeds.unwrap_or(SEEDS))
+            .map(|seed| row(family, seed, reference.as_mut(), options.fewer_nodes_within))
+            .collect();
         line(family.name(), &rows.iter().collect::<Vec<_>>());
         all.extend(rows);
     }
