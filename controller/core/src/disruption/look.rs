@@ -18,6 +18,8 @@ impl<'a> ConsolidationLook<'a> {
     /// Looks at every machine.
     pub fn new(input: &DisruptionInput<'a>) -> Self {
         let mut pass = Pass::new(input, None);
+        // Looking at each machine is not to use up what a look at several may take.
+        pass.evaluations_left = u32::MAX;
         let candidates = consolidatable(&mut pass);
         pass.simulator();
         pass.bound();

@@ -180,7 +180,7 @@ impl Pinning<'_> {
         let mut keepers = BTreeMap::new();
         for group in 0..groups.len() {
             let own = groups.get(group);
-            let Some(tally) = running.keepers(&own.identity()).filter(|_| !own.is_by_host()) else { continue };
+            let Some(tally) = self.prepared.keepers_of(&own.identity()).filter(|_| !own.is_by_host()) else { continue };
             let gone = running.positions_of(self.gone).map(|position| (position, tally.active[position]));
             let moving = self.moving.iter().filter(|(_, pod)| is_active(pod));
             let moving = moving.filter(|(_, pod)| groups.kept_away_by(pod).contains(&group));

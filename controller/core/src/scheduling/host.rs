@@ -72,7 +72,7 @@ pub(super) struct Counted<'a> {
 
 impl<'a> Counted<'a> {
     pub(super) fn new(groups: &'a Groups, prepared: &'a Prepared<'_>, moving: &'a Moving) -> Self {
-        let of = |group: &Group| (prepared.selected_by(group), prepared.running().keepers(&group.identity()));
+        let of = |group: &Group| (prepared.selected_by(group), prepared.keepers_of(&group.identity()));
         Self { groups, by_group: (0..groups.len()).map(|group| of(groups.get(group))).collect(), moving }
     }
 }

@@ -176,8 +176,7 @@ fn solve_without<'a>(
 fn solve_pods(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> Results {
     let prepared = input.prepared;
     let base = Classes::of(input.pods, prepared);
-    let moving =
-        if base.groups.len() == 0 { Moving::new() } else { prepared.running().moving(input.pods, input.without) };
+    let moving = if base.groups.len() == 0 { Moving::new() } else { prepared.moving(input.pods, input.without) };
     if !domains::needed(&base, prepared) {
         let mut placed = place(input, &base, &moving, go_on);
         placed.improve(input.effort, go_on);

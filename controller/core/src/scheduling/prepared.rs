@@ -7,7 +7,7 @@ use super::{
     indexed_catalog::IndexedCatalog,
     key_index::KeyIndex,
     pool::{Pool, PoolParts, Signatures, unready},
-    running::{Running, Tally},
+    running::{Moving, Running, Tally},
     sold_out::SoldOut,
     topology::{Group, Groups, required_anti},
     volumes::limited_drivers,
@@ -122,13 +122,23 @@ impl<'a> Prepared<'a> {
                     kept_away.of_term(pod, term);
                 }
             }
-            Running::of(self.snapshot, &self.nodes, kept_away.into_list())
+            Running::of(&self.nodes, kept_away.into_list())
         })
     }
 
     /// The groups that some running pod keeps away, each once.
     pub(super) fn kept_away(&self) -> &[Group] {
         if self.keepers.is_empty() { &[] } else { &self.running().kept_away }
+    }
+
+    /// Those of `pods` that run on machines that are not `gone`.
+    pub(super) fn moving(&self, pods: &[Arc<Pod>], gone: &BTreeSet<usize>) -> Moving {
+        self.running().moving(pods, gone, (self.snapshot, &self.nodes))
+    }
+
+    /// The pods that keep a group away; none if there are none.
+    pub(super) fn keepers_of(&self, identity: &str) -> Option<&Tally> {
+        self.running().keepers(identity, self.snapshot, &self.nodes)
     }
 
     /// The pods that a group selects.

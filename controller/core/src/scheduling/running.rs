@@ -11,25 +11,32 @@ use crate::model::{ClusterSnapshot, PodKey, Requirement, Requirements, is_active
 use k8s_openapi::api::core::v1::{Pod, Toleration};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 /// What runs on the machines of a snapshot. Machines are meant by their positions in [`super::Prepared`]'s list.
 #[derive(Debug)]
 pub(super) struct Running {
-    homes: BTreeMap<PodKey, (usize, Arc<Pod>)>,
+    /// Asked for only by solves that know groups.
+    pods: OnceLock<Pods>,
     /// By position in the snapshot.
     positions: BTreeMap<usize, usize>,
     /// Groups that some active pod keeps away, each once.
     pub(super) kept_away: Vec<Group>,
-    /// Pods that keep a group away, by the group's identity.
-    keepers: BTreeMap<String, Arc<Tally>>,
     /// Pods that a group selects, by the group's identity; counted when it is asked for.
     selected: Mutex<BTreeMap<String, Arc<Tally>>>,
     /// The values that machines have for a label.
     values: Mutex<BTreeMap<String, Arc<BTreeSet<String>>>>,
     /// The machines that satisfy a shape.
     accepting: Mutex<BTreeMap<Requirements, Vec<Accepting>>>,
+}
+
+/// Where each pod runs, and which of them keep others away.
+#[derive(Debug, Default)]
+struct Pods {
+    homes: BTreeMap<PodKey, (usize, Arc<Pod>)>,
+    /// By the identity of the group that is kept away.
+    keepers: BTreeMap<String, Tally>,
 }
 
 type Accepting = (Arc<[Toleration]>, Bits);
@@ -49,40 +56,49 @@ pub(super) struct Tally {
 pub(super) type Moving = Vec<(usize, Arc<Pod>)>;
 
 impl Running {
-    pub(super) fn of(snapshot: &ClusterSnapshot, nodes: &[ExistingNode], kept_away: Vec<Group>) -> Self {
-        let pods_of = |node: &ExistingNode| &snapshot.nodes[node.index].pods;
-        let mut homes = BTreeMap::new();
-        let mut keepers: BTreeMap<String, Tally> = BTreeMap::new();
-        let groups = Groups::new(&snapshot.namespaces);
-        for (position, node) in nodes.iter().enumerate() {
-            for pod in pods_of(node) {
-                homes.insert(PodKey::of(pod), (position, Arc::clone(pod)));
-                for term in required_anti(pod) {
-                    let group = groups.term_group(pod, term);
-                    let tally = keepers.entry(group.identity()).or_insert_with(|| Tally::none(nodes.len()));
-                    tally.count(position, node, pod, &group.key);
-                }
-            }
-        }
+    pub(super) fn of(nodes: &[ExistingNode], kept_away: Vec<Group>) -> Self {
         Self {
-            homes,
+            pods: OnceLock::new(),
             positions: nodes.iter().enumerate().map(|(position, node)| (node.index, position)).collect(),
             kept_away,
-            keepers: keepers.into_iter().map(|(identity, tally)| (identity, Arc::new(tally))).collect(),
             selected: Mutex::default(),
             values: Mutex::default(),
             accepting: Mutex::default(),
         }
     }
 
+    fn pods(&self, snapshot: &ClusterSnapshot, nodes: &[ExistingNode]) -> &Pods {
+        self.pods.get_or_init(|| {
+            let mut pods = Pods::default();
+            let groups = Groups::new(&snapshot.namespaces);
+            for (position, node) in nodes.iter().enumerate() {
+                for pod in &snapshot.nodes[node.index].pods {
+                    pods.homes.insert(PodKey::of(pod), (position, Arc::clone(pod)));
+                    for term in required_anti(pod) {
+                        let group = groups.term_group(pod, term);
+                        let tally = pods.keepers.entry(group.identity()).or_insert_with(|| Tally::none(nodes.len()));
+                        tally.count(position, node, pod, &group.key);
+                    }
+                }
+            }
+            pods
+        })
+    }
+
     /// Those of `pods` that run on machines that are not `gone`.
-    pub(super) fn moving(&self, pods: &[Arc<Pod>], gone: &BTreeSet<usize>) -> Moving {
-        if self.homes.is_empty() {
+    pub(super) fn moving(
+        &self,
+        pods: &[Arc<Pod>],
+        gone: &BTreeSet<usize>,
+        (snapshot, nodes): (&ClusterSnapshot, &[ExistingNode]),
+    ) -> Moving {
+        if nodes.is_empty() {
             return Vec::new();
         }
+        let homes = &self.pods(snapshot, nodes).homes;
         let gone: BTreeSet<usize> = self.positions_of(gone).collect();
         let keys: BTreeSet<PodKey> = pods.iter().map(|pod| PodKey::of(pod)).collect();
-        keys.iter().filter_map(|key| self.homes.get(key)).filter(|(home, _)| !gone.contains(home)).cloned().collect()
+        keys.iter().filter_map(|key| homes.get(key)).filter(|(home, _)| !gone.contains(home)).cloned().collect()
     }
 
     /// The positions of machines that are meant by their positions in the snapshot.
@@ -91,8 +107,8 @@ impl Running {
     }
 
     /// The pods that keep a group away; none if there are none.
-    pub(super) fn keepers(&self, identity: &str) -> Option<&Tally> {
-        self.keepers.get(identity).map(AsRef::as_ref)
+    pub(super) fn keepers(&self, identity: &str, snapshot: &ClusterSnapshot, nodes: &[ExistingNode]) -> Option<&Tally> {
+        self.pods(snapshot, nodes).keepers.get(identity)
     }
 
     /// The pods that a group selects.
