@@ -2,6 +2,7 @@
 
 use super::{
     classes::Classes,
+    dimensions::is_within,
     packing::{Bin, Limits},
     pool::{Pool, PoolType, offering_requirements},
     prepared::Prepared,
@@ -30,9 +31,7 @@ pub(super) fn sufficient_types(
     let scope = scopes.get(bin.scope);
     let left = &limits[scope.pool].left;
     let mut types = holding_types(prepared, scope, classes, bin);
-    types.retain(|kind| {
-        prepared.pools[scope.pool].types[*kind].capacity.iter().zip(left).all(|(capacity, left)| capacity <= left)
-    });
+    types.retain(|kind| is_within(&prepared.pools[scope.pool].types[*kind].capacity, left));
     types.truncate(prepared.snapshot().settings.max_instance_types);
     types
 }
@@ -52,7 +51,6 @@ pub(super) fn cheapest_offering<'a>(
 ) -> Option<&'a Offering> {
     let scope = scopes.get(bin.scope);
     let pool = &prepared.pools[scope.pool];
-    let within = |kind: usize| pool.types[kind].capacity.iter().zip(&bin.held).all(|(capacity, held)| capacity <= held);
     let holding = Holding::new(prepared, scope, classes, bin);
     let mut best: Option<(Price, usize)> = None;
     for kind in scope.admission.types.iter() {
@@ -60,7 +58,7 @@ pub(super) fn cheapest_offering<'a>(
         let cheaper = holding.price(kind).filter(|price| best.is_none_or(|best| (*price, kind) < best));
         if let Some(price) = cheaper
             && holding.holds(kind)
-            && (!pool.limited || within(kind))
+            && (!pool.limited || is_within(&pool.types[kind].capacity, &bin.held))
         {
             best = Some((price, kind));
         }
@@ -123,9 +121,8 @@ fn cheapest<'a>(
     bin: &Bin,
     capacity_type: Option<CapacityType>,
 ) -> Option<&'a Offering> {
-    let allowed = kind.offerings.iter().filter(|offering| scope.admission.signatures.contains(offering.signature));
-    allowed
-        .map(|offering| kind.offering(*offering))
+    kind.admitted(&scope.admission)
+        .map(|(_, offering)| offering)
         .filter(|offering| offering.reservation_id == bin.reservation)
         .filter(|offering| capacity_type.is_none_or(|wanted| offering.capacity_type == wanted))
         .min_by_key(|offering| offering.by_price())
@@ -203,7 +200,7 @@ fn widened(
     let share = |left: &i64| if *left == i64::MAX { i64::MAX } else { (*left).max(0) / to_come.max(1) };
     let may_hold: Vec<i64> =
         bin.held.iter().zip(&limits.left).map(|(held, left)| held.saturating_add(share(left))).collect();
-    types.retain(|kind| pool.types[*kind].capacity.iter().zip(&may_hold).all(|(capacity, most)| capacity <= most));
+    types.retain(|kind| is_within(&pool.types[*kind].capacity, &may_hold));
     types.truncate(prepared.snapshot().settings.max_instance_types);
     for (dimension, left) in limits.left.iter_mut().enumerate().filter(|(_, left)| **left != i64::MAX) {
         let largest = types.iter().map(|kind| pool.types[*kind].capacity[dimension]).max().unwrap_or(0);

@@ -132,9 +132,9 @@ impl<'a> Scopes<'a> {
             return to.price(kind).is_some_and(|price| from.price(kind) == Some(price));
         };
         let own = &self.prepared.pools[to.pool].types[kind];
-        let mut allowed = own.offerings.iter().filter(|own| to.admission.signatures.contains(own.signature));
+        let mut admitted = own.admitted(&to.admission);
         to.admission.types.contains(kind)
-            && allowed.any(|offering| own.offering(*offering).reservation_id.as_deref() == Some(id))
+            && admitted.any(|(_, offering)| offering.reservation_id.as_deref() == Some(id))
     }
 
     /// What one pod is worth in a scope, in nano-dollars: the least price of a machine divided by how many such pods it holds.
@@ -187,18 +187,16 @@ impl<'a> Scopes<'a> {
     /// where both cost the same.
     fn offer(&self, pool: &Pool, kind: usize, admission: &Admission) -> Option<(Price, PoolOffering)> {
         let own = &pool.types[kind];
-        let allowed = own.offerings.iter().filter(|offering| admission.signatures.contains(offering.signature));
         let mut best: Option<(bool, Price, CapacityType, PoolOffering)> = None;
         let mut reserved_is_taken = false;
-        for offering in allowed {
-            let full = own.offering(*offering);
+        for (offering, full) in own.admitted(admission) {
             if let Some(id) = &full.reservation_id
                 && self.ledger.get(id).copied().unwrap_or(0) == 0
             {
                 reserved_is_taken = true;
                 continue;
             }
-            let candidate = (full.reservation_id.is_none(), full.price, full.capacity_type, *offering);
+            let candidate = (full.reservation_id.is_none(), full.price, full.capacity_type, offering);
             let better = |own: &(bool, Price, CapacityType, PoolOffering)| {
                 (candidate.0, candidate.1, candidate.2) < (own.0, own.1, own.2)
             };
@@ -226,9 +224,8 @@ impl<'a> Scopes<'a> {
 }
 
 fn unreserved(kind: &PoolType, admission: &Admission) -> Option<Price> {
-    let allowed = kind.offerings.iter().filter(|own| admission.signatures.contains(own.signature));
-    let bought = allowed.map(|own| kind.offering(*own)).filter(|own| own.reservation_id.is_none());
-    bought.map(|own| own.price).min()
+    let bought = kind.admitted(admission).filter(|(_, own)| own.reservation_id.is_none());
+    bought.map(|(_, own)| own.price).min()
 }
 
 /// What reservations hold; where pools disagree, the least.
