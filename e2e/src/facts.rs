@@ -243,7 +243,7 @@ pub struct Wanted {
 }
 
 /// What there is at this moment, for the report's plots: numbers only, so that it can be asked often.
-pub fn sample(objects: &ControlPlane, world: &mut World, elapsed: Duration) -> Sample {
+pub fn sample(objects: &ControlPlane, world: &World, ledger: &Ledger, elapsed: Duration) -> Sample {
     let (_, phase) = count_pods(objects);
     Sample {
         elapsed,
@@ -251,7 +251,7 @@ pub fn sample(objects: &ControlPlane, world: &mut World, elapsed: Duration) -> S
         running: phase("Running"),
         nodes: number(objects.list(&GroupResource::new("", "nodes")).len()),
         instances: number(alive(world).count()),
-        micro_dollars_per_hour: micro_dollars_per_hour(&world.ledger()),
+        micro_dollars_per_hour: micro_dollars_per_hour(ledger),
     }
 }
 

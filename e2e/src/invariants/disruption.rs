@@ -1,6 +1,6 @@
 //! What must hold of voluntary disruption.
 
-use super::objects::{Cluster, annotation, condition, each, is_deleted, is_ended, is_true, label, name_of};
+use super::objects::{Cluster, annotation, condition, each, is_deleted, is_ended, is_true, label, name_of, overdue};
 use jiff::{SignedDuration, Timestamp};
 use sawhorse_core::{
     api::{DisruptionReason, NodePool, allowed_disruptions, labels},
@@ -109,12 +109,8 @@ impl Disruption {
             .filter_map(|claim| claim["status"]["nodeName"].as_str())
             .collect();
         let idle = |node: &&Value| !is_deleted(node) && is_tainted(node) && !claimed.contains(name_of(node));
-        let idle: BTreeSet<String> = each(&cluster.nodes).filter(idle).map(|own| name_of(own).to_owned()).collect();
-        self.idle.retain(|node, _| idle.contains(node));
-        for node in idle {
-            self.idle.entry(node).or_insert(cluster.now);
-        }
-        let too_long = self.idle.iter().filter(|(_, since)| cluster.now.duration_since(**since) > ABORTED_GRACE);
+        let idle = each(&cluster.nodes).filter(idle).map(|own| (name_of(own), ABORTED_GRACE)).collect();
+        let too_long = overdue(&mut self.idle, &idle, cluster.now);
         too_long.map(|(node, since)| format!("S17: `{node}` is tainted for nothing since {since}")).collect()
     }
 }
@@ -234,7 +230,6 @@ mod tests {
                 "metadata": {"name": "web", "namespace": "default"},
                 "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},
             })]),
-            has_buffers: false,
             running: BTreeSet::from(["claim-0".to_owned(), "claim-1".to_owned()]),
             now: now(),
         }

@@ -19,7 +19,7 @@ use money::{Money, Paid};
 use objects::{Cluster, Json};
 use progress::Progress;
 use sawhorse_core::model::{Resources, Settings};
-use sawhorse_fake_cloud::world::{InstanceState, World};
+use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, World};
 use sawhorse_kwok::apiserver::{GroupResource, Object};
 use serde::Deserialize;
 use serde_json::Value;
@@ -48,12 +48,18 @@ impl Invariants {
     }
 
     /// Everything that is violated now, as sentences; empty if all is well.
-    pub fn violations(&mut self, objects: &ControlPlane, world: &World, now: Timestamp) -> Vec<String> {
+    /// `ledger` is the world's of this moment.
+    pub fn violations(
+        &mut self,
+        objects: &ControlPlane,
+        world: &World,
+        ledger: &Ledger,
+        now: Timestamp,
+    ) -> Vec<String> {
         let list = |group: &str, resource: &str| objects.list(&GroupResource::new(group, resource));
         let claims = list("karpenter.sh", "nodeclaims");
         let pools = list("karpenter.sh", "nodepools");
         let (pods, nodes, budgets) = (list("", "pods"), list("", "nodes"), list("policy", "poddisruptionbudgets"));
-        let buffers = list("autoscaling.x-k8s.io", "capacitybuffers");
         let mut found = machines_have_claims(&claims, world, now);
         found.extend(limits_hold(&pools, &claims));
         let cluster = Cluster {
@@ -62,12 +68,11 @@ impl Invariants {
             claims: json(&claims),
             pools: json(&pools),
             budgets: json(&budgets),
-            has_buffers: !buffers.is_empty(),
             running: running(world),
             now,
         };
         found.extend(self.disruption.violations(&cluster));
-        found.extend(self.money.violations(&cluster, Paid::of(world)));
+        found.extend(self.money.violations(&cluster, Paid::of(world, ledger)));
         found.extend(self.progress.violations(&cluster));
         found
     }
@@ -83,14 +88,17 @@ fn running(world: &World) -> BTreeSet<String> {
     runs.filter_map(|own| own.tags.get(CLAIM_TAG).cloned()).collect()
 }
 
+/// The machines that run or are about to.
+fn alive(world: &World) -> impl Iterator<Item = &Instance> {
+    world.instances().filter(|own| matches!(own.state, InstanceState::Pending | InstanceState::Running))
+}
+
 /// S1 and S2: every running machine was bought for a NodeClaim that exists, and no NodeClaim has two.
 fn machines_have_claims(claims: &[Arc<Object>], world: &World, now: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     let mut by_claim: BTreeMap<&str, &str> = BTreeMap::new();
     let known: BTreeSet<&str> = claims.iter().map(|claim| claim.name()).collect();
-    let alive =
-        world.instances().filter(|instance| matches!(instance.state, InstanceState::Pending | InstanceState::Running));
-    for instance in alive {
+    for instance in alive(world) {
         let claim = instance.tags.get(CLAIM_TAG).map_or("", String::as_str);
         if !known.contains(claim) && now.duration_since(instance.launched) > ORPHAN_GRACE {
             found.push(format!("S1: `{}` runs for `{claim}`, which does not exist", instance.id));

@@ -1,11 +1,12 @@
 //! What must hold of money: what a consolidation buys is cheaper than what it gives back, and the ledger is price times time.
 
 use super::{
-    CLAIM_TAG,
+    CLAIM_TAG, alive,
     objects::{Cluster, annotation, each, name_of},
 };
 use sawhorse_core::api::labels;
-use sawhorse_fake_cloud::world::{Amount, Instance, InstanceState, World};
+use sawhorse_fake_cloud::world::{Amount, Ledger, Market, Price, World};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the machines of one moment cost.
@@ -29,22 +30,20 @@ pub(super) struct Money {
 
 impl Paid {
     /// As the world has it now.
-    pub(super) fn of(world: &World) -> Self {
-        let mut paid = Self { total: world.ledger().by_market.into_values().sum(), ..Self::default() };
-        let alive = |own: &&Instance| matches!(own.state, InstanceState::Pending | InstanceState::Running);
-        for instance in world.instances().filter(alive) {
-            let price = match instance.market.as_str() {
-                "spot" => world.spot_price(instance.machine_type, instance.zone.name),
-                _ => world.on_demand_price(instance.machine_type),
-            };
-            let Some(price) = price.map(|own| own.nanos()) else { continue };
-            if let Some(claim) = instance.tags.get(CLAIM_TAG).filter(|_| instance.reservation.is_none()) {
-                paid.claims.insert(claim.clone(), price);
+    pub(super) fn of(world: &World, ledger: &Ledger) -> Self {
+        let mut paid = Self { total: ledger.by_market.values().copied().sum(), ..Self::default() };
+        for instance in alive(world) {
+            let cost = world.cost_of(instance);
+            if let Some(price) = cost.price {
+                paid.machines.insert(instance.id.clone(), (cost.ran_nanoseconds, price.nanos()));
             }
-            if instance.state == InstanceState::Running {
-                // A capacity block was paid for in advance.
-                let price = if instance.in_block { 0 } else { price };
-                paid.machines.insert(instance.id.clone(), (world.cost_of(instance).ran_nanoseconds, price));
+            let price = match instance.market {
+                Market::Spot => world.spot_price(instance.machine_type, instance.zone.name),
+                Market::OnDemand => world.on_demand_price(instance.machine_type),
+            };
+            let claim = instance.tags.get(CLAIM_TAG).filter(|_| instance.reservation.is_none());
+            if let Some((claim, price)) = claim.zip(price) {
+                paid.claims.insert(claim.clone(), price.nanos());
             }
         }
         paid
@@ -88,12 +87,15 @@ impl Money {
                 coming.entry(id.to_owned()).or_default().push(name_of(claim));
             }
         }
+        if coming.is_empty() {
+            return Vec::new();
+        }
+        let commands = each(&cluster.claims).filter_map(|claim| annotation(claim, labels::COMMAND));
+        let commands: BTreeMap<String, Value> =
+            commands.filter_map(|command| Some((command["id"].as_str()?.to_owned(), command))).collect();
         let mut found = Vec::new();
         for (id, replacements) in coming {
-            let commands = each(&cluster.claims).filter_map(|claim| annotation(claim, labels::COMMAND));
-            let Some(command) = commands.into_iter().find(|command| command["id"].as_str() == Some(&id)) else {
-                continue;
-            };
+            let Some(command) = commands.get(&id) else { continue };
             let price = |name: &&str| paid.claims.get(*name).copied();
             let Some(after) = replacements.iter().map(price).sum::<Option<u64>>() else { continue };
             if command["replacements"].as_u64() != Some(replacements.len() as u64) {
@@ -124,7 +126,7 @@ fn ledger_is_price_times_time(before: &Paid, now: &Paid) -> Option<String> {
     let span = now.ran_since(before)?;
     let mut expected = before.total;
     let per_hour = u64::try_from(now.nanos_per_hour()).ok()?;
-    expected += Amount::of(sawhorse_fake_cloud::world::Price::from_nanos(per_hour), span);
+    expected += Amount::of(Price::from_nanos(per_hour), span);
     (expected != now.total).then(|| format!("S18: ${} are paid, ${expected} are price × time", now.total))
 }
 
@@ -133,7 +135,7 @@ mod tests {
     use super::*;
     use crate::invariants::objects::Json;
     use rstest::rstest;
-    use serde_json::{Value, json};
+    use serde_json::json;
     use std::borrow::Cow;
 
     const HOUR: u128 = 3_600_000_000_000;
@@ -142,7 +144,7 @@ mod tests {
         Paid {
             machines: BTreeMap::from([("i-0".to_owned(), (hours * HOUR, 7))]),
             claims: BTreeMap::new(),
-            total: Amount::of(sawhorse_fake_cloud::world::Price::from_nanos(total), HOUR),
+            total: Amount::of(Price::from_nanos(total), HOUR),
         }
     }
 

@@ -1,8 +1,11 @@
 //! The objects of one moment, and what invariants ask of them.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// An object.
 pub(super) type Json<'a> = Cow<'a, Value>;
@@ -15,8 +18,6 @@ pub(super) struct Cluster<'a> {
     pub(super) claims: Vec<Json<'a>>,
     pub(super) pools: Vec<Json<'a>>,
     pub(super) budgets: Vec<Json<'a>>,
-    /// Whether there are CapacityBuffers, which keep machines that no pod is on.
-    pub(super) has_buffers: bool,
     /// The NodeClaims whose machines run.
     pub(super) running: BTreeSet<String>,
     pub(super) now: Timestamp,
@@ -53,4 +54,17 @@ pub(super) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> 
 
 pub(super) fn is_true(object: &Value, kind: &str) -> bool {
     condition(object, kind).is_some()
+}
+
+/// Notes since when each name of `due` is there, and gives those that are there for longer than it says.
+pub(super) fn overdue<'a>(
+    since: &'a mut BTreeMap<String, Timestamp>,
+    due: &BTreeMap<&str, SignedDuration>,
+    now: Timestamp,
+) -> impl Iterator<Item = (&'a String, &'a Timestamp)> {
+    since.retain(|name, _| due.contains_key(name.as_str()));
+    for name in due.keys() {
+        since.entry((*name).to_owned()).or_insert(now);
+    }
+    since.iter().filter(move |(name, since)| now.duration_since(**since) > due[name.as_str()])
 }

@@ -1,6 +1,6 @@
 //! What must come to an end sooner or later: drained machines are given back, and so are empty ones.
 
-use super::objects::{Cluster, each, is_deleted, is_ended, is_true, label, name_of};
+use super::objects::{Cluster, each, is_deleted, is_ended, is_true, label, name_of, overdue};
 use jiff::{SignedDuration, Timestamp};
 use sawhorse_core::api::{DisruptionReason, NodePool, allowed_disruptions, labels};
 use serde_json::Value;
@@ -33,52 +33,32 @@ impl Progress {
 
     /// L4: a Node that is deleted and waits for no pod any more is gone soon.
     fn drained_machines_end(&mut self, cluster: &Cluster<'_>, idle: impl Fn(&&Value) -> bool) -> Vec<String> {
-        let drained = each(&cluster.nodes).filter(|node| is_deleted(node)).filter(idle).map(name_of).collect();
-        let late = overdue(&mut self.drained, &drained, cluster.now, |_| GRACE);
+        let drained = each(&cluster.nodes).filter(|node| is_deleted(node)).filter(idle);
+        let drained = drained.map(|node| (name_of(node), GRACE)).collect();
+        let late = overdue(&mut self.drained, &drained, cluster.now);
         late.map(|(node, since)| format!("L4: `{node}` is drained since {since} and still there")).collect()
     }
 
     /// L8: a Node that no pod is on is given back, where its pool wants that and a budget lets it.
     fn empty_machines_go(&mut self, cluster: &Cluster<'_>, idle: impl Fn(&&Value) -> bool) -> Vec<String> {
-        let mut waits: BTreeMap<&str, SignedDuration> = BTreeMap::new();
-        let mut empty: BTreeSet<&str> = BTreeSet::new();
-        let candidates: Vec<&Value> = each(&cluster.nodes)
+        let empty: Vec<&Value> = each(&cluster.nodes)
             .filter(|node| !is_deleted(node) && label(node, labels::INITIALIZED) == "true")
             .filter(|node| node["metadata"]["annotations"][labels::DO_NOT_DISRUPT].is_null())
             .filter(idle)
             .collect();
-        let pools: BTreeMap<&str, NodePool> = match candidates.is_empty() || cluster.has_buffers {
-            true => BTreeMap::new(),
-            false => each(&cluster.pools).filter_map(|pool| Some((name_of(pool), read(pool)?))).collect(),
-        };
-        for node in candidates {
-            let name = label(node, labels::NODE_POOL);
-            let Some(pool) = pools.get(name) else { continue };
-            let own = each(&cluster.claims).filter(|claim| label(claim, labels::NODE_POOL) == name);
-            let total = u32::try_from(own.filter(|claim| is_true(claim, "Initialized")).count()).unwrap_or(u32::MAX);
-            let budget = allowed_disruptions(pool, DisruptionReason::Empty, total, cluster.now);
-            if let Some(after) = consolidates_after(pool).filter(|_| budget.allowed > 0) {
-                waits.insert(name_of(node), after);
-                empty.insert(name_of(node));
+        let mut due: BTreeMap<&str, SignedDuration> = BTreeMap::new();
+        for pool in each(&cluster.pools) {
+            let of_pool = |object: &&Value| label(object, labels::NODE_POOL) == name_of(pool);
+            let own: Vec<&Value> = empty.iter().copied().filter(of_pool).collect();
+            if !own.is_empty()
+                && let Some(after) = gives_back_after(pool, cluster)
+            {
+                due.extend(own.into_iter().map(|node| (name_of(node), after + GRACE)));
             }
         }
-        let late = overdue(&mut self.empty, &empty, cluster.now, |node| waits[node] + GRACE);
+        let late = overdue(&mut self.empty, &due, cluster.now);
         late.map(|(node, since)| format!("L8: `{node}` is empty since {since} and still there")).collect()
     }
-}
-
-/// Notes since when each of `now_so` is so, and gives those that are so for longer than they may.
-fn overdue<'a>(
-    since: &'a mut BTreeMap<String, Timestamp>,
-    now_so: &BTreeSet<&str>,
-    now: Timestamp,
-    most: impl Fn(&str) -> SignedDuration,
-) -> impl Iterator<Item = (&'a String, &'a Timestamp)> {
-    since.retain(|name, _| now_so.contains(name.as_str()));
-    for name in now_so {
-        since.entry((*name).to_owned()).or_insert(now);
-    }
-    since.iter().filter(move |(name, since)| now.duration_since(**since) > most(name))
 }
 
 /// Whether a pod comes and goes with its Node: of a DaemonSet, or the Node's own.
@@ -87,14 +67,15 @@ fn belongs_to_the_node(pod: &Value) -> bool {
     owners.into_iter().flatten().any(|owner| owner["kind"] == "DaemonSet" || owner["kind"] == "Node")
 }
 
-/// After how long a pool gives empty machines back; never, if it does not or has a fixed number of them.
-fn consolidates_after(pool: &NodePool) -> Option<SignedDuration> {
+/// After how long a pool gives empty machines back; never, if it does not, has a fixed number of them, or has no budget now.
+fn gives_back_after(pool: &Value, cluster: &Cluster<'_>) -> Option<SignedDuration> {
+    let name = name_of(pool);
+    let pool: NodePool = serde_json::from_value(pool.clone()).ok()?;
     let after = pool.spec.disruption.consolidate_after.value().filter(|_| !pool.spec.is_static())?;
-    SignedDuration::try_from(after).ok()
-}
-
-fn read(pool: &Value) -> Option<NodePool> {
-    serde_json::from_value(pool.clone()).ok()
+    let own = each(&cluster.claims).filter(|claim| label(claim, labels::NODE_POOL) == name);
+    let total = u32::try_from(own.filter(|claim| is_true(claim, "Initialized")).count()).unwrap_or(u32::MAX);
+    let budget = allowed_disruptions(&pool, DisruptionReason::Empty, total, cluster.now);
+    SignedDuration::try_from(after).ok().filter(|_| budget.allowed > 0)
 }
 
 #[cfg(test)]
