@@ -3,7 +3,7 @@
 use crate::{
     options::Options,
     ours::now,
-    reference::{Disrupted, Question, Reference},
+    reference::{Disrupted, Question, Reference, told},
 };
 use sawhorse_core::{
     disruption::{ConsolidationLook, DisruptionInput},
@@ -12,7 +12,6 @@ use sawhorse_core::{
     solve::Problem,
 };
 use sawhorse_problems::Standing;
-use serde_json::json;
 use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
 /// So many candidates, evenly spread over the order in which they are looked at, are asked about one by one. The reference's scan is
@@ -46,10 +45,7 @@ pub(crate) struct Ours {
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let mut reference = options.reference.as_deref().map(Reference::new);
-    if reference.is_none() {
-        println!("skipped: the reference (Go is not there); only the core's figures follow");
-    }
+    let mut reference = Reference::of(options);
     println!("consolidation of clusters that stand; ms; the reference's scan is its simulation times the candidates");
     println!(
         "{:<14}│{:>8}{:>10}{:>9}{:>9}{:>10}{:>13}{:>9}{:>13} │{:>9}{:>10}{:>10}{:>9}{:>13} │{:>18}",
@@ -78,7 +74,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             let question = Question { sample: ours.sample.clone(), multi: true, standstill: false };
             let answer = reference.disrupted(&problem.name, &problem.input, &question);
             reference.end();
-            answer.inspect_err(|error| println!("{}: the reference failed: {error}", problem.name)).ok()
+            told(&problem.name, answer)
         });
         let row = Row { standing, ours, theirs };
         line(&row);
@@ -165,11 +161,4 @@ fn line(row: &Row) {
         ours.several,
         saves(ours.several_save, ours.several_nodes),
     );
-}
-
-impl Question {
-    /// As the reference reads it.
-    pub(crate) fn json(&self) -> serde_json::Value {
-        json!({"sample": self.sample, "multi": self.multi, "standstill": self.standstill})
-    }
 }

@@ -1,5 +1,6 @@
 //! The Go program under `controller/benches/karpenter`, and what it answered before.
 
+use crate::options::Options;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -39,6 +40,13 @@ pub(crate) struct Question {
     pub(crate) multi: bool,
     /// Whether to carry out what is found until nothing is.
     pub(crate) standstill: bool,
+}
+
+impl Question {
+    /// As the reference reads it.
+    pub(crate) fn json(&self) -> Value {
+        json!({"sample": self.sample, "multi": self.multi, "standstill": self.standstill})
+    }
 }
 
 /// What the reference's disruption answers.
@@ -91,9 +99,23 @@ struct Kept {
     answer: Answer,
 }
 
+/// What the reference says of the problem `name`; a failure is told, and then it says nothing.
+pub(crate) fn told<T>(name: &str, answer: std::io::Result<T>) -> Option<T> {
+    answer.inspect_err(|error| println!("{name}: the reference failed: {error}")).ok()
+}
+
 impl Reference {
+    /// The one that is asked for; none, which is told, where Go is not there.
+    pub(crate) fn of(options: &Options) -> Option<Self> {
+        let reference = options.reference.as_deref().map(Self::new);
+        if reference.is_none() {
+            println!("skipped: the reference (Go is not there); only the core's figures follow");
+        }
+        reference
+    }
+
     /// The program at `program`, which the Makefile builds where Go is there.
-    pub(crate) fn new(program: &Path) -> Self {
+    fn new(program: &Path) -> Self {
         let mut known = BTreeMap::new();
         if let Ok(file) = File::open(kept(program)) {
             let lines = BufReader::new(file).lines().map_while(Result::ok);

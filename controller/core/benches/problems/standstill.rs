@@ -4,7 +4,7 @@
 use crate::{
     options::Options,
     ours::now,
-    reference::{Disrupted, Question, Reference},
+    reference::{Disrupted, Question, Reference, told},
     statistics::{greatest, quantile, ratio},
 };
 use sawhorse_core::{
@@ -55,10 +55,7 @@ impl Row {
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let mut reference = options.reference.as_deref().map(Reference::new);
-    if reference.is_none() {
-        println!("skipped: the reference (Go is not there); only the core's figures follow");
-    }
+    let mut reference = Reference::of(options);
     head();
     let mut all: Vec<Row> = Vec::new();
     for family in options.families() {
@@ -97,8 +94,7 @@ fn row(family: Family, seed: u64, reference: Option<&mut Reference>) -> Option<R
     let (bound, rebuilt) = anew(&read);
     let theirs = reference.and_then(|reference| {
         let question = Question { sample: Vec::new(), multi: false, standstill: true };
-        let answer = reference.disrupted(&problem.name, &problem.input, &question);
-        answer.inspect_err(|error| println!("{}: the reference failed: {error}", problem.name)).ok()
+        told(&problem.name, reference.disrupted(&problem.name, &problem.input, &question))
     });
     let theirs = theirs.map(|theirs| End::of(&problem.name, &theirs));
     let before = planned.price_before.dollars();
@@ -153,27 +149,16 @@ fn anew(read: &Problem) -> (f64, f64) {
 }
 
 fn head() {
+    let side = |median: &str| format!("{median:>7}    p90    max    sum  nodes    e/$ seconds");
     println!("price at the standstill ÷ the lower bound of building anew; e/$: evictions per dollar per hour saved");
     println!(
-        "{:<10}{:>4} │{:>8}{:>9} │{:>7}{:>7}{:>7}{:>7}{:>7}{:>7}{:>8} │{:>7}{:>7}{:>7}{:>7}{:>7}{:>7}{:>8} │{:>9}{:>7}",
+        "{:<10}{:>4} │{:>8}{:>9} │{} │{} │{:>9}{:>7}",
         "family",
         "n",
         "before",
         "rebuilt",
-        "p50",
-        "p90",
-        "max",
-        "sum",
-        "nodes",
-        "e/$",
-        "seconds",
-        "ref p50",
-        "p90",
-        "max",
-        "sum",
-        "nodes",
-        "e/$",
-        "seconds",
+        side("p50"),
+        side("ref p50"),
         "ours÷ref",
         "max"
     );
