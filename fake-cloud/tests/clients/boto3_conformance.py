@@ -604,7 +604,7 @@ def lent(ec2, template, image, subnets):
         "CapacityReservationSpecification": only})
     fleet = {"Type": "instant", "LaunchTemplateConfigs": [{
         "LaunchTemplateSpecification": {"LaunchTemplateName": name, "Version": "$Latest"},
-        "Overrides": [{"InstanceType": "c5.large", "SubnetId": subnet, "AvailabilityZone": zone}]}],
+        "Overrides": [{"InstanceType": "c5.large", "SubnetId": subnet, "AvailabilityZone": zone, "ImageId": image}]}],
         "TargetCapacitySpecification": {"TotalTargetCapacity": 3, "DefaultTargetCapacityType": "reserved-capacity"},
         "ReservedCapacityOptions": {"ReservationTypes": ["interruptible-capacity-reservation"]}}
     got = ec2.create_fleet(**fleet)
@@ -613,6 +613,7 @@ def lent(ec2, template, image, subnets):
     check("and says how it was bought", got["Instances"][0]["Lifecycle"] == "interruptible-capacity-reservation", got["Instances"])
     check("as its machines do", {m["InstanceLifecycle"] for m in described(ec2, InstanceIds=ids)} == {
         "interruptible-capacity-reservation"})
+    ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     changed = ec2.update_interruptible_capacity_reservation_allocation(CapacityReservationId=source, TargetInstanceCount=0)
     check("UpdateInterruptibleCapacityReservationAllocation takes back", (
         changed["InterruptibleCapacityReservationId"], changed["InstanceCount"], changed["TargetInstanceCount"], changed["Status"]) == (

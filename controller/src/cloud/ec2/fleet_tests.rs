@@ -1,5 +1,5 @@
 use super::*;
-use crate::cloud::ec2::launch_template::Template;
+use crate::cloud::ec2::launch_template::{InReservation, Template};
 use aws_sdk_ec2::types::LaunchTemplateAndOverridesResponse;
 use rstest::rstest;
 use sawhorse_core::api::MetadataOptions;
@@ -158,4 +158,22 @@ fn without_its_role_spot_is_not_tried_for_a_while() {
     let answer = CreateFleetOutput::builder().errors(refused(NO_SPOT_ROLE, "us-east-1a")).build();
     assert!(read_answer(&answer, &mut refusals).unwrap_err().has_code(NO_SPOT_ROLE));
     assert!(!refusals.allows_pool(CapacityType::Spot, "c5.large", "us-east-1b", Timestamp::UNIX_EPOCH));
+}
+
+#[rstest]
+#[case(ReservationKind::Ordinary, "on-demand", true, false)]
+#[case(ReservationKind::Block, "capacity-block", false, false)]
+#[case(ReservationKind::Interruptible, "reserved-capacity", false, true)]
+fn reservations_are_asked_for_as_ec2_wants_it(
+    #[case] kind: ReservationKind,
+    #[case] target: &str,
+    #[case] on_demand: bool,
+    #[case] interruptible: bool,
+) {
+    let mut plan = plan(CapacityType::Reserved);
+    plan.groups[0].template.reservation = Some(InReservation { id: "cr-1".into(), kind });
+    let request = request(&plan, "token").build().unwrap();
+    let asked = request.target_capacity_specification().and_then(|one| one.default_target_capacity_type()).unwrap();
+    assert_eq!((asked.as_str(), request.on_demand_options().is_some()), (target, on_demand));
+    assert_eq!(request.reserved_capacity_options().is_some(), interruptible);
 }

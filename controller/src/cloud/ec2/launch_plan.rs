@@ -6,7 +6,7 @@ use super::{
     launch_template::{InReservation, Template, default_block_devices},
     network::SubnetFacts,
     refusals::Refusals,
-    reservation::is_block,
+    reservation::ReservationKind,
     tags,
     user_data::{Bootstrap, Cluster, user_data},
 };
@@ -70,6 +70,11 @@ pub(super) struct Override {
 impl Plan {
     pub(super) fn overrides(&self) -> impl Iterator<Item = &Override> {
         self.groups.iter().flat_map(|group| &group.overrides)
+    }
+
+    /// The kind of the reservations that machines are started in, if they are.
+    pub(super) fn reservation_kind(&self) -> Option<ReservationKind> {
+        self.groups.iter().find_map(|group| group.template.reservation.as_ref()).map(|one| one.kind)
     }
 
     /// The reservation that a machine of this type and zone is started in.
@@ -234,16 +239,17 @@ fn unmet_min_values<'a>(candidates: &[Candidate<'_>], requirements: &'a Requirem
     with_min.into_iter().find(|(key, min)| unmet(key, *min)).map(|(key, _)| key)
 }
 
-/// Of reservations, those of one kind: a capacity block, which is bought alone, or all others. In each zone the one that holds
-/// most machines is used (spec aws 3.1).
+/// Of reservations, those of one kind: ordinary ones, a capacity block, which is bought alone, or interruptible ones. In each zone
+/// the one that holds most machines is used (spec aws 3.1).
 fn of_one_reservation_kind(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
-    let cheapest = candidates.iter().flat_map(|one| &one.offerings).min_by_key(|one| (one.price, &one.reservation_id));
+    let offerings = candidates.iter().flat_map(|one| &one.offerings);
+    let cheapest = offerings.min_by_key(|one| (one.price, ReservationKind::of(one), &one.reservation_id));
     let Some(cheapest) = cheapest.copied() else { return candidates };
-    let block = is_block(cheapest);
+    let kind = ReservationKind::of(cheapest);
     for candidate in &mut candidates {
-        candidate.offerings.retain(|one| match block {
-            true => one.reservation_id == cheapest.reservation_id,
-            false => !is_block(one),
+        candidate.offerings.retain(|one| match kind {
+            ReservationKind::Block => one.reservation_id == cheapest.reservation_id,
+            ReservationKind::Ordinary | ReservationKind::Interruptible => ReservationKind::of(one) == kind,
         });
         candidate.offerings.sort_by(|a, b| {
             (&a.zone, std::cmp::Reverse(a.reservation_capacity), &a.reservation_id).cmp(&(
@@ -292,7 +298,7 @@ fn groups(
                 price: offering.price,
             };
             let reserved = offering.reservation_id.as_ref();
-            let reservation = reserved.map(|id| InReservation { id: id.clone(), block: is_block(offering) });
+            let reservation = reserved.map(|id| InReservation { id: id.clone(), kind: ReservationKind::of(offering) });
             by_template.entry((ami.id.clone(), pods, efa, reservation)).or_default().push(pool);
             room -= 1;
         }

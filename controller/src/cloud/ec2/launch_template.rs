@@ -3,6 +3,7 @@
 use super::{
     call::{Calls, all_pages},
     error::{LAUNCH_TEMPLATE_EXISTS, unusable},
+    reservation::ReservationKind,
     sdk::Clients,
     tags::{self, Tags, filter},
 };
@@ -64,8 +65,8 @@ pub(super) struct Template {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct InReservation {
     pub(super) id: String,
-    /// Whether it is a capacity block.
-    pub(super) block: bool,
+    /// How its machines are bought.
+    pub(super) kind: ReservationKind,
 }
 
 impl Template {
@@ -98,7 +99,7 @@ impl Template {
             .enclave_options(LaunchTemplateEnclaveOptionsRequest::builder().enabled(self.enclave).build())
             .placement(LaunchTemplatePlacementRequest::builder().tenancy(self.tenancy.into()).build())
             .capacity_reservation_specification(reservation(self.reservation.as_ref()))
-            .set_instance_market_options(self.reservation.as_ref().filter(|one| one.block).map(|_| in_block()))
+            .set_instance_market_options(self.reservation.as_ref().and_then(|one| market(one.kind)))
             .set_tag_specifications(Some(self.tag_specifications()))
             .build()
     }
@@ -167,8 +168,14 @@ fn reservation(given: Option<&InReservation>) -> LaunchTemplateCapacityReservati
     }
 }
 
-fn in_block() -> LaunchTemplateInstanceMarketOptionsRequest {
-    LaunchTemplateInstanceMarketOptionsRequest::builder().market_type(MarketType::CapacityBlock).build()
+/// The market of machines that are started in such a reservation, if it has one of its own.
+fn market(kind: ReservationKind) -> Option<LaunchTemplateInstanceMarketOptionsRequest> {
+    let market = match kind {
+        ReservationKind::Ordinary => return None,
+        ReservationKind::Block => MarketType::CapacityBlock,
+        ReservationKind::Interruptible => MarketType::InterruptibleCapacityReservation,
+    };
+    Some(LaunchTemplateInstanceMarketOptionsRequest::builder().market_type(market).build())
 }
 
 fn connection_tracking(timeouts: &ConnectionTracking) -> ConnectionTrackingSpecificationRequest {
