@@ -22,7 +22,7 @@ const fn endpoint(
 }
 
 /// Every endpoint. Patterns may contain `*` and `?`.
-pub(super) const ENDPOINTS: [Endpoint; 37] = [
+pub(super) const ENDPOINTS: [Endpoint; 38] = [
     endpoint("GET", "/", "this list", None),
     endpoint(
         "GET",
@@ -129,6 +129,12 @@ pub(super) const ENDPOINTS: [Endpoint; 37] = [
         Some(
             r#"{"instanceType": "m5.large", "zone": "us-west-2a", "count": 2, "targeted": true, "end": "24h", "tags": {"a": "b"}}"#,
         ),
+    ),
+    endpoint(
+        "POST",
+        "/placement-groups",
+        "makes a placement group, as CreatePlacementGroup does: cluster, spread, or partition with its `partitions`",
+        Some(r#"{"name": "parts", "strategy": "partition", "partitions": 3}"#),
     ),
     endpoint(
         "POST",

@@ -5,8 +5,8 @@ use crate::{
     app::SharedWorld,
     world::{
         AllocationRequest, Body, CallRecord, CapacityRule, Check, Consistency, Credentials, Delays, EventConfig,
-        FaultRule, InstanceState, PriceRule, QuotaRule, ReservationRequest, ScheduledCode, Selection, TagSpecification,
-        Tags, Throttling, World, matches_pattern,
+        FaultRule, InstanceState, Placement, PriceRule, QuotaRule, ReservationRequest, ScheduledCode, Selection,
+        TagSpecification, Tags, Throttling, World, matches_pattern,
     },
 };
 use axum::{
@@ -262,6 +262,40 @@ pub(super) async fn reserve(State(world): State<SharedWorld>, given: Given) -> A
             id = world.lend(&AllocationRequest { source: id, count, tags, ..AllocationRequest::default() })?;
         }
         Ok(json!({"capacityReservationId": id}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Strategy {
+    Cluster,
+    Spread,
+    Partition,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewGroup {
+    name: String,
+    strategy: Strategy,
+    #[serde(default = "two")]
+    partitions: u32,
+}
+
+/// EC2's number of partitions where none is given.
+fn two() -> u32 {
+    2
+}
+
+pub(super) async fn create_placement_group(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "CreatePlacementGroup", summary(&given), |world| {
+        let NewGroup { name, strategy, partitions } = body(given)?;
+        let strategy = match strategy {
+            Strategy::Cluster => Placement::Cluster,
+            Strategy::Spread => Placement::Spread,
+            Strategy::Partition => Placement::Partition(partitions),
+        };
+        Ok(json!({"groupId": world.create_placement_group(&name, strategy, Tags::new())?.id}))
     })
 }
 

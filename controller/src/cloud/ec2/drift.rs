@@ -1,6 +1,6 @@
 //! Whether a machine still is as its NodeClass wants it (spec aws 1.7). What needs no look at the cloud comes first.
 
-use super::{images::requirements, instances::Described};
+use super::{images::requirements, instances::Described, placement::GroupFacts};
 use sawhorse_core::{
     api::{Ec2NodeClass, NodeClaim, hash, labels},
     model::InstanceType,
@@ -12,6 +12,7 @@ pub(super) const NODE_CLASS: &str = "NodeClassDrift";
 const AMI: &str = "AMIDrift";
 const SECURITY_GROUP: &str = "SecurityGroupDrift";
 const SUBNET: &str = "SubnetDrift";
+const PLACEMENT_GROUP: &str = "PlacementGroupDrift";
 
 /// Whether the class's spec has changed since the launch. A hash of another version says nothing.
 pub(super) fn by_hash(claim: &NodeClaim, class: &Ec2NodeClass, ca_bundle: &str) -> Option<&'static str> {
@@ -42,6 +43,14 @@ pub(super) fn by_resources(
         (subnet.is_some_and(|id| !status.subnets.iter().any(|known| known.id == *id)), SUBNET),
     ];
     checks.into_iter().find(|(drifted, _)| *drifted).map(|(_, reason)| reason)
+}
+
+/// Whether the class's placement group is another than the one that the claim's machine was launched into.
+pub(super) fn by_group(claim: &NodeClaim, group: Option<&GroupFacts>) -> Option<&'static str> {
+    let launched_into = claim.metadata.labels.as_ref().and_then(|all| all.get(labels::PLACEMENT_GROUP_ID));
+    // Whether the class wants one at all is part of its spec, and so of the hash.
+    let group = group?;
+    (launched_into != Some(&group.id)).then_some(PLACEMENT_GROUP)
 }
 
 #[cfg(test)]
@@ -105,5 +114,22 @@ mod tests {
         let annotations = claim.metadata.annotations.get_or_insert_default();
         annotations.insert(labels::EC2_NODE_CLASS_HASH_VERSION.into(), "v6".into());
         assert_eq!(by_hash(&claim, &class, "ca"), None);
+    }
+
+    #[rstest]
+    #[case::same(Some("pg-1"), Some("pg-1"), None)]
+    #[case::another(Some("pg-1"), Some("pg-2"), Some("PlacementGroupDrift"))]
+    #[case::before_there_was_one(None, Some("pg-1"), Some("PlacementGroupDrift"))]
+    #[case::not_found_now(Some("pg-1"), None, None)]
+    fn another_placement_group(
+        #[case] launched_into: Option<&str>,
+        #[case] resolved: Option<&str>,
+        #[case] expected: Option<&str>,
+    ) {
+        let mut claim = node_claim();
+        let own = launched_into.map(|id| (labels::PLACEMENT_GROUP_ID.to_owned(), id.to_owned()));
+        claim.metadata.labels.get_or_insert_default().extend(own);
+        let group = resolved.map(|id| GroupFacts { id: id.to_owned(), strategy: "cluster".to_owned(), partitions: 0 });
+        assert_eq!(by_group(&claim, group.as_ref()), expected);
     }
 }

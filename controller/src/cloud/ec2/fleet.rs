@@ -113,6 +113,9 @@ impl Refusal {
     }
 }
 
+/// What EC2 says of a spread placement group that has all its machines in a zone, under the code of an empty pool.
+const SPREAD_FULL: &str = "limit of instances in this spread placement group";
+
 /// Remembers what the answer says of pools, also when a machine was bought; then the machine, or why there is none.
 ///
 /// # Errors
@@ -142,6 +145,11 @@ fn remember(refusal: &Refusal, plan: &Plan, refusals: &mut Refusals, now: Timest
     }
     if let Some(subnet) = refusal.subnet.as_deref().filter(|_| refusal.code == NO_ADDRESSES) {
         refusals.mark_subnet(subnet, now);
+    }
+    if let (true, Some(group), Some(zone)) = (refusal.message.contains(SPREAD_FULL), plan.group(), &refusal.zone) {
+        // The type can be had there: it is the group that is full.
+        refusals.mark_group(group, zone, now);
+        return;
     }
     match (&refusal.instance_type, &refusal.zone) {
         (Some(name), Some(zone)) => refusals.mark_pool(plan.capacity_type, name, zone, now),

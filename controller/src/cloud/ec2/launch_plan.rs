@@ -5,6 +5,7 @@ use super::{
     images::image_for,
     launch_template::{InReservation, Template, default_block_devices},
     network::SubnetFacts,
+    placement::{self, GroupFacts, InGroup},
     refusals::Refusals,
     reservation::ReservationKind,
     tags,
@@ -72,6 +73,12 @@ impl Plan {
         self.groups.iter().flat_map(|group| &group.overrides)
     }
 
+    /// The placement group that machines are launched into.
+    pub(super) fn group(&self) -> Option<&str> {
+        let placement = self.groups.iter().find_map(|group| group.template.placement.as_ref());
+        placement.map(|placement| placement.id.as_str())
+    }
+
     /// The kind of the reservations that machines are started in, if they are.
     pub(super) fn reservation_kind(&self) -> Option<ReservationKind> {
         self.groups.iter().find_map(|group| group.template.reservation.as_ref()).map(|one| one.kind)
@@ -92,6 +99,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) class: &'a Ec2NodeClass,
     pub(super) cluster: &'a Cluster,
     pub(super) shape: &'a Shape,
+    /// The placement group to launch into.
+    pub(super) group: Option<&'a GroupFacts>,
     /// The subnet to use in each zone.
     pub(super) subnets: &'a BTreeMap<String, SubnetFacts>,
     pub(super) refusals: &'a Refusals,
@@ -158,6 +167,7 @@ fn compatible<'a>(request: &'a LaunchRequest, around: &Surroundings<'_>) -> Resu
         offering.available
             && around.subnets.contains_key(&offering.zone)
             && request.requirements.intersects(&offering.requirements)
+            && around.group.is_none_or(|group| around.refusals.allows_group(&group.id, &offering.zone, around.now))
             && around.refusals.allows_pool(offering.capacity_type, &instance_type.name, &offering.zone, around.now)
     };
     let candidate = |instance_type: &'a Arc<InstanceType>| {
@@ -360,8 +370,15 @@ fn template(
         capacity_type,
         tenancy: tenancy(&request.requirements),
         reservation: None,
+        placement: around.group.map(|group| in_group(group, &request.requirements)),
         tags: class_tags(request, around),
     })
+}
+
+fn in_group(group: &GroupFacts, of_claim: &Requirements) -> InGroup {
+    let of_type: Requirements = placement::requirements(group).into_iter().collect();
+    let partition = placement::partition(of_claim, &of_type).and_then(|number| number.parse().ok());
+    InGroup { id: group.id.clone(), partition }
 }
 
 fn tenancy(requirements: &Requirements) -> &'static str {
