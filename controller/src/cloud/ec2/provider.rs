@@ -26,8 +26,8 @@ use super::{
     user_data::Cluster,
 };
 use crate::cloud::{
-    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, Notice, NoticeKind,
-    ResolvedNodeClass,
+    BatchObserver, CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass,
+    Notice, NoticeKind, ResolvedNodeClass,
 };
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -196,8 +196,8 @@ impl Ec2Provider {
             asked_for_releases: Mutex::default(),
             queue_url: tokio::sync::OnceCell::new(),
             listing: Cache::new(clock, LISTING_TTL),
-            gets: Batcher::default(),
-            ends: Batcher::default(),
+            gets: Batcher::new("describe_instances", clock),
+            ends: Batcher::new("terminate_instances", clock),
             templates: tokio::sync::Mutex::default(),
             launches: Mutex::default(),
         }
@@ -527,7 +527,12 @@ impl CloudProvider for Ec2Provider {
         let Some(machine) = id.and_then(|id| listing.get(&id)) else { return Ok(None) };
         let types = self.types(class).await?;
         let instance_type = types.iter().find(|one| one.name == machine.instance.instance_type);
-        let reason = drift::by_resources(machine, instance_type.map(AsRef::as_ref), class);
+        let mut reason = drift::by_resources(machine, instance_type.map(AsRef::as_ref), class);
+        if reason.is_none() && drift::by_reservation(&machine.instance, class).is_some() {
+            // With its reservation's end it became a machine on demand, which the listing may not know yet.
+            let now = self.get(&machine.instance.provider_id).await?;
+            reason = now.and_then(|now| drift::by_reservation(&now, class));
+        }
         let group = self.placement_group(class).await?.group;
         Ok(reason.or_else(|| drift::by_group(claim, group.as_ref())).map(str::to_owned))
     }
@@ -589,6 +594,11 @@ impl CloudProvider for Ec2Provider {
 
     fn avoid(&self, capacity_type: CapacityType, instance_type: &str, zone: &str) {
         lock(&self.refusals).mark_pool(capacity_type, instance_type, zone, self.clock.now());
+    }
+
+    fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
+        self.gets.observe(Arc::clone(&observer));
+        self.ends.observe(observer);
     }
 
     async fn refresh(&self) -> Result<Duration, CloudError> {
