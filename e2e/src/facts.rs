@@ -106,6 +106,8 @@ pub struct InstanceFact {
     zone: String,
     capacity_type: String,
     state: String,
+    /// Of its placement group; 0 if it is in none.
+    partition: u32,
 }
 
 /// An event.
@@ -363,6 +365,7 @@ fn instances(world: &World) -> Vec<InstanceFact> {
         zone: instance.zone.name.to_owned(),
         capacity_type: instance.market.as_str().to_owned(),
         state: instance.state.as_str().to_owned(),
+        partition: instance.placed.as_ref().and_then(|placed| placed.partition).unwrap_or(0),
     };
     alive(world).map(fact).collect()
 }

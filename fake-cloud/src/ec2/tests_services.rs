@@ -332,6 +332,21 @@ async fn a_spread_group_holds_seven_in_a_zone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_group_takes_the_types_and_partitions_that_it_has() {
+    let cloud = cloud();
+    cloud.ok("CreatePlacementGroup", &[("GroupName", "near"), ("Strategy", "cluster")]).await;
+    let parts = [("GroupName", "parts"), ("Strategy", "partition"), ("PartitionCount", "3")];
+    cloud.ok("CreatePlacementGroup", &parts).await;
+    let image = cloud.image();
+    let run = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t3.large")];
+    let near = [&run[..], &[("Placement.GroupName", "near")]].concat();
+    assert_eq!(code(&cloud.ec2("RunInstances", &near).await.1), "InvalidParameterCombination");
+    let part = |number| [&run[..], &[("Placement.GroupName", "parts"), ("Placement.PartitionNumber", number)]].concat();
+    assert_eq!(code(&cloud.ec2("RunInstances", &part("4")).await.1), "InvalidParameterValue");
+    assert_eq!(texts(&cloud.ok("RunInstances", &part("3")).await, "partitionNumber"), ["3"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fleet_is_remembered_and_ends_with_its_machines() {
     let cloud = cloud();
     let fleet = super::tests::fleet(&cloud, "2").await;

@@ -5,7 +5,7 @@
 //! beside their machines is in `idle`.
 
 use super::{
-    Amount, Instance, InstanceCost, InstanceState, Ledger, Market, Price, Remaining, World,
+    Amount, Instance, InstanceCost, InstanceState, Ledger, Market, Price, Remaining, ReservedMarket, World,
     price::{SPOT_STEP, step_start},
 };
 use jiff::Timestamp;
@@ -49,7 +49,9 @@ impl World {
     fn price_at(&self, instance: &Instance, at: Timestamp) -> Option<Price> {
         match instance.market {
             // A capacity block was paid for in advance.
-            Market::OnDemand if instance.in_block => Some(Price::default()),
+            Market::OnDemand if instance.reserved_market == Some(ReservedMarket::CapacityBlock) => {
+                Some(Price::default())
+            }
             Market::OnDemand => self.on_demand_price_of(instance.type_index),
             Market::Spot => self.spot_price_of(instance.type_index, self.zone_index(instance.zone.name)?, at),
         }

@@ -29,10 +29,12 @@ mod fleet;
 mod fleet_launch;
 mod fleet_order;
 mod fleet_record;
+mod future_reservation;
 mod health;
 mod idle;
 mod image;
 mod instance;
+mod interruptible;
 mod launch;
 mod launch_settings;
 mod ledger;
@@ -77,12 +79,14 @@ pub use fleet::{
     AllocationStrategy, Fleet, FleetConfig, FleetError, FleetLaunch, FleetOverride, FleetPool, FleetRequest, Priority,
 };
 pub use fleet_record::FleetRecord;
+pub use future_reservation::Commitment;
 pub use health::{Check, Impairment, Scheduled, Selection};
 pub use idle::ReservationFees;
 pub use image::Image;
 pub use instance::{
     Instance, InstanceCost, InstanceState, Interface, RunningMachine, StateChange, StateReason, TemplateVersion, Volume,
 };
+pub use interruptible::{Allocation, AllocationRequest, Interruptible};
 pub use launch::RunRequest;
 pub use launch_settings::{BlockDevice, InterfaceSettings, LaunchSettings, MetadataSettings, VolumeSettings};
 pub use ledger::{Ledger, Remaining};
@@ -90,7 +94,7 @@ pub use machine_type::{
     Cpu, Device, DiskGroup, Ebs, EbsCard, EbsLimits, Features, Gpu, InstanceStore, MachineType, Network, NetworkCard,
     NeuronDevice,
 };
-pub use market::Market;
+pub use market::{Market, ReservedMarket};
 pub use money::{Amount, Price, PriceError};
 pub use network::{SecurityGroup, Subnet, Vpc};
 pub use placement_group::{Placed, Placement, PlacementGroup};

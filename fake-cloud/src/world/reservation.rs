@@ -1,11 +1,13 @@
 //! Capacity reservations: machines that are kept ready, and paid for, whether they run or not.
 
 use super::{
-    CloudError, EventKind, InstanceState, LaunchSettings, Market, Price, ResourceKind, StateReason, Tags, TypeIndex,
-    World, Zone,
+    CloudError, EventKind, InstanceState, LaunchSettings, Market, Price, ReservedMarket, ResourceKind, StateReason,
+    Tags, TypeIndex, World, Zone,
     capacity::PoolKey,
     capacity_block::BlockOffer,
+    future_reservation::{ASSESSMENT, Commitment},
     idle::IdleMeter,
+    interruptible::{Allocation, Interruptible, lends},
     tags,
     token::{Outcome, fingerprint},
 };
@@ -36,6 +38,12 @@ pub struct Reservation {
     pub state: ReservationState,
     /// Whether it is a capacity block.
     pub block: bool,
+    /// What an interruptible one is about; other reservations are not.
+    pub interruptible: Option<Interruptible>,
+    /// What is lent from it to an interruptible one.
+    pub allocation: Option<Allocation>,
+    /// What was promised for one that begins later.
+    pub commitment: Option<Commitment>,
     /// Whether launches use it without naming it.
     pub open: bool,
     /// Since when it is, or from when on.
@@ -58,15 +66,37 @@ pub struct Reservation {
 impl Reservation {
     /// How many machines can be started in it.
     pub fn available(&self) -> u32 {
-        if self.state == ReservationState::Active { self.total.saturating_sub(self.used) } else { 0 }
+        if self.state != ReservationState::Active {
+            return 0;
+        }
+        // Machines that are being taken back are not started again.
+        let kept = self.interruptible.as_ref().map_or(self.total, |own| own.target.min(self.total));
+        kept.saturating_sub(self.used + self.lent())
+    }
+
+    /// How many of its machines are lent to an interruptible reservation.
+    pub(crate) fn lent(&self) -> u32 {
+        self.allocation.as_ref().map_or(0, |allocation| allocation.count)
+    }
+
+    /// The market of its machines, if it has one of its own.
+    pub(crate) fn market(&self) -> Option<ReservedMarket> {
+        let interruptible = || self.interruptible.as_ref().map(|_| ReservedMarket::Interruptible);
+        if self.block { Some(ReservedMarket::CapacityBlock) } else { interruptible() }
     }
 }
 
 /// Whether a reservation is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReservationState {
+    /// Whether it can be had at a later time is being looked at.
+    Assessing,
+    /// It cannot.
+    Unsupported,
     /// From a later time on.
     Scheduled,
+    /// That time has come, and there is no room yet.
+    Delayed,
     /// Now.
     Active,
     /// Not any more: its time is over.
@@ -79,7 +109,10 @@ impl ReservationState {
     /// EC2's word.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Assessing => "assessing",
+            Self::Unsupported => "unsupported",
             Self::Scheduled => "scheduled",
+            Self::Delayed => "delayed",
             Self::Active => "active",
             Self::Expired => "expired",
             Self::Cancelled => "cancelled",
@@ -104,6 +137,8 @@ pub struct ReservationRequest {
     pub targeted: bool,
     /// Until when; for ever if not given.
     pub end: Option<Timestamp>,
+    /// From when on, if not from now on, and for how many seconds at least.
+    pub later: Option<(Timestamp, i64)>,
     /// `Linux/UNIX`, `Windows`, …
     pub platform: String,
     /// `default` or `dedicated`.
@@ -148,12 +183,17 @@ impl World {
             return Err(invalid("EndDate", request.end.map(|end| end.to_string()), "a time to come"));
         }
         let key = PoolKey { type_index, zone, market: Market::OnDemand };
-        self.room_for(key, request.count)?;
+        let commitment = request.later.map(|later| self.commitment(request, type_index, later)).transpose()?;
+        if commitment.is_none() {
+            self.room_for(key, request.count)?;
+        }
         if request.dry_run {
             return Err(CloudError::DryRun);
         }
         let id = self.next_reservation_id()?;
-        (0..request.count).for_each(|_| self.take_room(key));
+        if commitment.is_none() {
+            (0..request.count).for_each(|_| self.take_room(key));
+        }
         let reservation = Reservation {
             id: id.clone(),
             machine_type: self.catalogue.at(type_index).name,
@@ -161,10 +201,13 @@ impl World {
             zone: self.zones[zone].clone(),
             total: request.count,
             used: 0,
-            state: ReservationState::Active,
+            state: if commitment.is_some() { ReservationState::Assessing } else { ReservationState::Active },
             block: false,
+            interruptible: None,
+            allocation: None,
+            start: commitment.map_or(self.now, |commitment| commitment.start),
+            commitment,
             open: !request.targeted,
-            start: self.now,
             end: request.end,
             created: self.now,
             platform: request.platform.clone(),
@@ -185,7 +228,7 @@ impl World {
     }
 
     /// Whether the pool and the quota have room for `count` machines more.
-    fn room_for(&self, key: PoolKey, count: u32) -> Result<(), CloudError> {
+    pub(crate) fn room_for(&self, key: PoolKey, count: u32) -> Result<(), CloudError> {
         self.room(key, None)?;
         if self.pool_free(key).is_some_and(|free| free < count) {
             return Err(self.insufficient(key));
@@ -212,11 +255,12 @@ impl World {
     pub(crate) fn add_reservation(&mut self, reservation: Reservation) {
         let id = reservation.id.clone();
         let begins = (reservation.state == ReservationState::Scheduled).then_some(reservation.start);
+        let assessed = (reservation.state == ReservationState::Assessing).then_some(self.now + ASSESSMENT);
         let ends = reservation.end.into_iter().flat_map(|end| {
             let early = [BLOCK_WARNING, BLOCK_RECLAIM].map(|before| end - before);
             early.into_iter().filter(|_| reservation.block).chain([end])
         });
-        self.due.extend(begins.into_iter().chain(ends).map(|at| (at, id.clone())));
+        self.due.extend(begins.into_iter().chain(assessed).chain(ends).map(|at| (at, id.clone())));
         self.reservations.by_id.insert(id, reservation);
         self.changed();
     }
@@ -226,6 +270,8 @@ impl World {
         let Some(reservation) = self.reservations.by_id.get(id) else { return };
         let (now, zone) = (self.now, reservation.zone.name.to_owned());
         match reservation.state {
+            ReservationState::Assessing => self.assess(id),
+            ReservationState::Scheduled | ReservationState::Delayed if !reservation.block => self.deliver(id),
             ReservationState::Scheduled if reservation.start <= now => {
                 self.change_reservation(id, |reservation| reservation.state = ReservationState::Active);
                 self.tell(id.to_owned(), zone, EventKind::BlockDelivered);
@@ -240,7 +286,11 @@ impl World {
                     self.tell(id.to_owned(), zone, EventKind::BlockExpiring { end });
                 }
             }
-            ReservationState::Scheduled | ReservationState::Expired | ReservationState::Cancelled => {}
+            ReservationState::Scheduled
+            | ReservationState::Delayed
+            | ReservationState::Unsupported
+            | ReservationState::Expired
+            | ReservationState::Cancelled => {}
         }
         self.changed();
     }
@@ -254,7 +304,7 @@ impl World {
         }
     }
 
-    fn instances_in(&self, id: &str) -> Vec<String> {
+    pub(crate) fn instances_in(&self, id: &str) -> Vec<String> {
         let inside = self.instances.values().filter(|instance| instance.reservation.as_deref() == Some(id));
         inside.map(|instance| instance.id.clone()).collect()
     }
@@ -263,11 +313,12 @@ impl World {
     fn end_reservation(&mut self, id: &str, state: ReservationState) {
         self.reclaim_if_block(id);
         let inside = self.instances_in(id);
+        let had_room = self.reservations.by_id.get(id).is_some_and(|one| one.state == ReservationState::Active);
         self.change_reservation(id, |reservation| reservation.state = state);
         let Some(reservation) = self.reservations.by_id.get(id) else { return };
         let (unused, block) = (reservation.total - reservation.used.min(reservation.total), reservation.block);
         let key = self.reservation_pool(id);
-        if !block {
+        if !block && had_room {
             (0..unused).for_each(|_| self.give_room_back(key));
             for instance in inside {
                 // The machine keeps the room that the reservation had for it.
@@ -284,7 +335,7 @@ impl World {
         }
     }
 
-    fn reservation_pool(&self, id: &str) -> PoolKey {
+    pub(crate) fn reservation_pool(&self, id: &str) -> PoolKey {
         let reservation = &self.reservations.by_id[id];
         let zone = self.zone_index(reservation.zone.name).unwrap_or_default();
         PoolKey { type_index: reservation.type_index, zone, market: Market::OnDemand }
@@ -293,10 +344,19 @@ impl World {
     /// Gives a reservation back.
     ///
     /// # Errors
-    /// It does not exist or is over; a capacity block cannot be given back.
+    /// It does not exist or is over; it is a capacity block, has to do with lent machines, or was promised for longer.
     pub fn cancel_reservation(&mut self, id: &str) -> Result<(), CloudError> {
         let reservation = self.reservation(id)?;
-        if reservation.block || !matches!(reservation.state, ReservationState::Active | ReservationState::Scheduled) {
+        let given_back = match reservation.state {
+            ReservationState::Assessing | ReservationState::Delayed => true,
+            ReservationState::Active => !self.is_committed(reservation),
+            // Before it begins EC2 wants a quote of what that costs.
+            ReservationState::Scheduled
+            | ReservationState::Unsupported
+            | ReservationState::Expired
+            | ReservationState::Cancelled => false,
+        };
+        if reservation.block || reservation.interruptible.is_some() || reservation.lent() > 0 || !given_back {
             return Err(CloudError::WrongReservationState { id: id.to_owned(), state: reservation.state.as_str() });
         }
         self.end_reservation(id, ReservationState::Cancelled);
@@ -317,11 +377,18 @@ impl World {
         if reservation.block || reservation.state != ReservationState::Active {
             return Err(CloudError::WrongReservationState { id: id.to_owned(), state: reservation.state.as_str() });
         }
-        let (total, used, key) = (reservation.total, reservation.used, self.reservation_pool(id));
+        if reservation.interruptible.is_some() || (reservation.lent() > 0 && end.flatten().is_some()) {
+            return Err(lends(id));
+        }
+        let (total, used, key) = (reservation.total, reservation.used + reservation.lent(), self.reservation_pool(id));
+        let committed = self.is_committed(reservation);
         if let Some(count) = count {
             check_count(count)?;
             if count < used {
                 return Err(invalid("InstanceCount", Some(count.to_string()), "at least as many as run in it"));
+            }
+            if committed && count < total {
+                return Err(invalid("InstanceCount", Some(count.to_string()), "at least as many as were committed to"));
             }
             if count > total {
                 self.room_for(key, count - total)?;
@@ -361,7 +428,7 @@ impl World {
         };
         if let Some(id) = &settings.reservation_id {
             let reservation = self.reservation(id)?;
-            if reservation.block != settings.capacity_block {
+            if reservation.market() != settings.reserved_market {
                 let reason = format!("The market type of the request does not fit the capacity reservation '{id}'.");
                 return Err(CloudError::InvalidCombination { reason });
             }
@@ -370,9 +437,11 @@ impl World {
             }
             return Ok(Source::Reservation(id.clone()));
         }
-        if settings.capacity_block {
-            let reason =
-                "A capacity block is bought by naming its reservation in CapacityReservationTarget.".to_owned();
+        if let Some(market) = settings.reserved_market {
+            let reason = format!(
+                "Machines of market type {} name their reservation in CapacityReservationTarget.",
+                market.as_str()
+            );
             return Err(CloudError::InvalidCombination { reason });
         }
         let open = key.market == Market::OnDemand
@@ -396,9 +465,10 @@ impl World {
         self.change_reservation(id, |reservation| {
             reservation.used = reservation.used.saturating_sub(1);
         });
+        self.return_lent(id);
     }
 
-    fn take_room(&mut self, key: PoolKey) {
+    pub(crate) fn take_room(&mut self, key: PoolKey) {
         self.pools.take(key);
         self.quotas.take(self.catalogue.at(key.type_index), key.market);
     }
