@@ -1,6 +1,6 @@
 //! What must hold of voluntary disruption.
 
-use super::objects::{Cluster, annotation, condition, each, is_deleted, is_ended, is_true, label, name_of, overdue};
+use super::objects::{Cluster, PodFacts, annotation, condition, each, is_deleted, is_true, label, name_of, overdue};
 use jiff::{SignedDuration, Timestamp};
 use sawhorse_core::{
     api::{DisruptionReason, NodePool, allowed_disruptions, labels},
@@ -118,7 +118,10 @@ impl Disruption {
 /// S4: no more pods are being evicted than their PodDisruptionBudgets allow while fewer are healthy than they ask for.
 fn evictions_keep_budgets(cluster: &Cluster<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    let evicted: Vec<&Value> = each(&cluster.pods).filter(|pod| is_deleted(pod) && is_evicted(pod)).collect();
+    let evicted: Vec<&PodFacts> = being_evicted(cluster).collect();
+    if evicted.is_empty() {
+        return found;
+    }
     for budget in each(&cluster.budgets) {
         let spec = &budget["spec"];
         let simple = spec["selector"]["matchExpressions"].is_null();
@@ -126,10 +129,9 @@ fn evictions_keep_budgets(cluster: &Cluster<'_>) -> Vec<String> {
         if evicted == 0 || !simple || spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow" {
             continue;
         }
-        let own = each(&cluster.pods).filter(|pod| selects(budget, pod));
-        let staying: Vec<&Value> = own.filter(|pod| !is_deleted(pod) && !is_ended(pod)).collect();
-        let expected = staying.len();
-        let healthy = staying.iter().filter(|pod| is_true(pod, "Ready")).count();
+        let staying = || cluster.pods.iter().filter(|pod| !pod.is_deleted && !pod.is_ended && selects(budget, pod));
+        let expected = staying().count();
+        let healthy = staying().filter(|pod| pod.is_ready).count();
         let needed = needed(spec, expected);
         if healthy < needed && evicted > expected.saturating_sub(needed) {
             found.push(format!(
@@ -157,10 +159,9 @@ fn protected_pods_stay(cluster: &Cluster<'_>) -> Vec<String> {
         .filter(|claim| !claim["spec"]["terminationGracePeriod"].is_null())
         .filter_map(|claim| claim["status"]["nodeName"].as_str())
         .collect();
-    let asks = |pod: &&Value| pod["metadata"]["annotations"][labels::DO_NOT_DISRUPT] == "true";
-    let free = |pod: &&Value| bounded.contains(pod["spec"]["nodeName"].as_str().unwrap_or_default());
-    let evicted = each(&cluster.pods).filter(|pod| is_deleted(pod) && is_evicted(pod) && asks(pod) && !free(pod));
-    evicted.map(|pod| format!("S5: `{}` asks to be left alone and is being evicted", name_of(pod))).collect()
+    let free = |pod: &PodFacts| bounded.contains(pod.node.as_deref().unwrap_or_default());
+    let evicted = being_evicted(cluster).filter(|pod| pod.asks_to_stay && !free(pod));
+    evicted.map(|pod| format!("S5: `{}` asks to be left alone and is being evicted", pod.name)).collect()
 }
 
 /// S19: what came as a replacement is not replaced in its turn at once.
@@ -180,8 +181,8 @@ fn nothing_is_replaced_twice(cluster: &Cluster<'_>) -> Vec<String> {
     twice.map(|claim| format!("S19: `{}` came as a replacement and is replaced already", name_of(claim))).collect()
 }
 
-fn is_evicted(pod: &Value) -> bool {
-    condition(pod, "DisruptionTarget").is_some_and(|own| own["reason"] == "EvictionByEvictionAPI")
+fn being_evicted<'a>(cluster: &'a Cluster<'_>) -> impl Iterator<Item = &'a PodFacts> {
+    cluster.pods.iter().map(AsRef::as_ref).filter(|pod| pod.is_deleted && pod.is_evicted)
 }
 
 /// Why a NodeClaim is being disrupted, if a command has it.
@@ -196,10 +197,10 @@ fn is_tainted(node: &Value) -> bool {
     taints.into_iter().flatten().any(|taint| taint["key"] == labels::DISRUPTED_TAINT)
 }
 
-fn selects(budget: &Value, pod: &Value) -> bool {
+fn selects(budget: &Value, pod: &PodFacts) -> bool {
     let wanted = budget["spec"]["selector"]["matchLabels"].as_object();
-    budget["metadata"]["namespace"] == pod["metadata"]["namespace"]
-        && wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value))
+    let has = |(key, value): (&String, &Value)| pod.labels.get(key).is_some_and(|own| value == own.as_str());
+    budget["metadata"]["namespace"] == pod.namespace.as_str() && wanted.is_some_and(|wanted| wanted.iter().all(has))
 }
 
 #[cfg(test)]
@@ -208,7 +209,7 @@ mod tests {
     use crate::invariants::objects::Json;
     use rstest::rstest;
     use serde_json::json;
-    use std::borrow::Cow;
+    use std::{borrow::Cow, sync::Arc};
 
     fn now() -> Timestamp {
         "2026-01-01T01:00:00Z".parse().unwrap()
@@ -216,6 +217,10 @@ mod tests {
 
     fn owned(objects: impl IntoIterator<Item = Value>) -> Vec<Json<'static>> {
         objects.into_iter().map(Cow::Owned).collect()
+    }
+
+    fn facts(pods: impl IntoIterator<Item = Value>) -> Vec<Arc<PodFacts>> {
+        pods.into_iter().map(|pod| Arc::new(PodFacts::of(&pod))).collect()
     }
 
     fn cluster() -> Cluster<'static> {
@@ -275,7 +280,7 @@ mod tests {
     fn evictions(#[case] pods: &[(bool, bool)], #[case] expected: &[&str]) {
         let pods =
             pods.iter().enumerate().map(|(index, (ready, evicted))| pod(&format!("web-{index}"), *ready, *evicted));
-        assert_eq!(of(&Cluster { pods: owned(pods), ..cluster() }), expected);
+        assert_eq!(of(&Cluster { pods: facts(pods), ..cluster() }), expected);
     }
 
     #[test]
@@ -284,7 +289,7 @@ mod tests {
         own["metadata"]["labels"]["app"] = json!("job");
         own["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"] = json!("true");
         let mut bounded = claim(0, None, &json!({}));
-        let pods = owned([own]);
+        let pods = facts([own]);
         assert_eq!(of(&Cluster { pods: pods.clone(), claims: owned([bounded.clone()]), ..cluster() }), ["S5"]);
         bounded["spec"]["terminationGracePeriod"] = json!("1h");
         assert_eq!(of(&Cluster { pods, claims: owned([bounded]), ..cluster() }), Vec::<String>::new());

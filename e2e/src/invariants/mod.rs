@@ -16,7 +16,7 @@ use crate::control_plane::ControlPlane;
 use disruption::Disruption;
 use jiff::{SignedDuration, Timestamp};
 use money::{Money, Paid};
-use objects::{Cluster, Json};
+use objects::{Cluster, Json, KnownPods};
 use progress::Progress;
 use sawhorse_core::model::{Resources, Settings};
 use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, World};
@@ -39,6 +39,7 @@ pub struct Invariants {
     disruption: Disruption,
     money: Money,
     progress: Progress,
+    pods: KnownPods,
 }
 
 impl Invariants {
@@ -59,11 +60,11 @@ impl Invariants {
         let list = |group: &str, resource: &str| objects.list(&GroupResource::new(group, resource));
         let claims = list("karpenter.sh", "nodeclaims");
         let pools = list("karpenter.sh", "nodepools");
-        let (pods, nodes, budgets) = (list("", "pods"), list("", "nodes"), list("policy", "poddisruptionbudgets"));
+        let (nodes, budgets) = (list("", "nodes"), list("policy", "poddisruptionbudgets"));
         let mut found = machines_have_claims(&claims, world, now);
         found.extend(limits_hold(&pools, &claims));
         let cluster = Cluster {
-            pods: json(&pods),
+            pods: self.pods.of(list("", "pods")),
             nodes: json(&nodes),
             claims: json(&claims),
             pools: json(&pools),

@@ -1,6 +1,6 @@
 //! What must come to an end sooner or later: drained machines are given back, and so are empty ones.
 
-use super::objects::{Cluster, each, is_deleted, is_ended, is_true, label, name_of, overdue};
+use super::objects::{Cluster, each, is_deleted, is_true, label, name_of, overdue};
 use jiff::{SignedDuration, Timestamp};
 use sawhorse_core::api::{DisruptionReason, NodePool, allowed_disruptions, labels};
 use serde_json::Value;
@@ -21,10 +21,8 @@ pub(super) struct Progress {
 impl Progress {
     /// Everything that is violated now.
     pub(super) fn violations(&mut self, cluster: &Cluster<'_>) -> Vec<String> {
-        let busy: BTreeSet<&str> = each(&cluster.pods)
-            .filter(|pod| !is_ended(pod) && !belongs_to_the_node(pod))
-            .filter_map(|pod| pod["spec"]["nodeName"].as_str())
-            .collect();
+        let staying = cluster.pods.iter().filter(|pod| !pod.is_ended && !pod.belongs_to_node);
+        let busy: BTreeSet<&str> = staying.filter_map(|pod| pod.node.as_deref()).collect();
         let idle = |node: &&Value| !busy.contains(name_of(node));
         let mut found = self.drained_machines_end(cluster, idle);
         found.extend(self.empty_machines_go(cluster, idle));
@@ -61,12 +59,6 @@ impl Progress {
     }
 }
 
-/// Whether a pod comes and goes with its Node: of a DaemonSet, or the Node's own.
-fn belongs_to_the_node(pod: &Value) -> bool {
-    let owners = pod["metadata"]["ownerReferences"].as_array();
-    owners.into_iter().flatten().any(|owner| owner["kind"] == "DaemonSet" || owner["kind"] == "Node")
-}
-
 /// After how long a pool gives empty machines back; never, if it does not, has a fixed number of them, or has no budget now.
 fn gives_back_after(pool: &Value, cluster: &Cluster<'_>) -> Option<SignedDuration> {
     let name = name_of(pool);
@@ -81,11 +73,12 @@ fn gives_back_after(pool: &Value, cluster: &Cluster<'_>) -> Option<SignedDuratio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::objects::Json;
+    use crate::invariants::objects::{Json, PodFacts};
     use rstest::rstest;
     use serde_json::json;
+    use std::sync::Arc;
 
-    fn world(node: Value, pods: Vec<Value>, minutes: i64) -> Cluster<'static> {
+    fn world(node: Value, pods: &[Value], minutes: i64) -> Cluster<'static> {
         let claim = json!({
             "metadata": {"name": "claim", "labels": {"karpenter.sh/nodepool": "default"}},
             "status": {"conditions": [{"type": "Initialized", "status": "True"}]},
@@ -97,7 +90,7 @@ mod tests {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         Cluster {
             nodes: vec![Json::Owned(node)],
-            pods: pods.into_iter().map(Json::Owned).collect(),
+            pods: pods.iter().map(|pod| Arc::new(PodFacts::of(pod))).collect(),
             claims: vec![Json::Owned(claim)],
             pools: vec![Json::Owned(pool)],
             now: start + SignedDuration::from_mins(minutes),
@@ -116,7 +109,7 @@ mod tests {
 
     fn after(node: &Value, pods: &[Value], minutes: &[i64]) -> Vec<String> {
         let mut progress = Progress::default();
-        let found = minutes.iter().map(|at| progress.violations(&world(node.clone(), pods.to_vec(), *at)));
+        let found = minutes.iter().map(|at| progress.violations(&world(node.clone(), pods, *at)));
         let last = found.last().unwrap_or_default();
         last.into_iter().map(|text| text.split(':').next().unwrap().to_owned()).collect()
     }
