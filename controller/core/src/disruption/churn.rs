@@ -35,12 +35,22 @@ pub(super) fn objection(
 }
 
 fn too_little(candidates: &[&Candidate], replacements: &[PlannedNodeClaim]) -> Option<WhyKept> {
-    let price = price_of_all(candidates.iter().copied());
-    let saves = price.saturating_sub(cheapest_of_all(replacements));
-    let cost: i128 = candidates.iter().map(|own| i128::from(own.cost.units())).sum();
-    let nanos = i128::from(price.nanos()) * cost * PERMILLE_PER_DISRUPTION / (1_000 * i128::from(ONE));
-    let needed = Price::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX));
+    let saves = price_of_all(candidates.iter().copied()).saturating_sub(cheapest_of_all(replacements));
+    let needed = needed(candidates);
     (saves < needed).then_some(WhyKept::SavesTooLittle { saves, needed })
+}
+
+/// What replacing `candidates` has to save.
+fn needed(candidates: &[&Candidate]) -> Price {
+    let cost: i128 = candidates.iter().map(|own| i128::from(own.cost.units())).sum();
+    let price = i128::from(price_of_all(candidates.iter().copied()).nanos());
+    let nanos = price * cost * PERMILLE_PER_DISRUPTION / (1_000 * i128::from(ONE));
+    Price::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+}
+
+/// What replacements of a candidate may cost at most.
+pub(super) fn most_worth(candidate: &Candidate) -> Price {
+    candidate.price.saturating_sub(needed(&[candidate]))
 }
 
 /// Until when the machine is not replaced, if it came as a replacement a moment ago.

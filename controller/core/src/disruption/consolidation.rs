@@ -87,6 +87,7 @@ pub(super) fn find_single(pass: &mut Pass<'_>) -> Option<Command> {
         match evaluate_single(pass, &candidate) {
             Ok(found) => {
                 let now = pass.input.snapshot.now;
+                let found = cheapest(pass, &candidate, found);
                 return Some(Command::new(
                     Method::SingleNodeConsolidation,
                     vec![candidate],
@@ -117,14 +118,23 @@ pub(super) fn evaluate(pass: &mut Pass<'_>, candidates: &[&Candidate], multi: bo
         return Err(why);
     }
     pass.evaluations_left = pass.evaluations_left.saturating_sub(1);
-    let mut simulated = pass.simulator().without(candidates)?;
-    if !multi && simulated.planned.len() > 1 {
-        // A harder look may find cheaper machines than several that the first found, or fewer. It is one question in many.
-        let costs = |own: &Simulation| (cheapest_of_all(&own.planned), own.planned.len());
-        let thorough = pass.simulator().thoroughly_without(candidates).ok();
-        simulated = thorough.filter(|own| costs(own) < costs(&simulated)).unwrap_or(simulated);
-    }
+    let simulated = match candidates {
+        [candidate] if !multi => pass.simulator().cheaply_without(candidate, churn::most_worth(candidate))?,
+        _ => pass.simulator().without(candidates)?,
+    };
     judge(pass, simulated, candidates, multi)
+}
+
+/// The cheapest machines for the pods of a candidate that can be replaced by `found`: a harder look may find cheaper ones, or
+/// fewer. It is taken once, when it is clear which candidate goes.
+fn cheapest(pass: &Pass<'_>, candidate: &Candidate, found: Consolidation) -> Consolidation {
+    if found.replacements.len() < 2 {
+        return found;
+    }
+    let costs = |own: &Consolidation| (cheapest_of_all(&own.replacements), own.replacements.len());
+    let thorough = pass.simulator().thoroughly_without(&[candidate]);
+    let thorough = thorough.and_then(|simulated| judge(pass, simulated, &[candidate], false)).ok();
+    thorough.filter(|own| costs(own) < costs(&found)).unwrap_or(found)
 }
 
 /// Whether what would become of the pods is worth it.

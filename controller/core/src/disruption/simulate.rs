@@ -2,7 +2,7 @@
 
 use super::{Candidate, Move, MoveTo, WhyKept};
 use crate::{
-    model::{ClusterSnapshot, PodKey, is_provisionable},
+    model::{ClusterSnapshot, PodKey, Price, is_provisionable},
     scheduling::{
         Effort, IndexedCatalog, PlannedNodeClaim, Prepared, Results, SchedulingInput, pods_to_provision, solve,
     },
@@ -55,6 +55,11 @@ impl<'a> Simulator<'a> {
     /// What would become of the pods without `candidates`; why that cannot be where one of them would be without a place.
     pub(super) fn without(&self, candidates: &[&Candidate]) -> Result<Simulation, WhyKept> {
         self.simulate(candidates, Effort::Quick)
+    }
+
+    /// [`Self::without`], looking harder for machines that cost no more than `most` where there is hope for them.
+    pub(super) fn cheaply_without(&self, candidate: &Candidate, most: Price) -> Result<Simulation, WhyKept> {
+        self.simulate(&[candidate], Effort::Within(most))
     }
 
     /// [`Self::without`], looking harder for few and cheap machines.

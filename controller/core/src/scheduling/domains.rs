@@ -5,13 +5,14 @@
 //! Constraints over several labels (zone and capacity type) make a domain of each combination of their values.
 
 use super::{
+    bits::Bits,
     classes::{Class, Classes, DomainRules, Preference, Shape, SpreadRule},
-    existing::{ExistingNode, satisfied},
+    existing::satisfied,
     prepared::Prepared,
     running::{Moving, Tally, domain},
     scopes::Scopes,
 };
-use crate::model::{Operator, Requirement, Requirements, WhyNot, is_active, tolerates_all};
+use crate::model::{Operator, Requirement, WhyNot, is_active, tolerates_all};
 use k8s_openapi::api::core::v1::Pod;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -325,22 +326,25 @@ impl Pinning<'_> {
 
     /// Whether some node would take pods of these shapes.
     fn is_accepted(&self, shapes: &[usize]) -> bool {
-        let accepts = |node: &ExistingNode, shape: &Shape| {
-            satisfied(&node.labels, &shape.requirements) && tolerates_all(&shape.tolerations, &node.taints)
-        };
-        self.nodes_that_stay().any(|node| shapes.iter().any(|shape| accepts(node, &self.shapes[*shape])))
+        let (running, nodes) = (self.prepared.running(), &self.prepared.nodes);
+        shapes.iter().any(|shape| self.is_one_that_stays(&running.accepting(&self.shapes[*shape], nodes)))
     }
 
     /// Whether some node in the domain has the labels that pods of these shapes themselves ask for: its pods count for spreads,
     /// wherever volumes are.
     fn is_counted(&self, level: &[usize], here: &[Requirement]) -> bool {
-        let here: Requirements = here.iter().cloned().collect();
-        let own = |node: &ExistingNode| level.iter().any(|shape| satisfied(&node.labels, &self.shapes[*shape].own));
-        self.nodes_that_stay().any(|node| satisfied(&node.labels, &here) && own(node))
+        let (running, nodes) = (self.prepared.running(), &self.prepared.nodes);
+        let here = running.labelled(&here.iter().cloned().collect(), nodes);
+        level.iter().any(|shape| {
+            let mut own = running.labelled(&self.shapes[*shape].own, nodes);
+            own.intersect(&here);
+            self.is_one_that_stays(&own)
+        })
     }
 
-    fn nodes_that_stay(&self) -> impl Iterator<Item = &ExistingNode> {
-        self.prepared.nodes.iter().filter(|node| !self.gone.contains(&node.index))
+    /// Whether one of these nodes stays.
+    fn is_one_that_stays(&self, nodes: &Bits) -> bool {
+        nodes.iter().any(|position| !self.gone.contains(&self.prepared.nodes[position].index))
     }
 
     fn worth(&mut self, class: &Class, shapes: &[usize]) -> Option<i128> {

@@ -83,8 +83,9 @@ impl Sequence {
 }
 
 impl Packing<'_> {
-    /// Replaces machines by better ones as long as that succeeds, and while `go_on` says so.
-    pub(super) fn improve(&mut self, go_on: &mut dyn FnMut() -> bool) {
+    /// Replaces machines by better ones as long as that succeeds and they cost more than `enough` nano-dollars together, and
+    /// while `go_on` says so.
+    pub(super) fn improve(&mut self, enough: i64, go_on: &mut dyn FnMut() -> bool) {
         // Which reservation pays for what is settled; to take it back is not worth the trouble.
         if !self.scopes.ledger.is_empty() || self.bins.is_empty() {
             return;
@@ -94,7 +95,10 @@ impl Packing<'_> {
         let until = self.work + budget;
         self.price_all();
         self.pack_all_anew(until, go_on);
-        self.replace_some(until, go_on);
+        self.replace_some(until, enough, go_on);
+        if self.cost().0 <= enough {
+            return;
+        }
         self.tolerance = self.fewer_nodes_within;
         self.merge(until.max(self.work) + budget / 4, go_on);
     }
@@ -172,13 +176,14 @@ impl Packing<'_> {
     }
 
     /// Tries sets of machines, mostly of such as cost much for what they hold.
-    fn replace_some(&mut self, until: u64, go_on: &mut dyn FnMut() -> bool) {
+    fn replace_some(&mut self, until: u64, enough: i64, go_on: &mut dyn FnMut() -> bool) {
         let mut sequence = Sequence(1);
         let mut worst = self.worst();
         let mut in_vain = 0;
         for number in 0..TRIES {
             let patience = IN_VAIN.min(20 * worst.len() * worst.len());
-            if in_vain >= patience || worst.is_empty() || self.work > until || !go_on() {
+            let is_good = in_vain == 0 && self.cost().0 <= enough;
+            if is_good || in_vain >= patience || worst.is_empty() || self.work > until || !go_on() {
                 return;
             }
             // First each of the worst with those next to it, then any.

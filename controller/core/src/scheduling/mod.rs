@@ -51,7 +51,7 @@ pub use results::{Launch, Placement, PlannedNodeClaim, Results, Unschedulable};
 pub use static_pools::{StaticShortage, static_shortage};
 pub(crate) use static_pools::{is_deleted, machines_of, nodes_left, static_machine, static_pools, wanted};
 
-use crate::model::{PodKey, WhyNot};
+use crate::model::{PodKey, Price, WhyNot};
 use classes::Classes;
 use domains::{Caps, Known, Pinned};
 use existing::Filling;
@@ -98,14 +98,41 @@ impl<'a> SchedulingInput<'a> {
     }
 }
 
+/// What a harder look makes an answer cheaper by is seldom more than so many thousandths.
+const IN_REACH_PERMILLE: i128 = 100;
+
 /// How hard to look for a cheaper answer once there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Effort {
     /// The first answer will do: for questions that are asked by the hundred.
     Quick,
+    /// As [`Self::Thorough`], until the machines cost no more than this together. The first answer will do if it is one machine, or
+    /// costs so much more that a harder look will hardly bring it down to that.
+    Within(Price),
     /// The machines that cost most for what they hold are packed anew.
     #[default]
     Thorough,
+}
+
+impl Effort {
+    /// In nano-dollars, what machines may cost together that need not become cheaper.
+    fn enough(self) -> i64 {
+        if let Self::Within(most) = self { most.nanos() } else { i64::MIN }
+    }
+
+    /// Whether to look harder for something cheaper than `packing`.
+    fn goes_on_from(self, packing: &mut Packing<'_>) -> bool {
+        match self {
+            Self::Quick => false,
+            Self::Thorough => true,
+            Self::Within(most) => {
+                packing.price_all();
+                let (cost, machines) = packing.cost();
+                let in_reach = || i128::from(cost) * (1_000 - IN_REACH_PERMILLE) <= i128::from(most.nanos()) * 1_000;
+                machines > 1 && cost > self.enough() && in_reach()
+            }
+        }
+    }
 }
 
 /// Decides where each pod of the input goes. The order of the input's lists does not matter.
@@ -238,6 +265,9 @@ fn place<'a>(
         return place_once(input, classes, nodes, None, go_on);
     }
     let mut best = place_once(input, classes, nodes.clone(), None, go_on);
+    if !input.effort.goes_on_from(&mut best.packing) {
+        return best;
+    }
     let on_both = !best.packing.bins.is_empty() && best.filling.contents().next().is_some();
     if !(on_both || best.packing.is_held_back()) {
         return best;
@@ -280,8 +310,8 @@ impl Placed<'_> {
 
     /// Makes the machines better, if the effort is wanted; every pod that has a place keeps one.
     fn improve(&mut self, effort: Effort, go_on: &mut dyn FnMut() -> bool) {
-        if effort == Effort::Thorough {
-            self.packing.improve(go_on);
+        if effort.goes_on_from(&mut self.packing) {
+            self.packing.improve(effort.enough(), go_on);
         }
     }
 

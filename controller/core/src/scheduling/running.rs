@@ -4,7 +4,7 @@
 use super::{
     bits::Bits,
     classes::Shape,
-    existing::{ExistingNode, accepting_nodes},
+    existing::{ExistingNode, accepting_nodes, satisfied},
     topology::{Group, Groups, required_anti},
 };
 use crate::model::{ClusterSnapshot, PodKey, Requirement, Requirements, is_active, is_terminating};
@@ -29,6 +29,8 @@ pub(super) struct Running {
     values: Mutex<BTreeMap<String, Arc<BTreeSet<String>>>>,
     /// The machines that satisfy a shape.
     accepting: Mutex<BTreeMap<Requirements, Vec<Accepting>>>,
+    /// The machines whose labels satisfy requirements, whatever their taints.
+    labelled: Mutex<BTreeMap<Requirements, Bits>>,
 }
 
 /// Where each pod runs, and which of them keep others away.
@@ -64,6 +66,7 @@ impl Running {
             selected: Mutex::default(),
             values: Mutex::default(),
             accepting: Mutex::default(),
+            labelled: Mutex::default(),
         }
     }
 
@@ -139,6 +142,19 @@ impl Running {
             Arc::new(others().into_iter().chain(own).collect())
         };
         Arc::clone(known.entry(key.to_owned()).or_insert_with(find))
+    }
+
+    /// The machines whose labels satisfy requirements, whatever their taints.
+    pub(super) fn labelled(&self, asked: &Requirements, nodes: &[ExistingNode]) -> Bits {
+        let mut known = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bits) = known.get(asked) {
+            return bits.clone();
+        }
+        let mut bits = Bits::none(nodes.len());
+        let satisfying = nodes.iter().enumerate().filter(|(_, node)| satisfied(&node.labels, asked));
+        satisfying.for_each(|(position, _)| bits.insert(position));
+        known.insert(asked.clone(), bits.clone());
+        bits
     }
 
     /// The machines that satisfy a shape.
