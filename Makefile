@@ -44,9 +44,10 @@ kubernetes: ## Builds etcd, the control plane's programs, kubectl and helm from 
 test: ## Every test
 	cargo test --workspace
 
-lint: ## Formatting and clippy
+lint: ## Formatting, clippy and, where cargo-deny is there, the dependency policy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features $(REAL) -- -D warnings
+	$(if $(shell command -v cargo-deny),cargo deny check bans licenses sources,@echo "skipped: the dependency policy (cargo-deny is not there)")
 
 check: lint test ## What must hold before a commit
 

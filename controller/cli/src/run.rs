@@ -15,6 +15,7 @@ use sawhorse_e2e::{
     timeline::timeline,
 };
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     io::Write,
     num::NonZeroUsize,
@@ -84,8 +85,8 @@ struct How {
     stop: CancellationToken,
 }
 
-/// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time. If one cannot be run, no other is
-/// begun.
+/// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time; those that may last longest begin
+/// first, so that none is waited for in the end. If one cannot be run, no other is begun.
 fn run_all(scenarios: &[Scenario], args: &RunArgs, how: &How) -> anyhow::Result<Vec<Outcome>> {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let jobs = match how.plane {
@@ -97,12 +98,13 @@ fn run_all(scenarios: &[Scenario], args: &RunArgs, how: &How) -> anyhow::Result<
     let jobs = args.jobs.map_or(jobs, NonZeroUsize::get);
     let (bars, next) = (MultiProgress::new(), AtomicUsize::new(0));
     let outcomes = Mutex::new(BTreeMap::new());
+    let mut order: Vec<usize> = (0..scenarios.len()).collect();
+    order.sort_by_key(|index| Reverse(scenarios[*index].limit));
     let work = |worker: usize| {
         let mut cluster = None;
         loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(scenario) = scenarios.get(index) else { return };
-            let outcome = one(scenario, args, how, &mut cluster, worker, &bars);
+            let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)).copied() else { return };
+            let outcome = one(&scenarios[index], args, how, &mut cluster, worker, &bars);
             if outcome.is_err() {
                 next.store(scenarios.len(), Ordering::Relaxed);
             }
