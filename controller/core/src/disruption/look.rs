@@ -21,7 +21,7 @@ impl<'a> ConsolidationLook<'a> {
         // Looking at each machine is not to use up what a look at several may take.
         pass.evaluations_left = u32::MAX;
         let candidates = consolidatable(&mut pass);
-        pass.simulator();
+        pass.simulator().make_ready();
         pass.bound();
         Self { pass, candidates }
     }

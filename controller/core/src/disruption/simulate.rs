@@ -52,6 +52,11 @@ impl<'a> Simulator<'a> {
         Self { prepared: Prepared::new(snapshot, catalog), waiting, pending, leaving }
     }
 
+    /// Makes ready now what the first question would make ready.
+    pub(super) fn make_ready(&self) {
+        self.prepared.count_running();
+    }
+
     /// What would become of the pods without `candidates`; why that cannot be where one of them would be without a place.
     pub(super) fn without(&self, candidates: &[&Candidate]) -> Result<Simulation, WhyKept> {
         self.simulate(candidates, Effort::Quick)

@@ -29,6 +29,8 @@ const COPIES: usize = 3;
 /// which greedy packing leaves less to be improved, less is done for each.
 const WORK: u64 = 20_000;
 const SMALL: u64 = 400;
+/// So many times less is done where something is only to become cheap enough.
+const HASTE: u64 = 10;
 /// A pod that found no place is worth so many times more when all is placed anew.
 const LEFT_OUT: i128 = 4;
 /// Machines that are merged at a time, the most first.
@@ -92,6 +94,8 @@ impl Packing<'_> {
         }
         let pods: u64 = self.classes.list.iter().map(|class| u64::from(class.count())).sum();
         let budget = if pods <= SMALL { WORK * pods } else { WORK * SMALL * SMALL / pods };
+        // Whether it can become cheap enough is asked of every machine; most that can do so early.
+        let budget = if enough == i64::MIN { budget } else { budget / HASTE };
         let until = self.work + budget;
         self.price_all();
         self.pack_all_anew(until, go_on);

@@ -126,6 +126,11 @@ impl<'a> Prepared<'a> {
         })
     }
 
+    /// Counts what runs now rather than when the first solve asks.
+    pub(crate) fn count_running(&self) {
+        self.running().count(self.snapshot, &self.nodes);
+    }
+
     /// The groups that some running pod keeps away, each once.
     pub(super) fn kept_away(&self) -> &[Group] {
         if self.keepers.is_empty() { &[] } else { &self.running().kept_away }

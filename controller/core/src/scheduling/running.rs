@@ -34,7 +34,7 @@ pub(super) struct Running {
 }
 
 /// Where each pod runs, and which of them keep others away.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pods {
     homes: BTreeMap<PodKey, (usize, Arc<Pod>)>,
     /// By the identity of the group that is kept away.
@@ -72,20 +72,29 @@ impl Running {
 
     fn pods(&self, snapshot: &ClusterSnapshot, nodes: &[ExistingNode]) -> &Pods {
         self.pods.get_or_init(|| {
-            let mut pods = Pods::default();
             let groups = Groups::new(&snapshot.namespaces);
-            for (position, node) in nodes.iter().enumerate() {
-                for pod in &snapshot.nodes[node.index].pods {
-                    pods.homes.insert(PodKey::of(pod), (position, Arc::clone(pod)));
-                    for term in required_anti(pod) {
-                        let group = groups.term_group(pod, term);
-                        let tally = pods.keepers.entry(group.identity()).or_insert_with(|| Tally::none(nodes.len()));
-                        tally.count(position, node, pod, &group.key);
-                    }
+            let all = || {
+                let of_node = |(position, node): (usize, &ExistingNode)| {
+                    snapshot.nodes[node.index].pods.iter().map(move |pod| (position, pod))
+                };
+                nodes.iter().enumerate().flat_map(of_node)
+            };
+            let homes = all().map(|(position, pod)| (PodKey::of(pod), (position, Arc::clone(pod)))).collect();
+            let mut keepers = BTreeMap::new();
+            for (position, pod) in all() {
+                for term in required_anti(pod) {
+                    let group = groups.term_group(pod, term);
+                    let tally = keepers.entry(group.identity()).or_insert_with(|| Tally::none(nodes.len()));
+                    tally.count(position, &nodes[position], pod, &group.key);
                 }
             }
-            pods
+            Pods { homes, keepers }
         })
+    }
+
+    /// Counts what runs now rather than when the first solve asks.
+    pub(super) fn count(&self, snapshot: &ClusterSnapshot, nodes: &[ExistingNode]) {
+        self.pods(snapshot, nodes);
     }
 
     /// Those of `pods` that run on machines that are not `gone`.
