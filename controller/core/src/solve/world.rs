@@ -42,6 +42,7 @@ pub(super) fn of(input: Input) -> (ClusterSnapshot, Catalog) {
         node_pools,
         nodes,
         pending: input.pods.into_iter().map(Arc::new).collect(),
+        virtual_pods: Vec::new(),
         daemon_sets: input.daemon_sets.into_iter().map(Arc::new).collect(),
         pod_disruption_budgets: input.pod_disruption_budgets.into_iter().map(Arc::new).collect(),
         namespaces: input.namespaces.into_iter().map(Arc::new).collect(),
