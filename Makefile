@@ -65,12 +65,14 @@ reference:
 
 bench: reference ## Figures of the core, beside the reference's, of the API server and the fake cloud
 	cargo bench -p sawhorse-core --bench problems -- speed $(BESIDE) $(ARGS)
+	cargo bench -p sawhorse-core --bench problems -- disruption $(BESIDE) $(ARGS)
 	cargo bench -p sawhorse-core --bench solve
 	cargo bench -p sawhorse-kwok --bench apiserver
 	cargo bench -p sawhorse-fake-cloud --bench requests
 
-bench-cost: reference ## Prices of 400 problems beside the lower bound and the reference's; ARGS="--only spread --worst 5"
+bench-cost: reference ## Prices of 400 problems, and of 40 clusters at a standstill, beside the lower bound and the reference's; ARGS="--only spread --worst 5"
 	cargo bench -p sawhorse-core --bench problems -- cost $(BESIDE) $(ARGS)
+	cargo bench -p sawhorse-core --bench problems -- standstill $(BESIDE) $(ARGS)
 
 problem: ## Prints a problem for `sawhorse solve`: make -s problem NAME=spread-17
 	@cargo run --quiet -p sawhorse-problems -- $(NAME)

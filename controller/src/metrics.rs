@@ -9,7 +9,8 @@ pub(crate) use cluster::ClusterMetrics;
 use labels::Build;
 pub(crate) use labels::{
     CloudCall, CloudFailure, ConsolidationType, Created, Decided, Disrupted, Evaluated, InController, InPool,
-    InPoolAndZone, InPoolForReason, OfMessage, OfReason, Requested, Savings, Terminated, Unhealthy, WithCode,
+    InPoolAndZone, InPoolForReason, OfBatcher, OfMessage, OfReason, Requested, Savings, Terminated, Unhealthy,
+    WithCode,
 };
 use prometheus_client::{
     encoding::text,
@@ -37,6 +38,8 @@ const DURATION_BUCKETS: [f64; 46] = [
 ];
 /// A Prometheus client's usual buckets, in seconds: what the reference uses for calls to clouds.
 const CALL_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// How many requests one call carries, up to what EC2 takes.
+const BATCH_SIZES: [f64; 14] = [1.0, 2.0, 4.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 150.0, 200.0, 300.0, 500.0];
 /// How old nodes become, in minutes: 15, 30, 45, then hours, then days.
 const LIFETIME_BUCKETS_MINUTES: [u32; 21] = [
     15, 30, 45, 60, 120, 240, 360, 480, 600, 720, 960, 1200, 1440, 2880, 4320, 7200, 14400, 21600, 28800, 36000, 43200,
@@ -80,6 +83,8 @@ pub(crate) struct Metrics {
     pub(crate) queue_failures: Counters<Decided>,
     pub(crate) cloud_duration: Histograms<CloudCall>,
     pub(crate) cloud_errors: Counters<CloudFailure>,
+    pub(crate) batch_size: Histograms<OfBatcher>,
+    pub(crate) batch_time: Histograms<OfBatcher>,
     pub(crate) interruption_received: Counters<OfMessage>,
     pub(crate) interruption_deleted: Counter,
     pub(crate) requests: Counters<Requested>,
@@ -196,6 +201,18 @@ impl Metrics {
             cloud_duration: histograms(k, "cloudprovider_duration_seconds", "What calls to the cloud took.", || {
                 Histogram::new(CALL_BUCKETS)
             }),
+            batch_size: histograms(
+                k,
+                "cloudprovider_batcher_batch_size",
+                "How many requests were sent to the cloud as one.",
+                || Histogram::new(BATCH_SIZES),
+            ),
+            batch_time: histograms(
+                k,
+                "cloudprovider_batcher_batch_time_seconds",
+                "How long the first of them waited for the others.",
+                durations,
+            ),
             interruption_received: counters(
                 k,
                 "interruption_received_messages",

@@ -106,6 +106,8 @@ pub struct InstanceFact {
     zone: String,
     capacity_type: String,
     state: String,
+    /// Of its placement group; 0 if it is in none.
+    partition: u32,
 }
 
 /// An event.
@@ -243,7 +245,7 @@ pub struct Wanted {
 }
 
 /// What there is at this moment, for the report's plots: numbers only, so that it can be asked often.
-pub fn sample(objects: &ControlPlane, world: &mut World, elapsed: Duration) -> Sample {
+pub fn sample(objects: &ControlPlane, world: &World, ledger: &Ledger, elapsed: Duration) -> Sample {
     let (_, phase) = count_pods(objects);
     Sample {
         elapsed,
@@ -251,7 +253,7 @@ pub fn sample(objects: &ControlPlane, world: &mut World, elapsed: Duration) -> S
         running: phase("Running"),
         nodes: number(objects.list(&GroupResource::new("", "nodes")).len()),
         instances: number(alive(world).count()),
-        micro_dollars_per_hour: micro_dollars_per_hour(&world.ledger()),
+        micro_dollars_per_hour: micro_dollars_per_hour(ledger),
     }
 }
 
@@ -259,7 +261,7 @@ pub fn sample(objects: &ControlPlane, world: &mut World, elapsed: Duration) -> S
 fn count_pods(objects: &ControlPlane) -> (i64, impl Fn(&str) -> i64) {
     let pods = objects.list(&GroupResource::new("", "pods"));
     let mut by_phase: BTreeMap<String, i64> = BTreeMap::new();
-    for object in pods.iter().filter(|object| !is_deleting(object.value())) {
+    for object in pods.iter().filter(|object| !object.is_terminating()) {
         let phase = object.value()["status"]["phase"].as_str().unwrap_or_default();
         *by_phase.entry(phase.to_owned()).or_default() += 1;
     }
@@ -363,6 +365,7 @@ fn instances(world: &World) -> Vec<InstanceFact> {
         zone: instance.zone.name.to_owned(),
         capacity_type: instance.market.as_str().to_owned(),
         state: instance.state.as_str().to_owned(),
+        partition: instance.placed.as_ref().and_then(|placed| placed.partition).unwrap_or(0),
     };
     alive(world).map(fact).collect()
 }

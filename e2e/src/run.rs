@@ -22,6 +22,7 @@ use kube::{
     discovery::{Scope, pinned_kind},
 };
 use sawhorse_ambient::{Clock, Seed};
+use sawhorse_fake_cloud::world::Ledger;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -293,11 +294,16 @@ impl Run<'_> {
             self.checked = elapsed;
             let objects = &self.environment.control_plane;
             let invariants = &mut self.invariants;
-            let violations = self.environment.world.with(|world| invariants.violations(objects, world, now));
+            // In real time the ledger would be a later one at another look.
+            let (ledger, violations) = self.environment.world.with(|world| {
+                let ledger = world.ledger();
+                let violations = invariants.violations(objects, world, &ledger, now);
+                (ledger, violations)
+            });
             if !violations.is_empty() {
                 bail!("an invariant is violated: {}", violations.join("; "));
             }
-            self.sample();
+            self.sample(&ledger);
         }
         if let Some(what) = self.environment.broken_part() {
             bail!("{what}");
@@ -306,10 +312,10 @@ impl Run<'_> {
     }
 
     /// Notes what there is now, if that has changed.
-    fn sample(&mut self) {
+    fn sample(&mut self, ledger: &Ledger) {
         let elapsed = self.elapsed();
         let objects = &self.environment.control_plane;
-        let sample = self.environment.world.with(|world| facts::sample(objects, world, elapsed));
+        let sample = self.environment.world.with(|world| facts::sample(objects, world, ledger, elapsed));
         if self.samples.last().is_none_or(|last| Sample { elapsed, ..*last } != sample) {
             self.samples.push(sample);
         }

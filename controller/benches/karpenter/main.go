@@ -1,4 +1,4 @@
-// Gives scheduling problems to sigs.k8s.io/karpenter's scheduler.
+// Gives scheduling problems to sigs.k8s.io/karpenter's scheduler, and clusters to its disruption.
 //
 // It reads JSON documents {"name": …, "input": what `sawhorse solve` reads} from standard input, one after another, and
 // answers each with one line of JSON on standard output. Only Solve is timed: making the cluster, its topology and the
@@ -36,6 +36,8 @@ type Problem struct {
 	Input Input  `json:"input"`
 	// Seconds after which Solve is ended, as the provisioner ends it after a minute; 0 for never.
 	Timeout float64 `json:"timeout"`
+	// What is asked about the input's nodes, instead of where its pods go.
+	Disruption *Question `json:"disruption"`
 }
 
 // Answer is what the scheduler says.
@@ -52,6 +54,8 @@ type Answer struct {
 	// Bytes: the most that the process has had resident while solving, and what Solve has allocated in all.
 	Peak      uint64 `json:"peak"`
 	Allocated uint64 `json:"allocated"`
+	// What became of a question about disruption.
+	Disrupted *Disrupted `json:"disrupted,omitempty"`
 }
 
 // Claim is a machine with its pods.
@@ -76,7 +80,11 @@ func main() {
 		} else if err != nil {
 			fail(err)
 		}
-		answer, err := solve(problem)
+		ask := solve
+		if problem.Disruption != nil {
+			ask = disrupt
+		}
+		answer, err := ask(problem)
 		if err != nil {
 			fail(fmt.Errorf("%s: %w", problem.Name, err))
 		}

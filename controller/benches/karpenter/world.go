@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -34,7 +35,8 @@ type Input struct {
 	Pods          []*corev1.Pod       `json:"pods"`
 	DaemonSets    []*appsv1.DaemonSet `json:"daemonSets"`
 	Options       struct {
-		PreferencePolicy string `json:"preferencePolicy"`
+		PreferencePolicy        string `json:"preferencePolicy"`
+		SpotToSpotConsolidation bool   `json:"spotToSpotConsolidation"`
 	} `json:"options"`
 }
 
@@ -64,6 +66,7 @@ type Node struct {
 
 type world struct {
 	client  client.Client
+	cloud   *fakecloud.CloudProvider
 	cluster *state.Cluster
 	pools   []*v1.NodePool
 	types   map[string][]*cloudprovider.InstanceType
@@ -88,13 +91,14 @@ func worldOf(ctx context.Context, input Input) (*world, error) {
 	}
 	cloud := fakecloud.NewCloudProvider()
 	cloud.InstanceTypes = types
-	w := &world{pods: input.Pods, pools: input.NodePools, types: map[string][]*cloudprovider.InstanceType{}}
+	w := &world{cloud: cloud, pods: input.Pods, pools: input.NodePools, types: map[string][]*cloudprovider.InstanceType{}}
 	for index, pod := range w.pods {
 		prepare(pod, fmt.Sprintf("pending-%d", index))
 		pod.Status.Phase = corev1.PodPending
 	}
 	for _, pool := range w.pools {
 		w.types[pool.Name] = types
+		ready(pool)
 	}
 	nodepool.OrderByWeight(w.pools)
 	w.daemons = lo.Map(input.DaemonSets, func(set *appsv1.DaemonSet, _ int) *corev1.Pod { return daemonset.PodForDaemonSet(set) })
@@ -106,21 +110,22 @@ func (w *world) exist(ctx context.Context, cloud cloudprovider.CloudProvider, in
 	groupVersion := schema.GroupVersion{Group: "karpenter.sh", Version: "v1"}
 	metav1.AddToGroupVersion(scheme.Scheme, groupVersion)
 	scheme.Scheme.AddKnownTypes(groupVersion, &v1.NodePool{}, &v1.NodePoolList{}, &v1.NodeClaim{}, &v1.NodeClaimList{})
-	byNode := func(object client.Object) []string { return []string{object.(*corev1.Pod).Spec.NodeName} }
-	builder := fakeclient.NewClientBuilder().WithScheme(scheme.Scheme).WithIndex(&corev1.Pod{}, "spec.nodeName", byNode)
+	known := &informers{
+		Client: fakeclient.NewClientBuilder().WithScheme(scheme.Scheme).Build(),
+		pools:  w.pools, sets: input.DaemonSets, nodes: map[string]*corev1.Node{}, byNode: map[string][]*corev1.Pod{},
+	}
 	claims := map[string]*v1.NodeClaim{}
 	for _, own := range input.Nodes {
 		claims[own.Node.Name] = initialize(own.Node)
-		objects := []client.Object{own.Node, claims[own.Node.Name]}
+		known.nodes[own.Node.Name] = own.Node
 		for index, pod := range own.Pods {
 			prepare(pod, fmt.Sprintf("%s-%d", own.Node.Name, index))
 			pod.Spec.NodeName = own.Node.Name
 			pod.Status.Phase = corev1.PodRunning
-			objects = append(objects, pod)
+			known.add(pod)
 		}
-		builder = builder.WithObjects(objects...)
 	}
-	w.client = builder.Build()
+	w.client = known
 	w.cluster = state.NewCluster(clock.RealClock{}, w.client, cloud)
 	for _, own := range input.Nodes {
 		w.cluster.UpdateNodeClaim(claims[own.Node.Name])
@@ -143,11 +148,23 @@ func prepare(pod *corev1.Pod, uid string) {
 	}
 }
 
+func labelsOf(pod *corev1.Pod) labels.Set {
+	return labels.Set(pod.Labels)
+}
+
+// ready makes a pool one that the fake cloud's nodes come from.
+func ready(pool *v1.NodePool) {
+	pool.Spec.Template.Spec.NodeClassRef = &v1.NodeClassReference{Group: "karpenter.test.sh", Kind: "TestNodeClass", Name: "default"}
+	for _, condition := range []string{v1.ConditionTypeValidationSucceeded, v1.ConditionTypeNodeClassReady} {
+		pool.StatusConditions().SetTrue(condition)
+	}
+}
+
 // initialize makes a node Karpenter's own, ready and initialized.
 func initialize(node *corev1.Node) *v1.NodeClaim {
 	node.Labels[v1.NodeRegisteredLabelKey] = "true"
 	node.Labels[v1.NodeInitializedLabelKey] = "true"
-	node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue})
+	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 	claim := &v1.NodeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: node.Name, Labels: node.Labels},
 		Status: v1.NodeClaimStatus{
@@ -155,7 +172,7 @@ func initialize(node *corev1.Node) *v1.NodeClaim {
 			Capacity: node.Status.Capacity, Allocatable: node.Status.Allocatable,
 		},
 	}
-	for _, condition := range []string{v1.ConditionTypeLaunched, v1.ConditionTypeRegistered, v1.ConditionTypeInitialized} {
+	for _, condition := range []string{v1.ConditionTypeLaunched, v1.ConditionTypeRegistered, v1.ConditionTypeInitialized, v1.ConditionTypeConsolidatable} {
 		claim.StatusConditions().SetTrue(condition)
 	}
 	return claim

@@ -3,21 +3,27 @@
 //!
 //! - [`Family`] — eight kinds of small problems, by which cost is judged
 //! - [`Mix`] — large problems, by which speed is judged
-//! - [`Problem`] — one of either, by its name: `spread-17`, `mixed-5000x400`
+//! - [`Standing`] — large clusters, by which the speed of disruption is judged
+//! - [`left_over`] — what is left of a solved problem after a while: half of the pods, on machines of which some are too big
+//! - [`Problem`] — one of the first three, by its name: `spread-17`, `mixed-5000x400`, `full-1000x30`
 //!
 //! One name gives the same problem for ever: every workload, pool and node draws from a stream of its own.
 
 mod catalog;
 mod draw;
 mod families;
+mod left_over;
 mod mixes;
 mod nodes;
 mod pods;
 mod pools;
 mod rules;
+mod standing;
 
 pub use families::{Family, SEEDS};
+pub use left_over::{Machine, left_over};
 pub use mixes::{Mix, Speed};
+pub use standing::{Fill, Standing};
 
 use serde_json::Value;
 
@@ -43,6 +49,6 @@ impl Problem {
         if let Ok(seed) = which.parse() {
             return Family::ALL.into_iter().find(|family| family.name() == kind).map(|family| family.problem(seed));
         }
-        Speed::named(name).map(Speed::problem)
+        Speed::named(name).map(Speed::problem).or_else(|| Standing::named(name).map(Standing::problem))
     }
 }

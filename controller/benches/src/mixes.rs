@@ -9,7 +9,7 @@ const HOST: &str = "kubernetes.io/hostname";
 /// What the reference's benchmark draws from (karpenter `scheduling_benchmark_test.go`).
 const CPU: [u64; 5] = [100, 250, 500, 1000, 1500];
 const MEMORY: [u64; 6] = [100, 256, 512, 1024, 2048, 4096];
-const LABELS: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+pub(crate) const LABELS: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 /// Nodes that exist, and pods on each, where a problem has any.
 const NODES: u64 = 1_000;
 const PODS_PER_NODE: u64 = 30;
@@ -102,7 +102,7 @@ fn pod(mix: Mix, index: u64, count: u64, stream: &mut Stream) -> Value {
     pod
 }
 
-fn sized(name: &str, stream: &mut Stream) -> Value {
+pub(crate) fn sized(name: &str, stream: &mut Stream) -> Value {
     let requests = json!({"cpu": format!("{}m", stream.one(&CPU)), "memory": format!("{}Mi", stream.one(&MEMORY))});
     json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "resources": {"requests": requests}}]}})
 }

@@ -4,7 +4,7 @@ use crate::{catalog, draw::Draw, pods::Workload, pools};
 use sawhorse_ambient::{Seed, Stream};
 use serde_json::{Map, Value, json};
 
-const ZONES: [&str; 3] = ["us-east-1a", "us-east-1b", "us-east-1c"];
+pub(crate) const ZONES: [&str; 3] = ["us-east-1a", "us-east-1b", "us-east-1c"];
 
 /// So many nodes of `pool`, each filled with pods like the `workloads`' to some part of it.
 pub(crate) fn existing(seed: Seed, family: &str, count: u64, workloads: &[Workload]) -> Vec<Value> {
@@ -38,17 +38,36 @@ fn category(kind: &Value) -> &'static str {
 
 /// A node of the pool `default` and the type `kind`.
 pub(crate) fn node(name: &str, kind: &Value, stream: &mut Stream) -> Value {
+    let place = Place { zone: stream.one(&ZONES), capacity_type: stream.one(&["spot", "on-demand"]), pool: "default" };
+    launched(name, kind, place, [("team".to_owned(), json!("default"))])
+}
+
+/// Where a node is, how it is paid for, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) zone: &'a str,
+    pub(crate) capacity_type: &'a str,
+    pub(crate) pool: &'a str,
+}
+
+/// A node of the type `kind`, with these labels besides those that follow from what it is.
+pub(crate) fn launched(
+    name: &str,
+    kind: &Value,
+    place: Place<'_>,
+    further: impl IntoIterator<Item = (String, Value)>,
+) -> Value {
     let mut labels: Map<String, Value> =
         catalog::labels(kind).into_iter().map(|(key, value)| (key, json!(value))).collect();
-    let further = [
-        ("karpenter.sh/nodepool", "default"),
-        ("team", "default"),
+    labels.extend(further);
+    let own = [
+        ("karpenter.sh/nodepool", place.pool),
         ("node.kubernetes.io/instance-type", catalog::name(kind)),
-        ("topology.kubernetes.io/zone", stream.one(&ZONES)),
-        (pools::CAPACITY_TYPE, stream.one(&["spot", "on-demand"])),
+        ("topology.kubernetes.io/zone", place.zone),
+        (pools::CAPACITY_TYPE, place.capacity_type),
         ("kubernetes.io/hostname", name),
     ];
-    labels.extend(further.map(|(key, value)| (key.to_owned(), json!(value))));
+    labels.extend(own.map(|(key, value)| (key.to_owned(), json!(value))));
     let (cpu, memory) = catalog::allocatable(kind);
     let mut allocatable = kind["capacity"].clone();
     allocatable["cpu"] = json!(format!("{cpu}m"));

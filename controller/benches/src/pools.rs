@@ -103,3 +103,11 @@ pub(crate) fn several(seed: Seed, family: &str) -> Vec<Value> {
 pub(crate) fn has(pools: &[Value], name: &str) -> bool {
     pools.iter().any(|pool| pool["metadata"]["name"] == name)
 }
+
+/// The pool with a disruption that budgets do not limit.
+pub(crate) fn consolidating(mut pool: Value) -> Value {
+    pool["spec"]["disruption"] = json!({
+        "consolidationPolicy": "WhenEmptyOrUnderutilized", "consolidateAfter": "0s", "budgets": [{"nodes": "100%"}],
+    });
+    pool
+}

@@ -1,10 +1,10 @@
 //! Counts and times every call to a cloud (spec core 6.1, `cloudprovider_*`).
 
 use super::{
-    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, Notice, NoticeKind,
-    ResolvedNodeClass,
+    BatchObserver, CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass,
+    Notice, NoticeKind, ResolvedNodeClass,
 };
-use crate::metrics::{CloudCall, CloudFailure, Metrics, seconds};
+use crate::metrics::{CloudCall, CloudFailure, Metrics, OfBatcher, seconds};
 use async_trait::async_trait;
 use sawhorse_ambient::Clock;
 use sawhorse_core::{
@@ -20,8 +20,22 @@ pub(crate) struct MeteredProvider {
     clock: Clock,
 }
 
+/// Counts what batches hold.
+#[derive(Debug)]
+struct Batches(Metrics);
+
+impl BatchObserver for Batches {
+    fn batched(&self, batcher: &'static str, requests: usize, waited: Duration) {
+        let labels = OfBatcher { batcher: batcher.to_owned() };
+        // As a float, which metrics are; there are never so many.
+        self.0.batch_size.get_or_create(&labels).observe(requests as f64);
+        self.0.batch_time.get_or_create(&labels).observe(seconds(waited));
+    }
+}
+
 impl MeteredProvider {
     pub(crate) fn new(inner: Arc<dyn CloudProvider>, metrics: Metrics, clock: Clock) -> Self {
+        inner.observe_batches(Arc::new(Batches(metrics.clone())));
         Self { inner, metrics, clock }
     }
 

@@ -11,7 +11,7 @@ use sawhorse_core::{
     api::{NodeClaim, NodePool},
     model::{CapacityType, InstanceType, Price, ProviderId, RepairPolicy, Requirements, Resources},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// A cloud that sells machines (spec core 8). Chosen at run time, so object-safe. It never talks to Kubernetes: NodeClasses
 /// reach it as values and their status goes back as a value.
@@ -84,8 +84,17 @@ pub trait CloudProvider: Send + Sync + 'static {
     /// Takes a pool for empty for a while, as if it had refused.
     fn avoid(&self, _capacity_type: CapacityType, _instance_type: &str, _zone: &str) {}
 
+    /// Has `observer` told of calls that several requests are put together into, from now on.
+    fn observe_batches(&self, _observer: Arc<dyn BatchObserver>) {}
+
     /// Refreshes what is remembered of the cloud (types, offerings, prices) where it is due; returns when to call again.
     async fn refresh(&self) -> Result<Duration, CloudError>;
+}
+
+/// Told of every call that requests were put together into.
+pub trait BatchObserver: fmt::Debug + Send + Sync {
+    /// `requests` of the kind `batcher` were sent together, the first of which had waited for the others for so long.
+    fn batched(&self, batcher: &'static str, requests: usize, waited: Duration);
 }
 
 /// Something that the cloud says of machines.

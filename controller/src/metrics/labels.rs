@@ -27,6 +27,7 @@ labels! {
     WithCode { code }
     OfReason { reason }
     OfMessage { message_type }
+    OfBatcher { batcher }
     InController { controller }
     Evaluated { reason, consolidation_type }
     Decided { decision, reason, consolidation_type }

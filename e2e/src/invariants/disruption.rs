@@ -1,36 +1,18 @@
 //! What must hold of voluntary disruption.
 
+use super::objects::{Cluster, annotation, condition, each, is_deleted, is_ended, is_true, label, name_of, overdue};
 use jiff::{SignedDuration, Timestamp};
 use sawhorse_core::{
     api::{DisruptionReason, NodePool, allowed_disruptions, labels},
     model::Settings,
 };
 use serde_json::Value;
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A Node may be tainted so long for a disruption that nobody is at.
 const ABORTED_GRACE: SignedDuration = SignedDuration::from_mins(5);
 /// A replacement that consolidation launched is not replaced again for so long.
 const SETTLED_AFTER: SignedDuration = SignedDuration::from_mins(15);
-
-/// An object.
-pub(super) type Json<'a> = Cow<'a, Value>;
-
-/// The objects of one moment.
-#[derive(Debug)]
-pub(super) struct Cluster<'a> {
-    pub(super) pods: Vec<Json<'a>>,
-    pub(super) nodes: Vec<Json<'a>>,
-    pub(super) claims: Vec<Json<'a>>,
-    pub(super) pools: Vec<Json<'a>>,
-    pub(super) budgets: Vec<Json<'a>>,
-    /// The NodeClaims whose machines run.
-    pub(super) running: BTreeSet<String>,
-    pub(super) now: Timestamp,
-}
 
 /// What was seen before.
 #[derive(Debug, Default)]
@@ -70,18 +52,20 @@ impl Disruption {
         let mut found = Vec::new();
         for pool in each(&cluster.pools) {
             let name = name_of(pool);
-            let own = each(&cluster.claims).filter(|claim| label(claim, labels::NODE_POOL) == name);
+            let own = || each(&cluster.claims).filter(|claim| label(claim, labels::NODE_POOL) == name);
             // Budgets count a machine until its end is under way in the cloud.
             let counts = |claim: &&Value| is_true(claim, "Initialized") && !is_true(claim, "InstanceTerminating");
-            let usable: Vec<&Value> = own.filter(counts).collect();
-            let going: Vec<(&str, DisruptionReason)> =
-                usable.iter().filter_map(|claim| Some((name_of(claim), reason_of(claim)?))).collect();
+            let reason = |claim| Some((claim, reason_of(claim)?));
+            let going = own().filter_map(reason).filter(|(claim, _)| counts(claim));
+            let going: Vec<(&str, DisruptionReason)> = going.map(|(claim, reason)| (name_of(claim), reason)).collect();
             let limited = going.iter().filter(|(_, reason)| !self.unlimited.contains(reason));
             let fresh: BTreeSet<DisruptionReason> =
                 limited.filter(|(claim, _)| !self.begun.contains(*claim)).map(|(_, reason)| *reason).collect();
-            let total = u32::try_from(usable.len()).unwrap_or(u32::MAX);
-            let read = || serde_json::from_value::<NodePool>(pool.clone()).unwrap_or_default();
-            let pool = if fresh.is_empty() { NodePool::default() } else { read() };
+            if fresh.is_empty() {
+                continue;
+            }
+            let total = u32::try_from(own().filter(counts).count()).unwrap_or(u32::MAX);
+            let pool: NodePool = serde_json::from_value(pool.clone()).unwrap_or_default();
             for reason in fresh {
                 // A window may have closed between the decision and this look.
                 let at = |time: Timestamp| allowed_disruptions(&pool, reason, total, time).allowed;
@@ -125,12 +109,8 @@ impl Disruption {
             .filter_map(|claim| claim["status"]["nodeName"].as_str())
             .collect();
         let idle = |node: &&Value| !is_deleted(node) && is_tainted(node) && !claimed.contains(name_of(node));
-        let idle: BTreeSet<String> = each(&cluster.nodes).filter(idle).map(|own| name_of(own).to_owned()).collect();
-        self.idle.retain(|node, _| idle.contains(node));
-        for node in idle {
-            self.idle.entry(node).or_insert(cluster.now);
-        }
-        let too_long = self.idle.iter().filter(|(_, since)| cluster.now.duration_since(**since) > ABORTED_GRACE);
+        let idle = each(&cluster.nodes).filter(idle).map(|own| (name_of(own), ABORTED_GRACE)).collect();
+        let too_long = overdue(&mut self.idle, &idle, cluster.now);
         too_long.map(|(node, since)| format!("S17: `{node}` is tainted for nothing since {since}")).collect()
     }
 }
@@ -138,17 +118,18 @@ impl Disruption {
 /// S4: no more pods are being evicted than their PodDisruptionBudgets allow while fewer are healthy than they ask for.
 fn evictions_keep_budgets(cluster: &Cluster<'_>) -> Vec<String> {
     let mut found = Vec::new();
+    let evicted: Vec<&Value> = each(&cluster.pods).filter(|pod| is_deleted(pod) && is_evicted(pod)).collect();
     for budget in each(&cluster.budgets) {
         let spec = &budget["spec"];
         let simple = spec["selector"]["matchExpressions"].is_null();
-        if !simple || spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow" {
+        let evicted = evicted.iter().filter(|pod| selects(budget, pod)).count();
+        if evicted == 0 || !simple || spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow" {
             continue;
         }
-        let own: Vec<&Value> = each(&cluster.pods).filter(|pod| selects(budget, pod)).collect();
-        let staying = || own.iter().filter(|pod| !is_deleted(pod) && !is_ended(pod));
-        let expected = staying().count();
-        let healthy = staying().filter(|pod| is_true(pod, "Ready")).count();
-        let evicted = own.iter().filter(|pod| is_deleted(pod) && is_evicted(pod)).count();
+        let own = each(&cluster.pods).filter(|pod| selects(budget, pod));
+        let staying: Vec<&Value> = own.filter(|pod| !is_deleted(pod) && !is_ended(pod)).collect();
+        let expected = staying.len();
+        let healthy = staying.iter().filter(|pod| is_true(pod, "Ready")).count();
         let needed = needed(spec, expected);
         if healthy < needed && evicted > expected.saturating_sub(needed) {
             found.push(format!(
@@ -199,39 +180,6 @@ fn nothing_is_replaced_twice(cluster: &Cluster<'_>) -> Vec<String> {
     twice.map(|claim| format!("S19: `{}` came as a replacement and is replaced already", name_of(claim))).collect()
 }
 
-fn each<'a>(objects: &'a [Json<'_>]) -> impl Iterator<Item = &'a Value> {
-    objects.iter().map(AsRef::as_ref)
-}
-
-fn name_of(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().unwrap_or_default()
-}
-
-fn label<'a>(object: &'a Value, key: &str) -> &'a str {
-    object["metadata"]["labels"][key].as_str().unwrap_or_default()
-}
-
-/// An annotation that is JSON.
-fn annotation(object: &Value, key: &str) -> Option<Value> {
-    serde_json::from_str(object["metadata"]["annotations"][key].as_str()?).ok()
-}
-
-fn is_deleted(object: &Value) -> bool {
-    !object["metadata"]["deletionTimestamp"].is_null()
-}
-
-fn is_ended(pod: &Value) -> bool {
-    pod["status"]["phase"] == "Succeeded" || pod["status"]["phase"] == "Failed"
-}
-
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|own| own["type"] == kind && own["status"] == "True")
-}
-
-fn is_true(object: &Value, kind: &str) -> bool {
-    condition(object, kind).is_some()
-}
-
 fn is_evicted(pod: &Value) -> bool {
     condition(pod, "DisruptionTarget").is_some_and(|own| own["reason"] == "EvictionByEvictionAPI")
 }
@@ -257,8 +205,10 @@ fn selects(budget: &Value, pod: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::objects::Json;
     use rstest::rstest;
     use serde_json::json;
+    use std::borrow::Cow;
 
     fn now() -> Timestamp {
         "2026-01-01T01:00:00Z".parse().unwrap()

@@ -3,15 +3,25 @@
 //!
 //! - [`Invariants`] — looks at all of them; what it saw before tells what is new
 //! - `disruption` — those that speak of voluntary disruption
+//! - `money` — those that speak of prices and of what was paid
+//! - `progress` — what must come to an end sooner or later
+//! - `objects` — what there is at one moment, and what all of them ask of it
 
 mod disruption;
+mod money;
+mod objects;
+mod progress;
 
 use crate::control_plane::ControlPlane;
-use disruption::{Cluster, Disruption, Json};
+use disruption::Disruption;
 use jiff::{SignedDuration, Timestamp};
+use money::{Money, Paid};
+use objects::{Cluster, Json};
+use progress::Progress;
 use sawhorse_core::model::{Resources, Settings};
-use sawhorse_fake_cloud::world::{InstanceState, World};
+use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, World};
 use sawhorse_kwok::apiserver::{GroupResource, Object};
+use serde::Deserialize;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,16 +37,25 @@ const CLAIM_TAG: &str = "karpenter.sh/nodeclaim";
 #[derive(Debug, Default)]
 pub struct Invariants {
     disruption: Disruption,
+    money: Money,
+    progress: Progress,
 }
 
 impl Invariants {
     /// For a controller that decides by `settings`.
     pub fn new(settings: &Settings) -> Self {
-        Self { disruption: Disruption::new(settings) }
+        Self { disruption: Disruption::new(settings), ..Self::default() }
     }
 
     /// Everything that is violated now, as sentences; empty if all is well.
-    pub fn violations(&mut self, objects: &ControlPlane, world: &World, now: Timestamp) -> Vec<String> {
+    /// `ledger` is the world's of this moment.
+    pub fn violations(
+        &mut self,
+        objects: &ControlPlane,
+        world: &World,
+        ledger: &Ledger,
+        now: Timestamp,
+    ) -> Vec<String> {
         let list = |group: &str, resource: &str| objects.list(&GroupResource::new(group, resource));
         let claims = list("karpenter.sh", "nodeclaims");
         let pools = list("karpenter.sh", "nodepools");
@@ -53,6 +72,8 @@ impl Invariants {
             now,
         };
         found.extend(self.disruption.violations(&cluster));
+        found.extend(self.money.violations(&cluster, Paid::of(world, ledger)));
+        found.extend(self.progress.violations(&cluster));
         found
     }
 }
@@ -67,14 +88,17 @@ fn running(world: &World) -> BTreeSet<String> {
     runs.filter_map(|own| own.tags.get(CLAIM_TAG).cloned()).collect()
 }
 
+/// The machines that run or are about to.
+fn alive(world: &World) -> impl Iterator<Item = &Instance> {
+    world.instances().filter(|own| matches!(own.state, InstanceState::Pending | InstanceState::Running))
+}
+
 /// S1 and S2: every running machine was bought for a NodeClaim that exists, and no NodeClaim has two.
 fn machines_have_claims(claims: &[Arc<Object>], world: &World, now: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     let mut by_claim: BTreeMap<&str, &str> = BTreeMap::new();
     let known: BTreeSet<&str> = claims.iter().map(|claim| claim.name()).collect();
-    let alive =
-        world.instances().filter(|instance| matches!(instance.state, InstanceState::Pending | InstanceState::Running));
-    for instance in alive {
+    for instance in alive(world) {
         let claim = instance.tags.get(CLAIM_TAG).map_or("", String::as_str);
         if !known.contains(claim) && now.duration_since(instance.launched) > ORPHAN_GRACE {
             found.push(format!("S1: `{}` runs for `{claim}`, which does not exist", instance.id));
@@ -89,7 +113,7 @@ fn machines_have_claims(claims: &[Arc<Object>], world: &World, now: Timestamp) -
 /// S7: what the machines of a pool add up to is within its limits.
 fn limits_hold(pools: &[Arc<Object>], claims: &[Arc<Object>]) -> Vec<String> {
     let mut found = Vec::new();
-    for pool in pools {
+    for pool in pools.iter().filter(|pool| !pool.value()["spec"]["limits"].is_null()) {
         let limits = quantities(&pool.value()["spec"]["limits"]);
         let of_pool =
             claims.iter().filter(|claim| claim.value()["metadata"]["labels"]["karpenter.sh/nodepool"] == pool.name());
@@ -108,6 +132,5 @@ fn limits_hold(pools: &[Arc<Object>], claims: &[Arc<Object>]) -> Vec<String> {
 }
 
 fn quantities(value: &Value) -> Resources {
-    let quantities = serde_json::from_value(value.clone()).unwrap_or_default();
-    Resources::of_capacity(&quantities)
+    Resources::of_capacity(&BTreeMap::deserialize(value).unwrap_or_default())
 }

@@ -22,7 +22,7 @@ const fn endpoint(
 }
 
 /// Every endpoint. Patterns may contain `*` and `?`.
-pub(super) const ENDPOINTS: [Endpoint; 36] = [
+pub(super) const ENDPOINTS: [Endpoint; 38] = [
     endpoint("GET", "/", "this list", None),
     endpoint(
         "GET",
@@ -124,10 +124,23 @@ pub(super) const ENDPOINTS: [Endpoint; 36] = [
     endpoint(
         "POST",
         "/capacity-reservations",
-        "reserves machines for the account, as CreateCapacityReservation does; open unless targeted, for ever unless `end` is given",
+        "reserves machines for the account, as CreateCapacityReservation does; open unless targeted, for ever unless `end` is given; \
+         `interruptible` ones are lent by another",
         Some(
             r#"{"instanceType": "m5.large", "zone": "us-west-2a", "count": 2, "targeted": true, "end": "24h", "tags": {"a": "b"}}"#,
         ),
+    ),
+    endpoint(
+        "POST",
+        "/placement-groups",
+        "makes a placement group, as CreatePlacementGroup does: cluster, spread, or partition with its `partitions`",
+        Some(r#"{"name": "parts", "strategy": "partition", "partitions": 3}"#),
+    ),
+    endpoint(
+        "POST",
+        "/reclaims",
+        "takes `count` machines of interruptible reservations (a pattern) back, or all: unused ones at once, others with a warning",
+        Some(r#"{"reservation": "cr-*", "count": 1}"#),
     ),
     endpoint(
         "POST",

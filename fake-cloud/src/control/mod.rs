@@ -59,6 +59,8 @@ fn endpoints(world: SharedWorld) -> Router {
         .route("/losses", post(script::lose_many))
         .route("/capacity-blocks", post(script::grant_block))
         .route("/capacity-reservations", post(script::reserve))
+        .route("/placement-groups", post(script::create_placement_group))
+        .route("/reclaims", post(script::reclaim))
         .route("/images", post(script::release_images))
         .route("/instances/{id}/rebalance", post(script::rebalance))
         .route("/instances/{id}/impair", post(script::impair))

@@ -132,6 +132,7 @@ pub(super) fn ledger_json(ledger: &Ledger) -> Value {
     json!({
         "total": money(ledger.total),
         "byCapacityType": by_market,
+        "reservations": {"idle": money(ledger.reservations.idle), "upfront": money(ledger.reservations.upfront)},
         "nanoDollarsPerHour": number(ledger.nano_dollars_per_hour),
         "calls": ledger.calls,
         "instancesByState": ledger.instances_by_state,

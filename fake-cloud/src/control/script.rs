@@ -4,9 +4,9 @@ use super::answer::{Answer, Refusal, body};
 use crate::{
     app::SharedWorld,
     world::{
-        Body, CallRecord, CapacityRule, Check, Consistency, Credentials, Delays, EventConfig, FaultRule, InstanceState,
-        PriceRule, QuotaRule, ReservationRequest, ScheduledCode, Selection, TagSpecification, Tags, Throttling, World,
-        matches_pattern,
+        AllocationRequest, Body, CallRecord, CapacityRule, Check, Consistency, Credentials, Delays, EventConfig,
+        FaultRule, InstanceState, Placement, PriceRule, QuotaRule, ReservationRequest, ScheduledCode, Selection,
+        TagSpecification, Tags, Throttling, World, matches_pattern,
     },
 };
 use axum::{
@@ -237,23 +237,86 @@ struct NewReservation {
     end: jiff::SignedDuration,
     #[serde(default)]
     tags: Tags,
+    /// Whether the machines are lent by a reservation without tags, which can take them back.
+    #[serde(default)]
+    interruptible: bool,
 }
 
 pub(super) async fn reserve(State(world): State<SharedWorld>, given: Given) -> Answer {
     change(&world, "Reserve", summary(&given), |world| {
-        let NewReservation { instance_type, zone, count, targeted, end, tags } = body(given)?;
+        let NewReservation { instance_type, zone, count, targeted, end, tags, interruptible } = body(given)?;
+        let tags = vec![TagSpecification { resource: "capacity-reservation".to_owned(), tags }];
         let request = ReservationRequest {
             machine_type: instance_type,
             zone,
             count,
-            targeted,
+            targeted: targeted || interruptible,
             end: (!end.is_zero()).then(|| world.now().saturating_add(end).unwrap_or(Timestamp::MAX)),
             platform: "Linux/UNIX".to_owned(),
             tenancy: "default".to_owned(),
-            tags: vec![TagSpecification { resource: "capacity-reservation".to_owned(), tags }],
+            tags: if interruptible { Vec::new() } else { tags.clone() },
             ..ReservationRequest::default()
         };
-        Ok(json!({"capacityReservationId": world.create_reservation(&request)?}))
+        let mut id = world.create_reservation(&request)?;
+        if interruptible {
+            id = world.lend(&AllocationRequest { source: id, count, tags, ..AllocationRequest::default() })?;
+        }
+        Ok(json!({"capacityReservationId": id}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Strategy {
+    Cluster,
+    Spread,
+    Partition,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewGroup {
+    name: String,
+    strategy: Strategy,
+    #[serde(default = "two")]
+    partitions: u32,
+}
+
+/// EC2's number of partitions where none is given.
+fn two() -> u32 {
+    2
+}
+
+pub(super) async fn create_placement_group(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "CreatePlacementGroup", summary(&given), |world| {
+        let NewGroup { name, strategy, partitions } = body(given)?;
+        let strategy = match strategy {
+            Strategy::Cluster => Placement::Cluster,
+            Strategy::Spread => Placement::Spread,
+            Strategy::Partition => Placement::Partition(partitions),
+        };
+        Ok(json!({"groupId": world.create_placement_group(&name, strategy, Tags::new())?.id}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reclaim {
+    reservation: String,
+    count: Option<u32>,
+}
+
+pub(super) async fn reclaim(State(world): State<SharedWorld>, given: Given) -> Answer {
+    change(&world, "Reclaim", summary(&given), |world| {
+        let Reclaim { reservation: id, count } = body(given)?;
+        let interruptible = world.reservations().filter(|one| one.interruptible.is_some());
+        let mut ids: Vec<String> =
+            interruptible.map(|one| one.id.clone()).filter(|known| matches_pattern(&id, known)).collect();
+        if !id.contains(['*', '?']) {
+            ids = vec![id];
+        }
+        ids.iter().try_for_each(|id| world.reclaim_lent(id, count))?;
+        Ok(json!({"capacityReservationIds": ids}))
     })
 }
 

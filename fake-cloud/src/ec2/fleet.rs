@@ -3,7 +3,9 @@
 use super::{
     Answer, Call, error::Refusal, launch_settings, launch_templates::template_reference, query::Params, xml::Xml,
 };
-use crate::world::{AllocationStrategy, Fleet, FleetConfig, FleetOverride, FleetPool, FleetRequest, Market, Priority};
+use crate::world::{
+    AllocationStrategy, Fleet, FleetConfig, FleetOverride, FleetPool, FleetRequest, Market, Priority, ReservedMarket,
+};
 use std::ops::RangeInclusive;
 
 /// EC2's documented most machines of one fleet, and most templates and overrides of one request.
@@ -22,19 +24,21 @@ const SPOT_STRATEGIES: &[(&str, AllocationStrategy)] = &[
 const ON_DEMAND_STRATEGIES: &[(&str, AllocationStrategy)] =
     &[("lowest-price", AllocationStrategy::LowestPrice), ("prioritized", AllocationStrategy::Prioritized)];
 
-/// The market, and whether it is that of capacity blocks.
-const MARKETS: &[(&str, (Market, bool))] = &[
-    ("spot", (Market::Spot, false)),
-    ("on-demand", (Market::OnDemand, false)),
-    ("capacity-block", (Market::OnDemand, true)),
+/// The market, and that of the reservation if it has one of its own.
+const MARKETS: &[(&str, (Market, Option<ReservedMarket>))] = &[
+    ("spot", (Market::Spot, None)),
+    ("on-demand", (Market::OnDemand, None)),
+    ("capacity-block", (Market::OnDemand, Some(ReservedMarket::CapacityBlock))),
+    ("reserved-capacity", (Market::OnDemand, Some(ReservedMarket::Interruptible))),
 ];
 
 /// `CreateFleet`.
 pub(crate) fn create_fleet(call: &mut Call<'_>, mut params: Params) -> Answer {
     refuse_other_types(&mut params)?;
-    let (target, market, capacity_block) = target(params.part("TargetCapacitySpecification"))?;
+    let (target, market, reserved_market) = target(params.part("TargetCapacitySpecification"))?;
     let spot = options(params.part("SpotOptions"), SPOT_STRATEGIES)?;
     let on_demand = options(params.part("OnDemandOptions"), ON_DEMAND_STRATEGIES)?;
+    take_reserved_options(params.part("ReservedCapacityOptions"), reserved_market)?;
     let chosen = if market == Market::Spot { spot } else { on_demand };
     let request = FleetRequest {
         token: params.text("ClientToken"),
@@ -42,7 +46,7 @@ pub(crate) fn create_fleet(call: &mut Call<'_>, mut params: Params) -> Answer {
         target,
         min_target: chosen.min_target,
         market,
-        capacity_block,
+        reserved_market,
         strategy: chosen.strategy,
         max_price: None,
         configs: configs(&mut params)?,
@@ -72,10 +76,10 @@ fn refuse_other_types(params: &mut Params) -> Result<(), Refusal> {
 }
 
 /// The number of machines and their market. A split by market is accepted if one market gets everything.
-fn target(mut part: Params) -> Result<(u32, Market, bool), Refusal> {
+fn target(mut part: Params) -> Result<(u32, Market, Option<ReservedMarket>), Refusal> {
     let path = part.name_of("TotalTargetCapacity");
     let total = part.integer("TotalTargetCapacity", &TARGET)?.ok_or_else(|| Refusal::missing_parameter(&path))?;
-    let (default, block) = part.one_of("DefaultTargetCapacityType", MARKETS)?.unwrap_or_default();
+    let (default, reserved) = part.one_of("DefaultTargetCapacityType", MARKETS)?.unwrap_or_default();
     let spot = part.integer("SpotTargetCapacity", &TARGET)?;
     let on_demand = part.integer("OnDemandTargetCapacity", &TARGET)?;
     part.one_of("TargetCapacityUnitType", &[("units", ())])?;
@@ -91,7 +95,7 @@ fn target(mut part: Params) -> Result<(u32, Market, bool), Refusal> {
             return Err(Refusal::bad("InvalidFleetConfig", text));
         }
     };
-    Ok((total, market, block))
+    Ok((total, market, reserved))
 }
 
 #[derive(Default)]
@@ -111,6 +115,20 @@ fn options(mut part: Params, strategies: &[(&str, AllocationStrategy)]) -> Resul
     }
     part.no_more()?;
     Ok(options)
+}
+
+/// What kinds of reservations a fleet of reserved machines may use: there is one.
+fn take_reserved_options(mut part: Params, market: Option<ReservedMarket>) -> Result<(), Refusal> {
+    let path = part.name_of("ReservationType");
+    let kinds = part.texts("ReservationType")?;
+    part.no_more()?;
+    if let Some(other) = kinds.iter().find(|kind| *kind != ReservedMarket::Interruptible.as_str()) {
+        return Err(Refusal::invalid_value(other, &path, "Expecting interruptible-capacity-reservation."));
+    }
+    if !kinds.is_empty() && market != Some(ReservedMarket::Interruptible) {
+        return Err(Refusal::combination("ReservedCapacityOptions", "DefaultTargetCapacityType"));
+    }
+    Ok(())
 }
 
 fn configs(params: &mut Params) -> Result<Vec<FleetConfig>, Refusal> {
@@ -168,7 +186,7 @@ fn write(xml: &mut Xml, fleet: &Fleet) {
 
 /// Writes what a fleet brought; where the machines are is in the answer to `CreateFleet` only.
 pub(crate) fn write_outcome(xml: &mut Xml, fleet: &Fleet, with_places: bool) {
-    let lifecycle = fleet.market.as_str();
+    let lifecycle = fleet.reserved_market.map_or(fleet.market.as_str(), ReservedMarket::as_str);
     xml.items("errorSet", &fleet.errors, |xml, error| {
         write_pool(xml, &error.pool);
         xml.text("lifecycle", lifecycle);

@@ -2,7 +2,8 @@
 
 use super::{error::Refusal, query::Params};
 use crate::world::{
-    BlockDevice, InterfaceSettings, LaunchSettings, Market, MetadataSettings, Price, TagSpecification, VolumeSettings,
+    BlockDevice, InterfaceSettings, LaunchSettings, Market, MetadataSettings, Price, ReservedMarket, TagSpecification,
+    VolumeSettings,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -42,11 +43,12 @@ const KEPT: &[&str] = &[
 /// The parts of `ConnectionTrackingSpecification`, kept for each interface.
 const CONNECTION_TRACKING: [&str; 3] = ["TcpEstablishedTimeout", "UdpStreamTimeout", "UdpTimeout"];
 
-/// The market, and whether it is that of capacity blocks.
-const MARKETS: &[(&str, (Market, bool))] = &[
-    ("spot", (Market::Spot, false)),
-    ("on-demand", (Market::OnDemand, false)),
-    ("capacity-block", (Market::OnDemand, true)),
+/// The market, and that of the reservation if it has one of its own.
+const MARKETS: &[(&str, (Market, Option<ReservedMarket>))] = &[
+    ("spot", (Market::Spot, None)),
+    ("on-demand", (Market::OnDemand, None)),
+    ("capacity-block", (Market::OnDemand, Some(ReservedMarket::CapacityBlock))),
+    ("interruptible-capacity-reservation", (Market::OnDemand, Some(ReservedMarket::Interruptible))),
 ];
 
 /// Takes the settings of a launch from `params`, except for its tags, which templates and requests spell differently.
@@ -85,7 +87,7 @@ fn take_structures(params: &mut Params, settings: &mut LaunchSettings) -> Result
     let mut market = params.part("InstanceMarketOptions");
     let kind = market.one_of("MarketType", MARKETS)?;
     settings.market = kind.map(|(market, _)| market);
-    settings.capacity_block = kind.is_some_and(|(_, block)| block);
+    settings.reserved_market = kind.and_then(|(_, reserved)| reserved);
     let mut spot = market.part("SpotOptions");
     settings.max_spot_price = price(&mut spot, "MaxPrice")?;
     spot.no_more()?;

@@ -1,7 +1,7 @@
 //! Writes what a launch is made of, as `launchTemplateData`.
 
 use super::{launch_settings::connection_tracking, xml::Xml};
-use crate::world::{BlockDevice, InterfaceSettings, LaunchSettings, VolumeSettings};
+use crate::world::{BlockDevice, InterfaceSettings, LaunchSettings, Market, ReservedMarket, VolumeSettings};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ fn branches(settings: &LaunchSettings) -> Branch {
 }
 
 fn market_type(settings: &LaunchSettings) -> Option<&'static str> {
-    if settings.capacity_block { Some("capacity-block") } else { settings.market.map(crate::world::Market::as_str) }
+    settings.reserved_market.map(ReservedMarket::as_str).or_else(|| settings.market.map(Market::as_str))
 }
 
 /// A tree of elements.

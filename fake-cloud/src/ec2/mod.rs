@@ -103,6 +103,7 @@ fn ec2(call: &mut Call<'_>, params: Params) -> Answer {
         "CancelSpotInstanceRequests" => fleets::cancel_spot_requests(call, params),
         "CreateCapacityReservation" => reservations::create(call, params),
         "CreateFleet" => fleet::create_fleet(call, params),
+        "CreateInterruptibleCapacityReservationAllocation" => reservations::lend(call, params),
         "CreateLaunchTemplate" => launch_templates::create_launch_template(call, params),
         "CreateLaunchTemplateVersion" => versions::create(call, params),
         "CreatePlacementGroup" => placement_groups::create(call, params),
@@ -144,6 +145,7 @@ fn ec2(call: &mut Call<'_>, params: Params) -> Answer {
         "StartInstances" => instances::start_instances(call, params),
         "StopInstances" => instances::stop_instances(call, params),
         "TerminateInstances" => instances::terminate_instances(call, params),
+        "UpdateInterruptibleCapacityReservationAllocation" => reservations::change_lent(call, params),
         unknown => Err(Refusal::invalid_action(unknown)),
     }
 }

@@ -3,7 +3,10 @@
 use super::{
     Answer, Call, error::Refusal, filter, launch_settings, page::Page, query::Params, tags::returned_true, xml::Xml,
 };
-use crate::world::{BlockOffer, CloudError, Filterable, Reservation, ReservationRequest, Tags, passes};
+use crate::world::{
+    AllocationRequest, BlockOffer, CloudError, Filterable, Reservation, ReservationRequest, ReservationState, Tags,
+    passes,
+};
 use jiff::Timestamp;
 use std::borrow::Cow;
 
@@ -24,6 +27,7 @@ pub(crate) fn create(call: &mut Call<'_>, mut params: Params) -> Answer {
     for ignored in ["EbsOptimized", "EphemeralStorage"] {
         params.boolean(ignored)?;
     }
+    let later = later(&mut params)?;
     let criteria = [("open", false), ("targeted", true)];
     let request = ReservationRequest {
         token: params.text("ClientToken"),
@@ -33,6 +37,7 @@ pub(crate) fn create(call: &mut Call<'_>, mut params: Params) -> Answer {
         count: params.integer("InstanceCount", &COUNTS)?.ok_or_else(|| Refusal::missing_parameter("InstanceCount"))?,
         targeted: params.one_of("InstanceMatchCriteria", &criteria)?.unwrap_or(false),
         end: end.filter(|_| limited != Some(false)),
+        later,
         platform: params.required("InstancePlatform")?,
         tenancy: params.text("Tenancy").unwrap_or_else(|| "default".to_owned()),
         tags: plural_tags(&mut params)?,
@@ -41,6 +46,17 @@ pub(crate) fn create(call: &mut Call<'_>, mut params: Params) -> Answer {
     let id = call.world.create_reservation(&request)?;
     call.touched.push(id.clone());
     answer_with(call, &id)
+}
+
+/// From when on, and for how many seconds at least, of a reservation that begins later.
+fn later(params: &mut Params) -> Result<Option<(Timestamp, i64)>, Refusal> {
+    params.one_of("DeliveryPreference", &[("incremental", ()), ("fixed", ())])?;
+    match (params.timestamp("StartDate")?, params.number::<i64>("CommitmentDuration")?) {
+        (None, None) => Ok(None),
+        (Some(start), Some(seconds)) => Ok(Some((start, seconds))),
+        (None, Some(_)) => Err(Refusal::missing_parameter("StartDate")),
+        (Some(_), None) => Err(Refusal::missing_parameter("CommitmentDuration")),
+    }
 }
 
 /// Tags of operations whose parameter is called `TagSpecifications`, in the plural.
@@ -109,6 +125,63 @@ pub(crate) fn modify(call: &mut Call<'_>, mut params: Params) -> Answer {
     Ok(returned_true())
 }
 
+const ZERO_SIZE: &[(&str, bool)] = &[("default", false), ("retain", true)];
+
+/// `CreateInterruptibleCapacityReservationAllocation`.
+pub(crate) fn lend(call: &mut Call<'_>, mut params: Params) -> Answer {
+    let source = params.required("CapacityReservationId")?;
+    let count = params.integer("InstanceCount", &COUNTS)?;
+    let request = AllocationRequest {
+        token: params.text("ClientToken"),
+        count: count.ok_or_else(|| Refusal::missing_parameter("InstanceCount"))?,
+        kept_empty: params.one_of("ZeroSizePreference", ZERO_SIZE)?.unwrap_or(false),
+        tags: plural_tags(&mut params)?,
+        source,
+    };
+    call.world.reservation(&request.source)?;
+    params.finish()?;
+    let id = call.world.lend(&request)?;
+    call.touched.push(id);
+    let mut xml = Xml::new();
+    xml.text("sourceCapacityReservationId", &request.source);
+    xml.text("targetInstanceCount", request.count);
+    xml.text("status", "active");
+    xml.text("interruptionType", "adhoc");
+    Ok(xml)
+}
+
+/// `UpdateInterruptibleCapacityReservationAllocation`.
+pub(crate) fn change_lent(call: &mut Call<'_>, mut params: Params) -> Answer {
+    let source = params.required("CapacityReservationId")?;
+    let target = params.integer("TargetInstanceCount", &(0..=*COUNTS.end()))?;
+    let target = target.ok_or_else(|| Refusal::missing_parameter("TargetInstanceCount"))?;
+    let kept_empty = params.one_of("ZeroSizePreference", ZERO_SIZE)?;
+    call.world.reservation(&source)?;
+    params.finish()?;
+    let id = call.world.change_lent(&source, target, kept_empty)?;
+    call.touched.push(id.clone());
+    let lent = call.world.reservation(&id)?;
+    let mut xml = Xml::new();
+    xml.text("interruptibleCapacityReservationId", &id);
+    xml.text("sourceCapacityReservationId", &source);
+    write_allocated(&mut xml, lent);
+    Ok(xml)
+}
+
+/// How many machines are lent, and whether some of them are being taken back.
+fn write_allocated(xml: &mut Xml, lent: &Reservation) {
+    let target = lent.interruptible.as_ref().map_or(lent.total, |own| own.target);
+    xml.text("instanceCount", lent.total);
+    xml.text("targetInstanceCount", target);
+    let status = match lent.state {
+        ReservationState::Cancelled => "canceled",
+        _ if lent.total == target => "active",
+        _ => "updating",
+    };
+    xml.text("status", status);
+    xml.text("interruptionType", "adhoc");
+}
+
 /// `DescribeCapacityBlockOfferings`.
 pub(crate) fn describe_offers(call: &mut Call<'_>, mut params: Params) -> Answer {
     let machine_type = params.required("InstanceType")?;
@@ -173,8 +246,37 @@ fn write(xml: &mut Xml, call: &Call<'_>, reservation: &Reservation) {
     xml.text("instanceMatchCriteria", if reservation.open { "open" } else { "targeted" });
     xml.time("createDate", reservation.created);
     xml.text("reservationType", if reservation.block { "capacity-block" } else { "default" });
-    xml.text("interruptible", false);
+    write_lending(xml, call, reservation);
+    if let Some(commitment) = reservation.commitment {
+        xml.text("deliveryPreference", "incremental");
+        xml.node("commitmentInfo", |xml| {
+            xml.text("committedInstanceCount", reservation.total);
+            xml.text("commitmentDuration", commitment.seconds);
+            if let Some(end) = commitment.end {
+                xml.time("commitmentEndDate", end);
+            }
+        });
+    }
     xml.tags("tagSet", &reservation.tags);
+}
+
+fn write_lending(xml: &mut Xml, call: &Call<'_>, reservation: &Reservation) {
+    xml.text("interruptible", reservation.interruptible.is_some());
+    if let Some(own) = &reservation.interruptible {
+        xml.text("zeroSizePreference", if own.kept_empty { "retain" } else { "default" });
+        xml.node("interruptionInfo", |xml| {
+            xml.text("sourceCapacityReservationId", &own.source);
+            xml.text("interruptionType", "adhoc");
+        });
+    }
+    if let Some(allocation) = &reservation.allocation
+        && let Ok(lent) = call.world.reservation(&allocation.to)
+    {
+        xml.node("interruptibleCapacityAllocation", |xml| {
+            xml.text("interruptibleCapacityReservationId", &allocation.to);
+            write_allocated(xml, lent);
+        });
+    }
 }
 
 /// A reservation as filters look at it.

@@ -9,7 +9,7 @@ use sawhorse_ambient::{Seed, Stream};
 const REQUESTS: u32 = 10_000;
 
 /// Real requests: a body, and the target of those that have one.
-const REAL: [(&str, &str); 22] = [
+const REAL: [(&str, &str); 25] = [
     ("", "Action=DescribeInstances&Version=2016-11-15&MaxResults=10&Filter.1.Name=tag:a&Filter.1.Value.1=b"),
     ("", "Action=DescribeInstanceTypes&Version=2016-11-15&InstanceType.1=m5.large&NextToken=abc"),
     (
@@ -37,6 +37,18 @@ const REAL: [(&str, &str); 22] = [
     (
         "",
         "Action=DescribeCapacityBlockOfferings&Version=2016-11-15&InstanceType=p5.48xlarge&InstanceCount=1&CapacityDurationHours=24&StartDateRange=9999-12-30T00:00:00Z",
+    ),
+    (
+        "",
+        "Action=CreateCapacityReservation&Version=2016-11-15&InstanceType=m5.large&InstancePlatform=Linux/UNIX&AvailabilityZone=us-west-2a&InstanceCount=100&StartDate=2026-02-01T00:00:00Z&CommitmentDuration=1209600&DeliveryPreference=incremental",
+    ),
+    (
+        "",
+        "Action=CreateInterruptibleCapacityReservationAllocation&Version=2016-11-15&CapacityReservationId=cr-00000000000000000&InstanceCount=3&ZeroSizePreference=retain",
+    ),
+    (
+        "",
+        "Action=UpdateInterruptibleCapacityReservationAllocation&Version=2016-11-15&CapacityReservationId=cr-00000000000000000&TargetInstanceCount=0",
     ),
     ("", "Action=CreatePlacementGroup&Version=2016-11-15&GroupName=g&Strategy=partition&PartitionCount=7"),
     ("", "Action=CreateInstanceProfile&Version=2010-05-08&InstanceProfileName=p&Path=/a/&Tags.member.1.Key=a"),

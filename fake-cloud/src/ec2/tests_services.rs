@@ -308,7 +308,10 @@ async fn a_capacity_block_is_bought_used_and_taken_back_before_it_ends() {
     assert_eq!(state(&cloud), "terminated");
     tokio::time::sleep(Duration::from_secs(1800)).await;
     assert_eq!(cloud.world.with(|world| world.reservation(&id).unwrap().state.as_str()), "expired");
-    assert_eq!(cloud.world.with(|world| world.ledger().total.nano_dollars()), 0, "it was paid for in advance");
+    let ledger = cloud.world.with(|world| world.ledger());
+    let fee: f64 = texts(&offers, "upfrontFee")[0].parse().unwrap();
+    assert_eq!(ledger.reservations.upfront.nano_dollars(), (fee * 1e9).round() as u128);
+    assert_eq!(ledger.total, ledger.reservations.upfront, "it was paid for in advance");
 }
 
 #[tokio::test(start_paused = true)]
@@ -326,6 +329,21 @@ async fn a_spread_group_holds_seven_in_a_zone() {
             && body.contains("limit of instances in this spread placement group")
     );
     assert_eq!(code(&cloud.ec2("DeletePlacementGroup", &[("GroupName", "pg")]).await.1), "InvalidPlacementGroup.InUse");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_takes_the_types_and_partitions_that_it_has() {
+    let cloud = cloud();
+    cloud.ok("CreatePlacementGroup", &[("GroupName", "near"), ("Strategy", "cluster")]).await;
+    let parts = [("GroupName", "parts"), ("Strategy", "partition"), ("PartitionCount", "3")];
+    cloud.ok("CreatePlacementGroup", &parts).await;
+    let image = cloud.image();
+    let run = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t3.large")];
+    let near = [&run[..], &[("Placement.GroupName", "near")]].concat();
+    assert_eq!(code(&cloud.ec2("RunInstances", &near).await.1), "InvalidParameterCombination");
+    let part = |number| [&run[..], &[("Placement.GroupName", "parts"), ("Placement.PartitionNumber", number)]].concat();
+    assert_eq!(code(&cloud.ec2("RunInstances", &part("4")).await.1), "InvalidParameterValue");
+    assert_eq!(texts(&cloud.ok("RunInstances", &part("3")).await, "partitionNumber"), ["3"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,11 @@
 //! The cost meter: what machines cost, exactly.
 //!
 //! A machine is paid for while it is in the state running, at the price in force at each moment, by the nanosecond. (EC2
-//! bills at least a minute per start; this meter does not, so that a cost is always price × time.)
+//! bills at least a minute per start; this meter does not, so that a cost is always price × time.) What reservations cost
+//! beside their machines is in `idle`.
 
 use super::{
-    Amount, Instance, InstanceCost, InstanceState, Ledger, Market, Price, Remaining, World,
+    Amount, Instance, InstanceCost, InstanceState, Ledger, Market, Price, Remaining, ReservedMarket, World,
     price::{SPOT_STEP, step_start},
 };
 use jiff::Timestamp;
@@ -25,6 +26,7 @@ impl World {
     pub(crate) fn settle_all(&mut self) {
         let ids: Vec<String> = self.instances.keys().cloned().collect();
         ids.iter().for_each(|id| self.settle(id));
+        self.settle_reservations();
     }
 
     /// What a machine has cost and run since its meter was settled.
@@ -47,7 +49,9 @@ impl World {
     fn price_at(&self, instance: &Instance, at: Timestamp) -> Option<Price> {
         match instance.market {
             // A capacity block was paid for in advance.
-            Market::OnDemand if instance.in_block => Some(Price::default()),
+            Market::OnDemand if instance.reserved_market == Some(ReservedMarket::CapacityBlock) => {
+                Some(Price::default())
+            }
             Market::OnDemand => self.on_demand_price_of(instance.type_index),
             Market::Spot => self.spot_price_of(instance.type_index, self.zone_index(instance.zone.name)?, at),
         }
@@ -77,10 +81,13 @@ impl World {
     pub fn ledger(&self) -> Ledger {
         let by_market = Market::ALL.map(|market| (market, self.cost_of_market(market)));
         let price = |instance: &Instance| self.cost_of(instance).price.map_or(0, |price| u128::from(price.nanos()));
+        let reservations = self.reservation_fees();
+        let idle = self.reservations().map(|reservation| u128::from(self.idle_price_of(reservation).nanos()));
         Ledger {
-            total: by_market.iter().map(|(_, amount)| *amount).sum(),
+            total: by_market.iter().map(|(_, amount)| *amount).chain([reservations.idle, reservations.upfront]).sum(),
             by_market: BTreeMap::from(by_market),
-            nano_dollars_per_hour: self.instances().map(price).sum(),
+            reservations,
+            nano_dollars_per_hour: self.instances().map(price).chain(idle).sum(),
             calls: self.audit.counts().clone(),
             instances_by_state: self.instances_by_state(),
             launched: self.launched,
@@ -119,6 +126,6 @@ impl World {
     }
 }
 
-fn nanoseconds(from: Timestamp, until: Timestamp) -> u128 {
+pub(crate) fn nanoseconds(from: Timestamp, until: Timestamp) -> u128 {
     until.duration_since(from).as_nanos().unsigned_abs()
 }

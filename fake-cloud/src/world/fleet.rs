@@ -1,6 +1,6 @@
 //! Fleets: one request, many pools, the best of them first.
 
-use super::{CloudError, Market, Price, TagSpecification, TemplateRef};
+use super::{CloudError, Market, Price, ReservedMarket, TagSpecification, TemplateRef};
 
 /// A `CreateFleet` request of type `instant`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -16,7 +16,7 @@ pub struct FleetRequest {
     /// The market of all machines.
     pub market: Market,
     /// Whether they are bought in capacity blocks, which the templates name.
-    pub capacity_block: bool,
+    pub reserved_market: Option<ReservedMarket>,
     /// Which pools first.
     pub strategy: AllocationStrategy,
     /// The most to pay per machine and hour.
@@ -109,6 +109,8 @@ pub struct Fleet {
     pub id: String,
     /// The market of all machines.
     pub market: Market,
+    /// That of the reservation that they are bought in, if it has one of its own.
+    pub reserved_market: Option<ReservedMarket>,
     /// What was launched, one item per override, in the order tried.
     pub launched: Vec<FleetLaunch>,
     /// Why pools that were tried gave less than asked, in the order tried.

@@ -65,7 +65,13 @@ impl World {
     fn new_filling(&mut self, request: &FleetRequest) -> Filling {
         let origin = self.origin(request.token.as_deref(), "fleet");
         let id = format!("fleet-{}", self.seed.stream(&["fleet", &origin]).uuid());
-        let fleet = Fleet { id, market: request.market, launched: Vec::new(), errors: Vec::new() };
+        let fleet = Fleet {
+            id,
+            market: request.market,
+            reserved_market: request.reserved_market,
+            launched: Vec::new(),
+            errors: Vec::new(),
+        };
         Filling { fleet, origin, token: request.token.clone(), launched: 0 }
     }
 
@@ -196,7 +202,7 @@ impl World {
         let mut settings = content.settings.clone();
         settings.machine_type = Some(pool.machine_type.clone());
         settings.image_id = pool.override_given.image_id.clone().or(settings.image_id);
-        settings.capacity_block |= request.capacity_block;
+        settings.reserved_market = settings.reserved_market.or(request.reserved_market);
         settings.tags.extend(request.tags.iter().filter(|tags| tags.resource != "fleet").cloned());
         Ok(Plan {
             key: candidate.key,

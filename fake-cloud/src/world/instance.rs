@@ -1,6 +1,8 @@
 //! A machine: what it is, its state, what it costs.
 
-use super::{Amount, Impairment, LaunchSettings, Market, Placed, Price, Scheduled, Tags, TypeIndex, Zone};
+use super::{
+    Amount, Impairment, LaunchSettings, Market, Placed, Price, ReservedMarket, Scheduled, Tags, TypeIndex, Zone,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::net::Ipv4Addr;
@@ -73,6 +75,8 @@ pub enum StateReason {
     HardwareFailed,
     /// The capacity block ended.
     BlockEnded,
+    /// The owner of the interruptible reservation took it back.
+    ReservationReclaimed,
 }
 
 impl StateReason {
@@ -84,6 +88,7 @@ impl StateReason {
             Self::SpotReclaimed => "Server.SpotInstanceTermination",
             Self::HardwareFailed => "Server.InternalError",
             Self::BlockEnded => "Server.CapacityReservationExpired",
+            Self::ReservationReclaimed => "Server.CapacityReservationInterruption",
         }
     }
 
@@ -94,6 +99,9 @@ impl StateReason {
             Self::SpotReclaimed => "Server.SpotInstanceTermination: Spot instance termination",
             Self::HardwareFailed => "Server.InternalError: Internal error on launch or during operation",
             Self::BlockEnded => "Server.CapacityReservationExpired: The capacity block has ended",
+            Self::ReservationReclaimed => {
+                "Server.CapacityReservationInterruption: The interruptible capacity reservation was reclaimed"
+            }
         }
     }
 }
@@ -135,8 +143,8 @@ pub struct Instance {
     pub interruption: Option<Timestamp>,
     /// The capacity reservation that it runs in, if any.
     pub reservation: Option<String>,
-    /// Whether that is a capacity block.
-    pub in_block: bool,
+    /// The market of that, if it has one of its own.
+    pub reserved_market: Option<ReservedMarket>,
     /// Its place in a placement group, if it is in one.
     pub placed: Option<Placed>,
     /// The check that fails, if one does.
@@ -243,12 +251,11 @@ pub(crate) struct Meter {
 }
 
 impl Instance {
-    /// How EC2 names the market (`InstanceLifecycle`): `spot`, `capacity-block`, or nothing.
+    /// How EC2 names the market (`InstanceLifecycle`); not at all if it is on demand.
     pub fn lifecycle(&self) -> Option<&'static str> {
         match self.market {
             Market::Spot => Some("spot"),
-            Market::OnDemand if self.in_block => Some("capacity-block"),
-            Market::OnDemand => None,
+            Market::OnDemand => self.reserved_market.map(ReservedMarket::as_str),
         }
     }
 

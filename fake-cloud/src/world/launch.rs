@@ -225,7 +225,8 @@ impl World {
         if source == Source::Pool {
             self.room(plan.key, plan.max_price)?;
         }
-        let placed = self.group_place(&plan.settings, self.zones[plan.key.zone].name)?;
+        let placed =
+            self.group_place(&plan.settings, self.catalogue.at(plan.key.type_index), self.zones[plan.key.zone].name)?;
         let (addresses, delegated) = self.take_addresses(plan)?;
         let mut instance = self.new_instance(plan, index, &addresses, delegated);
         instance.placed = placed;
@@ -237,7 +238,7 @@ impl World {
             Source::Reservation(reservation) => {
                 self.take_reserved(&reservation);
                 instance.reservation = Some(reservation);
-                instance.in_block = plan.settings.capacity_block;
+                instance.reserved_market = plan.settings.reserved_market;
             }
         }
         let id = instance.id.clone();
@@ -294,7 +295,7 @@ impl World {
             launched: self.now,
             interruption: None,
             reservation: None,
-            in_block: false,
+            reserved_market: None,
             placed: None,
             impairment: None,
             scheduled: None,

@@ -1,6 +1,6 @@
 //! What a launch is made of: a template's content, a request's own parameters, and the one merged over the other.
 
-use super::{CloudError, Market, Price, TagSpecification};
+use super::{CloudError, Market, Price, ReservedMarket, TagSpecification};
 use std::collections::BTreeMap;
 
 /// EC2's limit on user data before base64.
@@ -42,8 +42,8 @@ pub struct LaunchSettings {
     pub enclave: Option<bool>,
     /// The market (EC2 `InstanceMarketOptions`); a fleet has its own.
     pub market: Option<Market>,
-    /// Bought in a capacity block.
-    pub capacity_block: bool,
+    /// Bought in a reservation of a market of its own.
+    pub reserved_market: Option<ReservedMarket>,
     /// The most to pay on the spot market.
     pub max_spot_price: Option<Price>,
     /// `open`, `none`, `capacity-reservations-only`.
@@ -157,7 +157,7 @@ impl LaunchSettings {
             ebs_optimized: over.ebs_optimized.or(self.ebs_optimized),
             enclave: over.enclave.or(self.enclave),
             market: over.market.or(self.market),
-            capacity_block: over.capacity_block || self.capacity_block,
+            reserved_market: over.reserved_market.or(self.reserved_market),
             max_spot_price: over.max_spot_price.or(self.max_spot_price),
             reservation_preference: over.reservation_preference.clone().or_else(|| self.reservation_preference.clone()),
             reservation_id: over.reservation_id.clone().or_else(|| self.reservation_id.clone()),

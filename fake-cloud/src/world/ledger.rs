@@ -1,6 +1,6 @@
 //! The ledger: money, calls, machines by state, and what would be left behind.
 
-use super::{Amount, CallCount, Instance, InstanceCost, Market};
+use super::{Amount, CallCount, Instance, InstanceCost, Market, ReservationFees};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Machines whose cost is kept one by one after they are forgotten; older ones are kept as a sum.
@@ -9,10 +9,12 @@ pub(crate) const MAX_RETIRED: usize = 100_000;
 /// The ledger at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
-    /// All machines, ever.
+    /// All machines, ever, and what reservations cost beside them.
     pub total: Amount,
-    /// By market.
+    /// Machines by market.
     pub by_market: BTreeMap<Market, Amount>,
+    /// What reservations cost beside their machines.
+    pub reservations: ReservationFees,
     /// Nano-dollars per hour being paid now.
     pub nano_dollars_per_hour: u128,
     /// By operation.

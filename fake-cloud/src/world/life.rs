@@ -28,7 +28,11 @@ impl World {
         let Some(instance) = self.instances.get(id) else { return self.pass_reservation(id) };
         let interrupted = instance.interruption.is_some_and(|at| at <= self.now);
         if interrupted && matches!(instance.state, InstanceState::Pending | InstanceState::Running) {
-            self.enter(id, InstanceState::ShuttingDown, Some(StateReason::SpotReclaimed));
+            let reason = match instance.market {
+                Market::Spot => StateReason::SpotReclaimed,
+                Market::OnDemand => StateReason::ReservationReclaimed,
+            };
+            self.enter(id, InstanceState::ShuttingDown, Some(reason));
         } else if instance.due.is_some_and(|due| due <= self.now) {
             match instance.state {
                 InstanceState::Pending => self.enter(id, InstanceState::Running, None),

@@ -31,3 +31,22 @@ impl std::fmt::Display for Market {
         f.write_str(self.as_str())
     }
 }
+
+/// How machines of a reservation are bought if not on demand, as those of an ordinary reservation are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReservedMarket {
+    /// In a capacity block: paid for in advance.
+    CapacityBlock,
+    /// In an interruptible reservation: on demand, and taken back when its owner wants.
+    Interruptible,
+}
+
+impl ReservedMarket {
+    /// EC2's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CapacityBlock => "capacity-block",
+            Self::Interruptible => "interruptible-capacity-reservation",
+        }
+    }
+}

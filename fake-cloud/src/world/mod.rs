@@ -11,6 +11,7 @@
 
 mod audit;
 mod capacity;
+mod capacity_block;
 mod catalogue;
 mod catalogue_rows;
 mod config;
@@ -28,9 +29,12 @@ mod fleet;
 mod fleet_launch;
 mod fleet_order;
 mod fleet_record;
+mod future_reservation;
 mod health;
+mod idle;
 mod image;
 mod instance;
+mod interruptible;
 mod launch;
 mod launch_settings;
 mod ledger;
@@ -54,11 +58,14 @@ mod tags;
 mod template;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_reservations;
 mod throttle;
 mod token;
 
 pub use audit::{AuditEntry, CallCount, CallRecord, MAX_AUDIT_ENTRIES};
 pub use capacity::Capacity;
+pub use capacity_block::BlockOffer;
 pub use catalogue::{Catalogue, ListPrice, TypeIndex, Zone};
 pub use config::{CapacityConfig, CapacityRule, CloudConfig, DelayRange, Delays, MinorRange, PriceConfig, PriceRule};
 pub use config_check::ConfigError;
@@ -72,11 +79,14 @@ pub use fleet::{
     AllocationStrategy, Fleet, FleetConfig, FleetError, FleetLaunch, FleetOverride, FleetPool, FleetRequest, Priority,
 };
 pub use fleet_record::FleetRecord;
+pub use future_reservation::Commitment;
 pub use health::{Check, Impairment, Scheduled, Selection};
+pub use idle::ReservationFees;
 pub use image::Image;
 pub use instance::{
     Instance, InstanceCost, InstanceState, Interface, RunningMachine, StateChange, StateReason, TemplateVersion, Volume,
 };
+pub use interruptible::{Allocation, AllocationRequest, Interruptible};
 pub use launch::RunRequest;
 pub use launch_settings::{BlockDevice, InterfaceSettings, LaunchSettings, MetadataSettings, VolumeSettings};
 pub use ledger::{Ledger, Remaining};
@@ -84,7 +94,7 @@ pub use machine_type::{
     Cpu, Device, DiskGroup, Ebs, EbsCard, EbsLimits, Features, Gpu, InstanceStore, MachineType, Network, NetworkCard,
     NeuronDevice,
 };
-pub use market::Market;
+pub use market::{Market, ReservedMarket};
 pub use money::{Amount, Price, PriceError};
 pub use network::{SecurityGroup, Subnet, Vpc};
 pub use placement_group::{Placed, Placement, PlacementGroup};
@@ -93,7 +103,7 @@ pub use profile::{InstanceProfile, Role};
 pub use query::{Offering, PoolState};
 pub use queue::{Body, Message, Queue, QueueCounts, QueueSettings};
 pub use quota::{QuotaClass, QuotaRule};
-pub use reservation::{BlockOffer, Reservation, ReservationRequest, ReservationState};
+pub use reservation::{Reservation, ReservationRequest, ReservationState};
 pub use tags::{TagSpecification, Tags};
 pub use template::{LaunchTemplate, LaunchTemplateVersion, TemplateRef, TemplateRequest};
 pub use throttle::{CallShape, Throttling};

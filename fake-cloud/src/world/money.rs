@@ -122,6 +122,11 @@ impl Amount {
         Self(u128::from(price.0) * nanoseconds)
     }
 
+    /// So many dollars, whatever the time.
+    pub(crate) fn at_once(dollars: Price) -> Self {
+        Self::of(dollars, NANOSECONDS_PER_HOUR)
+    }
+
     /// The amount in nano-dollars, rounded down.
     pub fn nano_dollars(self) -> u128 {
         self.0 / NANOSECONDS_PER_HOUR

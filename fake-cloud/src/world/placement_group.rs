@@ -1,6 +1,6 @@
 //! Placement groups: machines close together, or apart.
 
-use super::{CloudError, LaunchSettings, ResourceKind, Tags, World, tags};
+use super::{CloudError, LaunchSettings, MachineType, ResourceKind, Tags, World, tags};
 use std::collections::BTreeMap;
 
 /// EC2's limits: groups of a region, machines of a spread group in a zone, partitions.
@@ -129,10 +129,21 @@ impl World {
     }
 
     /// Where in its group a machine to be launched in `zone` goes.
-    pub(crate) fn group_place(&self, settings: &LaunchSettings, zone: &str) -> Result<Option<Placed>, CloudError> {
+    pub(crate) fn group_place(
+        &self,
+        settings: &LaunchSettings,
+        machine_type: &MachineType,
+        zone: &str,
+    ) -> Result<Option<Placed>, CloudError> {
         let named = ["Placement.GroupId", "Placement.GroupName"].iter().find_map(|key| settings.other.get(*key));
         let Some(named) = named.filter(|name| !name.is_empty()) else { return Ok(None) };
         let group = self.placement_group(named)?;
+        let strategy = group.strategy.as_str();
+        if !machine_type.placement_strategies.contains(&strategy) {
+            let reason =
+                format!("{strategy} placement groups are not supported by the '{}' instance type.", machine_type.name);
+            return Err(CloudError::InvalidCombination { reason });
+        }
         let partition = match group.strategy {
             Placement::Cluster => None,
             Placement::Spread => {
@@ -142,8 +153,16 @@ impl World {
                 None
             }
             Placement::Partition(count) => {
-                let given = settings.other.get("Placement.PartitionNumber").and_then(|number| number.parse().ok());
-                Some(given.unwrap_or_else(|| self.emptiest_partition(&group.id, count)))
+                let given = settings.other.get("Placement.PartitionNumber");
+                let number = |given: &String| {
+                    let known = given.parse().ok().filter(|number| (1..=count).contains(number));
+                    known.ok_or_else(|| CloudError::InvalidParameter {
+                        name: "PartitionNumber".to_owned(),
+                        value: given.clone(),
+                        expected: format!("1 to {count}"),
+                    })
+                };
+                Some(given.map_or_else(|| Ok(self.emptiest_partition(&group.id, count)), number)?)
             }
         };
         Ok(Some(Placed { group_id: group.id.clone(), group_name: group.name.clone(), partition }))

@@ -1,10 +1,13 @@
-//! Capacity reservations: machines that are kept ready, and paid for, whether they run or not; and capacity blocks, which are
-//! reservations for a time, paid in advance.
+//! Capacity reservations: machines that are kept ready, and paid for, whether they run or not.
 
 use super::{
-    CloudError, EventKind, InstanceState, LaunchSettings, Market, Price, ResourceKind, StateReason, Tags, TypeIndex,
-    World, Zone,
+    CloudError, EventKind, InstanceState, LaunchSettings, Market, Price, ReservedMarket, ResourceKind, StateReason,
+    Tags, TypeIndex, World, Zone,
     capacity::PoolKey,
+    capacity_block::BlockOffer,
+    future_reservation::{ASSESSMENT, Commitment},
+    idle::IdleMeter,
+    interruptible::{Allocation, Interruptible, lends},
     tags,
     token::{Outcome, fingerprint},
 };
@@ -17,15 +20,6 @@ const MAX_RESERVATIONS: usize = 10_000;
 /// Machines of a capacity block begin to end so long before it does, and a warning comes before that.
 const BLOCK_RECLAIM: SignedDuration = SignedDuration::from_mins(30);
 const BLOCK_WARNING: SignedDuration = SignedDuration::from_mins(40);
-/// Capacity blocks are sold by days, at most so many machines each, and for so long.
-const BLOCK_MAX_COUNT: u32 = 64;
-const BLOCK_DAY: u32 = 24;
-const BLOCK_MAX_HOURS: u32 = 182 * BLOCK_DAY;
-/// They begin at most so far ahead.
-const BLOCK_AHEAD: SignedDuration = SignedDuration::from_hours(8 * 7 * 24);
-/// An offer holds so long after it was made.
-const OFFER_HOLDS: SignedDuration = SignedDuration::from_mins(10);
-
 /// A reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
@@ -44,6 +38,12 @@ pub struct Reservation {
     pub state: ReservationState,
     /// Whether it is a capacity block.
     pub block: bool,
+    /// What an interruptible one is about; other reservations are not.
+    pub interruptible: Option<Interruptible>,
+    /// What is lent from it to an interruptible one.
+    pub allocation: Option<Allocation>,
+    /// What was promised for one that begins later.
+    pub commitment: Option<Commitment>,
     /// Whether launches use it without naming it.
     pub open: bool,
     /// Since when it is, or from when on.
@@ -60,20 +60,43 @@ pub struct Reservation {
     pub upfront: Option<Price>,
     /// Its tags.
     pub tags: Tags,
+    pub(crate) meter: IdleMeter,
 }
 
 impl Reservation {
     /// How many machines can be started in it.
     pub fn available(&self) -> u32 {
-        if self.state == ReservationState::Active { self.total.saturating_sub(self.used) } else { 0 }
+        if self.state != ReservationState::Active {
+            return 0;
+        }
+        // Machines that are being taken back are not started again.
+        let kept = self.interruptible.as_ref().map_or(self.total, |own| own.target.min(self.total));
+        kept.saturating_sub(self.used + self.lent())
+    }
+
+    /// How many of its machines are lent to an interruptible reservation.
+    pub(crate) fn lent(&self) -> u32 {
+        self.allocation.as_ref().map_or(0, |allocation| allocation.count)
+    }
+
+    /// The market of its machines, if it has one of its own.
+    pub(crate) fn market(&self) -> Option<ReservedMarket> {
+        let interruptible = || self.interruptible.as_ref().map(|_| ReservedMarket::Interruptible);
+        if self.block { Some(ReservedMarket::CapacityBlock) } else { interruptible() }
     }
 }
 
 /// Whether a reservation is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReservationState {
+    /// Whether it can be had at a later time is being looked at.
+    Assessing,
+    /// It cannot.
+    Unsupported,
     /// From a later time on.
     Scheduled,
+    /// That time has come, and there is no room yet.
+    Delayed,
     /// Now.
     Active,
     /// Not any more: its time is over.
@@ -86,7 +109,10 @@ impl ReservationState {
     /// EC2's word.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Assessing => "assessing",
+            Self::Unsupported => "unsupported",
             Self::Scheduled => "scheduled",
+            Self::Delayed => "delayed",
             Self::Active => "active",
             Self::Expired => "expired",
             Self::Cancelled => "cancelled",
@@ -111,6 +137,8 @@ pub struct ReservationRequest {
     pub targeted: bool,
     /// Until when; for ever if not given.
     pub end: Option<Timestamp>,
+    /// From when on, if not from now on, and for how many seconds at least.
+    pub later: Option<(Timestamp, i64)>,
     /// `Linux/UNIX`, `Windows`, …
     pub platform: String,
     /// `default` or `dedicated`.
@@ -119,34 +147,11 @@ pub struct ReservationRequest {
     pub tags: Vec<super::TagSpecification>,
 }
 
-/// A capacity block that can be bought.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockOffer {
-    /// E.g. `cbr-0123456789abcdef0`.
-    pub id: String,
-    /// What.
-    pub machine_type: &'static str,
-    /// Where.
-    pub zone: Zone,
-    /// How many machines.
-    pub count: u32,
-    /// For how long.
-    pub hours: u32,
-    /// From when on.
-    pub start: Timestamp,
-    /// Until when.
-    pub end: Timestamp,
-    /// What it costs, in advance.
-    pub upfront: Price,
-    pub(crate) type_index: TypeIndex,
-    pub(crate) made: Timestamp,
-}
-
 /// Reservations of the account.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reservations {
     pub(crate) by_id: BTreeMap<String, Reservation>,
-    offers: BTreeMap<String, BlockOffer>,
+    pub(crate) offers: BTreeMap<String, BlockOffer>,
     made: u64,
 }
 
@@ -178,12 +183,17 @@ impl World {
             return Err(invalid("EndDate", request.end.map(|end| end.to_string()), "a time to come"));
         }
         let key = PoolKey { type_index, zone, market: Market::OnDemand };
-        self.room_for(key, request.count)?;
+        let commitment = request.later.map(|later| self.commitment(request, type_index, later)).transpose()?;
+        if commitment.is_none() {
+            self.room_for(key, request.count)?;
+        }
         if request.dry_run {
             return Err(CloudError::DryRun);
         }
         let id = self.next_reservation_id()?;
-        (0..request.count).for_each(|_| self.take_room(key));
+        if commitment.is_none() {
+            (0..request.count).for_each(|_| self.take_room(key));
+        }
         let reservation = Reservation {
             id: id.clone(),
             machine_type: self.catalogue.at(type_index).name,
@@ -191,30 +201,34 @@ impl World {
             zone: self.zones[zone].clone(),
             total: request.count,
             used: 0,
-            state: ReservationState::Active,
+            state: if commitment.is_some() { ReservationState::Assessing } else { ReservationState::Active },
             block: false,
+            interruptible: None,
+            allocation: None,
+            start: commitment.map_or(self.now, |commitment| commitment.start),
+            commitment,
             open: !request.targeted,
-            start: self.now,
             end: request.end,
             created: self.now,
             platform: request.platform.clone(),
             tenancy: request.tenancy.clone(),
             upfront: None,
             tags: tags::tags_for(&request.tags, "capacity-reservation"),
+            meter: IdleMeter::new(self.now),
         };
         self.add_reservation(reservation);
         self.tokens.remember(self.now, "CreateCapacityReservation", token, print, Outcome::Reservation(id.clone()));
         Ok(id)
     }
 
-    fn reserved_place(&self, machine_type: &str, zone: &str) -> Result<(TypeIndex, usize), CloudError> {
+    pub(crate) fn reserved_place(&self, machine_type: &str, zone: &str) -> Result<(TypeIndex, usize), CloudError> {
         let type_index = self.catalogue.index_of(machine_type).ok_or_else(|| self.unknown_type(machine_type))?;
         let zone = self.zone_index(zone).ok_or_else(|| self.unknown_zone(zone))?;
         Ok((type_index, zone))
     }
 
     /// Whether the pool and the quota have room for `count` machines more.
-    fn room_for(&self, key: PoolKey, count: u32) -> Result<(), CloudError> {
+    pub(crate) fn room_for(&self, key: PoolKey, count: u32) -> Result<(), CloudError> {
         self.room(key, None)?;
         if self.pool_free(key).is_some_and(|free| free < count) {
             return Err(self.insufficient(key));
@@ -229,7 +243,7 @@ impl World {
         }
     }
 
-    fn next_reservation_id(&mut self) -> Result<String, CloudError> {
+    pub(crate) fn next_reservation_id(&mut self) -> Result<String, CloudError> {
         if self.reservations.by_id.len() >= MAX_RESERVATIONS {
             return Err(CloudError::LimitExceeded { what: "capacity reservations", limit: MAX_RESERVATIONS });
         }
@@ -238,25 +252,28 @@ impl World {
         Ok(format!("cr-0{}", self.seed.stream(&["capacity-reservation", &number]).hex(16)))
     }
 
-    fn add_reservation(&mut self, reservation: Reservation) {
+    pub(crate) fn add_reservation(&mut self, reservation: Reservation) {
         let id = reservation.id.clone();
         let begins = (reservation.state == ReservationState::Scheduled).then_some(reservation.start);
+        let assessed = (reservation.state == ReservationState::Assessing).then_some(self.now + ASSESSMENT);
         let ends = reservation.end.into_iter().flat_map(|end| {
             let early = [BLOCK_WARNING, BLOCK_RECLAIM].map(|before| end - before);
             early.into_iter().filter(|_| reservation.block).chain([end])
         });
-        self.due.extend(begins.into_iter().chain(ends).map(|at| (at, id.clone())));
+        self.due.extend(begins.into_iter().chain(assessed).chain(ends).map(|at| (at, id.clone())));
         self.reservations.by_id.insert(id, reservation);
         self.changed();
     }
 
     /// What is due for a reservation now.
     pub(crate) fn pass_reservation(&mut self, id: &str) {
-        let Some(reservation) = self.reservations.by_id.get_mut(id) else { return };
+        let Some(reservation) = self.reservations.by_id.get(id) else { return };
         let (now, zone) = (self.now, reservation.zone.name.to_owned());
         match reservation.state {
+            ReservationState::Assessing => self.assess(id),
+            ReservationState::Scheduled | ReservationState::Delayed if !reservation.block => self.deliver(id),
             ReservationState::Scheduled if reservation.start <= now => {
-                reservation.state = ReservationState::Active;
+                self.change_reservation(id, |reservation| reservation.state = ReservationState::Active);
                 self.tell(id.to_owned(), zone, EventKind::BlockDelivered);
             }
             ReservationState::Active => {
@@ -269,7 +286,11 @@ impl World {
                     self.tell(id.to_owned(), zone, EventKind::BlockExpiring { end });
                 }
             }
-            ReservationState::Scheduled | ReservationState::Expired | ReservationState::Cancelled => {}
+            ReservationState::Scheduled
+            | ReservationState::Delayed
+            | ReservationState::Unsupported
+            | ReservationState::Expired
+            | ReservationState::Cancelled => {}
         }
         self.changed();
     }
@@ -283,7 +304,7 @@ impl World {
         }
     }
 
-    fn instances_in(&self, id: &str) -> Vec<String> {
+    pub(crate) fn instances_in(&self, id: &str) -> Vec<String> {
         let inside = self.instances.values().filter(|instance| instance.reservation.as_deref() == Some(id));
         inside.map(|instance| instance.id.clone()).collect()
     }
@@ -292,17 +313,18 @@ impl World {
     fn end_reservation(&mut self, id: &str, state: ReservationState) {
         self.reclaim_if_block(id);
         let inside = self.instances_in(id);
-        let Some(reservation) = self.reservations.by_id.get_mut(id) else { return };
-        reservation.state = state;
+        let had_room = self.reservations.by_id.get(id).is_some_and(|one| one.state == ReservationState::Active);
+        self.change_reservation(id, |reservation| reservation.state = state);
+        let Some(reservation) = self.reservations.by_id.get(id) else { return };
         let (unused, block) = (reservation.total - reservation.used.min(reservation.total), reservation.block);
         let key = self.reservation_pool(id);
-        if !block {
+        if !block && had_room {
             (0..unused).for_each(|_| self.give_room_back(key));
             for instance in inside {
                 // The machine keeps the room that the reservation had for it.
                 self.instances.entry(instance).and_modify(|instance| instance.reservation = None);
             }
-            self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| reservation.used = 0);
+            self.change_reservation(id, |reservation| reservation.used = 0);
         }
         self.changed();
     }
@@ -313,7 +335,7 @@ impl World {
         }
     }
 
-    fn reservation_pool(&self, id: &str) -> PoolKey {
+    pub(crate) fn reservation_pool(&self, id: &str) -> PoolKey {
         let reservation = &self.reservations.by_id[id];
         let zone = self.zone_index(reservation.zone.name).unwrap_or_default();
         PoolKey { type_index: reservation.type_index, zone, market: Market::OnDemand }
@@ -322,10 +344,19 @@ impl World {
     /// Gives a reservation back.
     ///
     /// # Errors
-    /// It does not exist or is over; a capacity block cannot be given back.
+    /// It does not exist or is over; it is a capacity block, has to do with lent machines, or was promised for longer.
     pub fn cancel_reservation(&mut self, id: &str) -> Result<(), CloudError> {
         let reservation = self.reservation(id)?;
-        if reservation.block || !matches!(reservation.state, ReservationState::Active | ReservationState::Scheduled) {
+        let given_back = match reservation.state {
+            ReservationState::Assessing | ReservationState::Delayed => true,
+            ReservationState::Active => !self.is_committed(reservation),
+            // Before it begins EC2 wants a quote of what that costs.
+            ReservationState::Scheduled
+            | ReservationState::Unsupported
+            | ReservationState::Expired
+            | ReservationState::Cancelled => false,
+        };
+        if reservation.block || reservation.interruptible.is_some() || reservation.lent() > 0 || !given_back {
             return Err(CloudError::WrongReservationState { id: id.to_owned(), state: reservation.state.as_str() });
         }
         self.end_reservation(id, ReservationState::Cancelled);
@@ -346,11 +377,18 @@ impl World {
         if reservation.block || reservation.state != ReservationState::Active {
             return Err(CloudError::WrongReservationState { id: id.to_owned(), state: reservation.state.as_str() });
         }
-        let (total, used, key) = (reservation.total, reservation.used, self.reservation_pool(id));
+        if reservation.interruptible.is_some() || (reservation.lent() > 0 && end.flatten().is_some()) {
+            return Err(lends(id));
+        }
+        let (total, used, key) = (reservation.total, reservation.used + reservation.lent(), self.reservation_pool(id));
+        let committed = self.is_committed(reservation);
         if let Some(count) = count {
             check_count(count)?;
             if count < used {
                 return Err(invalid("InstanceCount", Some(count.to_string()), "at least as many as run in it"));
+            }
+            if committed && count < total {
+                return Err(invalid("InstanceCount", Some(count.to_string()), "at least as many as were committed to"));
             }
             if count > total {
                 self.room_for(key, count - total)?;
@@ -361,7 +399,7 @@ impl World {
         if let Some(Some(end)) = end {
             self.due.insert((end, id.to_owned()));
         }
-        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| {
+        self.change_reservation(id, |reservation| {
             reservation.total = count.unwrap_or(total);
             reservation.end = end.unwrap_or(reservation.end);
         });
@@ -383,129 +421,6 @@ impl World {
         self.reservations.by_id.get(id).ok_or_else(unknown)
     }
 
-    /// Capacity blocks that can be bought: of a type, so many machines for so many hours, beginning in a range of time. One
-    /// for each zone that offers the type, as soon as possible, from half past eleven to half past eleven.
-    ///
-    /// # Errors
-    /// The type has no capacity blocks, or the duration or number is none that is sold.
-    pub fn block_offers(
-        &mut self,
-        machine_type: &str,
-        count: u32,
-        hours: u32,
-        range: (Option<Timestamp>, Option<Timestamp>),
-    ) -> Result<Vec<BlockOffer>, CloudError> {
-        let type_index = self.catalogue.index_of(machine_type).ok_or_else(|| self.unknown_type(machine_type))?;
-        if !self.catalogue.at(type_index).usage_classes.contains(&"capacity-block") {
-            return Err(invalid("InstanceType", Some(machine_type.to_owned()), "a type with capacity blocks"));
-        }
-        let days = hours / BLOCK_DAY;
-        let sold = hours.is_multiple_of(BLOCK_DAY)
-            && (1..=BLOCK_MAX_HOURS).contains(&hours)
-            && (days <= 14 || days.is_multiple_of(7));
-        if !sold {
-            return Err(invalid("CapacityDurationHours", Some(hours.to_string()), "24 to 336 by days, then by weeks"));
-        }
-        if count == 0 || count > BLOCK_MAX_COUNT {
-            return Err(invalid("InstanceCount", Some(count.to_string()), "1 to 64"));
-        }
-        let start = next_half_past_eleven(range.0.unwrap_or(self.now).max(self.now));
-        if range.1.is_some_and(|latest| start > latest) || start > self.now + BLOCK_AHEAD {
-            return Ok(Vec::new());
-        }
-        let price = self.on_demand_price_of(type_index).unwrap_or_default();
-        let name = self.catalogue.at(type_index).name;
-        let zones: Vec<Zone> = self.zones.iter().filter(|zone| self.is_offered(type_index, zone)).cloned().collect();
-        let offer = |zone: Zone| {
-            let path = ["block", name, zone.name, &count.to_string(), &hours.to_string(), &start.to_string()];
-            BlockOffer {
-                id: format!("cbr-0{}", self.seed.stream(&path).hex(16)),
-                machine_type: name,
-                zone,
-                count,
-                hours,
-                start,
-                end: start + SignedDuration::from_hours(hours.into()),
-                upfront: price.scaled(u64::from(count) * u64::from(hours), 1),
-                type_index,
-                made: self.now,
-            }
-        };
-        let offers: Vec<BlockOffer> = zones.into_iter().map(offer).collect();
-        let now = self.now;
-        self.reservations.offers.retain(|_, offer| offer.made + OFFER_HOLDS >= now);
-        self.reservations.offers.extend(offers.iter().map(|offer| (offer.id.clone(), offer.clone())));
-        Ok(offers)
-    }
-
-    /// Buys a capacity block that was offered.
-    ///
-    /// # Errors
-    /// There is no such offer any more.
-    pub fn purchase_block(
-        &mut self,
-        offer: &str,
-        platform: &str,
-        tags: &[super::TagSpecification],
-    ) -> Result<String, CloudError> {
-        tags::check_specifications(tags)?;
-        let unknown = || CloudError::NotFound { kind: ResourceKind::BlockOffer, id: offer.to_owned() };
-        let offer = self.reservations.offers.remove(offer).ok_or_else(unknown)?;
-        let BlockOffer { machine_type, zone, count, start, end, upfront, type_index, .. } = offer;
-        let block = NewBlock { type_index, zone, count, start, end, upfront, platform: platform.to_owned() };
-        let tags = tags::tags_for(tags, "capacity-reservation");
-        self.add_block(machine_type, block, tags)
-    }
-
-    fn add_block(&mut self, machine_type: &'static str, block: NewBlock, tags: Tags) -> Result<String, CloudError> {
-        let id = self.next_reservation_id()?;
-        let NewBlock { type_index, zone, count, start, end, upfront, platform } = block;
-        let active = start <= self.now;
-        self.add_reservation(Reservation {
-            id: id.clone(),
-            machine_type,
-            type_index,
-            zone,
-            total: count,
-            used: 0,
-            state: if active { ReservationState::Active } else { ReservationState::Scheduled },
-            block: true,
-            open: false,
-            start,
-            end: Some(end),
-            created: self.now,
-            platform,
-            tenancy: "default".to_owned(),
-            upfront: Some(upfront),
-            tags,
-        });
-        Ok(id)
-    }
-
-    /// A capacity block that a script gives the account: from now or later, for as long as wanted.
-    ///
-    /// # Errors
-    /// The type or zone is unknown, or the number or times are wrong.
-    pub fn grant_block(
-        &mut self,
-        machine_type: &str,
-        zone: &str,
-        count: u32,
-        (start, end): (Timestamp, Timestamp),
-        tags: Tags,
-    ) -> Result<String, CloudError> {
-        let (type_index, zone) = self.reserved_place(machine_type, zone)?;
-        check_count(count)?;
-        tags::check_tags(&tags)?;
-        if end <= start.max(self.now) {
-            return Err(invalid("end", Some(end.to_string()), "a time after now and after the start"));
-        }
-        let zone = self.zones[zone].clone();
-        let (upfront, platform) = (Price::default(), "Linux/UNIX".to_owned());
-        let name = self.catalogue.at(type_index).name;
-        self.add_block(name, NewBlock { type_index, zone, count, start, end, upfront, platform }, tags)
-    }
-
     /// What a launch draws from: the reservation that it names, or an open one that fits, or the pool.
     pub(crate) fn launch_source(&self, settings: &LaunchSettings, key: PoolKey) -> Result<Source, CloudError> {
         let fits = |reservation: &&Reservation| {
@@ -513,7 +428,7 @@ impl World {
         };
         if let Some(id) = &settings.reservation_id {
             let reservation = self.reservation(id)?;
-            if reservation.block != settings.capacity_block {
+            if reservation.market() != settings.reserved_market {
                 let reason = format!("The market type of the request does not fit the capacity reservation '{id}'.");
                 return Err(CloudError::InvalidCombination { reason });
             }
@@ -522,9 +437,11 @@ impl World {
             }
             return Ok(Source::Reservation(id.clone()));
         }
-        if settings.capacity_block {
-            let reason =
-                "A capacity block is bought by naming its reservation in CapacityReservationTarget.".to_owned();
+        if let Some(market) = settings.reserved_market {
+            let reason = format!(
+                "Machines of market type {} name their reservation in CapacityReservationTarget.",
+                market.as_str()
+            );
             return Err(CloudError::InvalidCombination { reason });
         }
         let open = key.market == Market::OnDemand
@@ -541,16 +458,17 @@ impl World {
     }
 
     pub(crate) fn take_reserved(&mut self, id: &str) {
-        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| reservation.used += 1);
+        self.change_reservation(id, |reservation| reservation.used += 1);
     }
 
     pub(crate) fn give_reserved_back(&mut self, id: &str) {
-        self.reservations.by_id.entry(id.to_owned()).and_modify(|reservation| {
+        self.change_reservation(id, |reservation| {
             reservation.used = reservation.used.saturating_sub(1);
         });
+        self.return_lent(id);
     }
 
-    fn take_room(&mut self, key: PoolKey) {
+    pub(crate) fn take_room(&mut self, key: PoolKey) {
         self.pools.take(key);
         self.quotas.take(self.catalogue.at(key.type_index), key.market);
     }
@@ -561,34 +479,14 @@ impl World {
     }
 }
 
-/// A capacity block to be made.
-struct NewBlock {
-    type_index: TypeIndex,
-    zone: Zone,
-    count: u32,
-    start: Timestamp,
-    end: Timestamp,
-    upfront: Price,
-    platform: String,
-}
-
-fn check_count(count: u32) -> Result<(), CloudError> {
+pub(crate) fn check_count(count: u32) -> Result<(), CloudError> {
     if (1..=MAX_COUNT).contains(&count) {
         return Ok(());
     }
     Err(invalid("InstanceCount", Some(count.to_string()), "1 to 1000"))
 }
 
-fn invalid(name: &str, value: Option<String>, expected: &str) -> CloudError {
+pub(crate) fn invalid(name: &str, value: Option<String>, expected: &str) -> CloudError {
     let value = value.unwrap_or_default();
     CloudError::InvalidParameter { name: name.to_owned(), value, expected: expected.to_owned() }
-}
-
-/// Capacity blocks begin and end at 11:30 UTC.
-fn next_half_past_eleven(after: Timestamp) -> Timestamp {
-    const DAY: i64 = 86_400;
-    const HALF_PAST_ELEVEN: i64 = 41_400;
-    let second = after.as_second() - HALF_PAST_ELEVEN;
-    let next = (second.div_euclid(DAY) + 1) * DAY + HALF_PAST_ELEVEN;
-    Timestamp::from_second(next).unwrap_or(after)
 }

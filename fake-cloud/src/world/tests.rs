@@ -14,7 +14,7 @@ const START: &str = "2026-01-01T00:00:00Z";
 const CALL: super::CallShape<'_> = super::CallShape { operation: "CreateFleet", of_ec2: true, everything: false };
 const IMAGE: &str = "/aws/service/eks/optimized-ami/1.35/amazon-linux-2023/x86_64/standard/recommended/image_id";
 
-fn start() -> Timestamp {
+pub(super) fn start() -> Timestamp {
     START.parse().unwrap()
 }
 
@@ -25,7 +25,7 @@ fn config(change: impl FnOnce(&mut CloudConfig)) -> CloudConfig {
 }
 
 /// A world with a template `t`.
-fn world(change: impl FnOnce(&mut CloudConfig)) -> World {
+pub(super) fn world(change: impl FnOnce(&mut CloudConfig)) -> World {
     let mut world = World::new(&config(change), start()).unwrap();
     let settings = LaunchSettings {
         image_id: world.parameter(IMAGE).map(str::to_owned),
@@ -37,7 +37,7 @@ fn world(change: impl FnOnce(&mut CloudConfig)) -> World {
     world
 }
 
-fn capacity(instance_type: &str, zone: &str, market: Option<Market>, capacity: Capacity) -> CapacityRule {
+pub(super) fn capacity(instance_type: &str, zone: &str, market: Option<Market>, capacity: Capacity) -> CapacityRule {
     CapacityRule { instance_type: instance_type.to_owned(), zone: zone.to_owned(), capacity_type: market, capacity }
 }
 
@@ -49,14 +49,14 @@ fn pool(machine_type: &str, zone: &str) -> FleetOverride {
     }
 }
 
-fn fleet(market: Market, target: u32, pools: &[(&str, &str)]) -> FleetRequest {
+pub(super) fn fleet(market: Market, target: u32, pools: &[(&str, &str)]) -> FleetRequest {
     let overrides = pools.iter().map(|(machine_type, zone)| pool(machine_type, zone)).collect();
     let template = TemplateRef::Name("template".to_owned());
     let config = FleetConfig { template, version: Some("$Latest".to_owned()), overrides };
     FleetRequest { market, target, configs: vec![config], ..FleetRequest::default() }
 }
 
-fn run(machine_type: &str, count: u32) -> RunRequest {
+pub(super) fn run(machine_type: &str, count: u32) -> RunRequest {
     RunRequest {
         template: Some((TemplateRef::Name("template".to_owned()), None)),
         settings: LaunchSettings { machine_type: Some(machine_type.to_owned()), ..LaunchSettings::default() },
@@ -78,7 +78,7 @@ fn told(fleet: &Fleet) -> (Vec<String>, Vec<String>) {
     )
 }
 
-fn after(world: &mut World, seconds: i64) {
+pub(super) fn after(world: &mut World, seconds: i64) {
     world.advance(start() + SignedDuration::from_secs(seconds));
 }
 

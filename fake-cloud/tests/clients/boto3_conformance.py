@@ -560,6 +560,12 @@ def reservations(ec2, image, subnets):
     refused("the group again", "InvalidPlacementGroup.Duplicate", 400, ec2.create_placement_group, GroupName="apart", Strategy="cluster")
     shown = ec2.describe_placement_groups(GroupIds=[group["GroupId"]], Filters=[{"Name": "state", "Values": ["available"]}])
     check("DescribePlacementGroups by id", [g["GroupName"] for g in shown["PlacementGroups"]] == ["apart"])
+    refused("a partition that is not there", "InvalidParameterValue", 400, ec2.run_instances, ImageId=image, InstanceType="m5.large",
+            MinCount=1, MaxCount=1, Placement={"GroupName": "apart", "PartitionNumber": 4})
+    ec2.create_placement_group(GroupName="together", Strategy="cluster")
+    refused("a type that no cluster group takes", "InvalidParameterCombination", 400, ec2.run_instances, ImageId=image,
+            InstanceType="t3.large", MinCount=1, MaxCount=1, Placement={"GroupName": "together"})
+    ec2.delete_placement_group(GroupName="together")
     machines = ec2.run_instances(ImageId=image, InstanceType="m5.large", MinCount=3, MaxCount=3,
                                  Placement={"GroupName": "apart"})["Instances"]
     check("machines share the partitions out", sorted(m["Placement"]["PartitionNumber"] for m in machines) == [1, 2, 3])
@@ -568,6 +574,66 @@ def reservations(ec2, image, subnets):
     ec2.terminate_instances(InstanceIds=ids)
     ec2.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 240})
     ec2.delete_placement_group(GroupName="apart")
+
+
+def lent(ec2, template, image, subnets):
+    """Interruptible reservations, which others lend to, and such as begin later."""
+    zone, subnet = subnets[0]["AvailabilityZone"], subnets[0]["SubnetId"]
+    wanted = {"InstanceType": "c5.large", "InstancePlatform": "Linux/UNIX", "AvailabilityZone": zone, "InstanceMatchCriteria": "targeted"}
+    source = ec2.create_capacity_reservation(InstanceCount=4, **wanted)["CapacityReservation"]["CapacityReservationId"]
+    token = {"CapacityReservationId": source, "InstanceCount": 2, "ClientToken": str(uuid.uuid4())}
+    refused("lending more than nobody uses", "InvalidParameterValue", 400, ec2.create_interruptible_capacity_reservation_allocation,
+            CapacityReservationId=source, InstanceCount=5)
+    for _ in range(2):
+        made = ec2.create_interruptible_capacity_reservation_allocation(**token)
+    check("CreateInterruptibleCapacityReservationAllocation lends once by token", (
+        made["SourceCapacityReservationId"], made["TargetInstanceCount"], made["Status"]) == (source, 2, "active"), made)
+    shown = ec2.describe_capacity_reservations(CapacityReservationIds=[source])["CapacityReservations"][0]
+    allocation = shown["InterruptibleCapacityAllocation"]
+    rid = allocation["InterruptibleCapacityReservationId"]
+    check("the source says what it lends", (shown["AvailableInstanceCount"], allocation["InstanceCount"]) == (2, 2), shown)
+    shown = ec2.describe_capacity_reservations(CapacityReservationIds=[rid])["CapacityReservations"][0]
+    check("the other is interruptible", (shown["Interruptible"], shown["AvailableInstanceCount"], shown["InstanceMatchCriteria"],
+                                         shown["InterruptionInfo"]["SourceCapacityReservationId"]) == (True, 2, "targeted", source), shown)
+    only = {"CapacityReservationPreference": "capacity-reservations-only", "CapacityReservationTarget": {"CapacityReservationId": rid}}
+    refused("a lent machine as if bought on demand", "InvalidParameterCombination", 400, ec2.run_instances, ImageId=image, MinCount=1,
+            MaxCount=1, InstanceType="c5.large", SubnetId=subnet, CapacityReservationSpecification=only)
+    name = f"{template['LaunchTemplateName']}-lent"
+    ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={
+        "ImageId": image, "InstanceMarketOptions": {"MarketType": "interruptible-capacity-reservation"},
+        "CapacityReservationSpecification": only})
+    fleet = {"Type": "instant", "LaunchTemplateConfigs": [{
+        "LaunchTemplateSpecification": {"LaunchTemplateName": name, "Version": "$Latest"},
+        "Overrides": [{"InstanceType": "c5.large", "SubnetId": subnet, "AvailabilityZone": zone, "ImageId": image}]}],
+        "TargetCapacitySpecification": {"TotalTargetCapacity": 3, "DefaultTargetCapacityType": "reserved-capacity"},
+        "ReservedCapacityOptions": {"ReservationTypes": ["interruptible-capacity-reservation"]}}
+    got = ec2.create_fleet(**fleet)
+    ids = got["Instances"][0]["InstanceIds"]
+    check("a fleet takes what there is", (len(ids), [e["ErrorCode"] for e in got["Errors"]]) == (2, ["ReservationCapacityExceeded"]), got)
+    check("and says how it was bought", got["Instances"][0]["Lifecycle"] == "interruptible-capacity-reservation", got["Instances"])
+    check("as its machines do", {m["InstanceLifecycle"] for m in described(ec2, InstanceIds=ids)} == {
+        "interruptible-capacity-reservation"})
+    ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    changed = ec2.update_interruptible_capacity_reservation_allocation(CapacityReservationId=source, TargetInstanceCount=0)
+    check("UpdateInterruptibleCapacityReservationAllocation takes back", (
+        changed["InterruptibleCapacityReservationId"], changed["InstanceCount"], changed["TargetInstanceCount"], changed["Status"]) == (
+        rid, 2, 0, "updating"), changed)
+    refused("cancelling the source meanwhile", "InvalidCapacityReservationState", 400, ec2.cancel_capacity_reservation,
+            CapacityReservationId=source)
+    ec2.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 400})
+    shown = ec2.describe_capacity_reservations(CapacityReservationIds=[rid])["CapacityReservations"][0]
+    check("after the warning they are gone, and it with them", shown["State"] == "cancelled", shown)
+    ec2.cancel_capacity_reservation(CapacityReservationId=source)
+    ec2.delete_launch_template(LaunchTemplateName=name)
+
+    begin = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=30)
+    later = {"StartDate": begin, "CommitmentDuration": 14 * 86_400, "DeliveryPreference": "incremental", **wanted}
+    made = ec2.create_capacity_reservation(InstanceCount=16, **later)["CapacityReservation"]
+    check("one for later is assessed", (made["State"], made["AvailableInstanceCount"], made["CommitmentInfo"]["CommittedInstanceCount"],
+                                        made["DeliveryPreference"]) == ("assessing", 0, 16, "incremental"), made)
+    refused("fewer than 32 vCPUs later", "InvalidParameterValue", 400, ec2.create_capacity_reservation, InstanceCount=15, **later)
+    refused("later without a commitment", "MissingParameter", 400, ec2.create_capacity_reservation, InstanceCount=16, StartDate=begin, **wanted)
+    ec2.cancel_capacity_reservation(CapacityReservationId=made["CapacityReservationId"])
 
 
 def around_fleets(ec2, template, subnets, image):
@@ -659,6 +725,7 @@ def main():
         ids = section(fleets, ec2, template, subnets, image, set(pairs))
         if ids:
             section(instances, ec2, template, subnets, ids, image)
+        section(lent, ec2, template, image, subnets)
         section(around_fleets, ec2, template, subnets, image)
         ec2.delete_launch_template(LaunchTemplateName=template["LaunchTemplateName"])
         refused("a deleted template", "InvalidLaunchTemplateName.NotFoundException", 400, ec2.describe_launch_templates,

@@ -115,6 +115,9 @@ CONTRACT = {
     ],
     "ChangeMessageVisibility": [],
     "CreateInstanceProfile": ["InstanceProfile.InstanceProfileName", "InstanceProfile.Path", "InstanceProfile.Arn"],
+    "CreateInterruptibleCapacityReservationAllocation": [
+        "SourceCapacityReservationId", "TargetInstanceCount", "Status", "InterruptionType",
+    ],
     "CreateLaunchTemplateVersion": [
         "LaunchTemplateVersion.VersionNumber", "LaunchTemplateVersion.LaunchTemplateId",
         "LaunchTemplateVersion.LaunchTemplateData.ImageId",
@@ -186,6 +189,9 @@ CONTRACT = {
         "StoppingInstances[].InstanceId", "StoppingInstances[].CurrentState.Name", "StoppingInstances[].PreviousState.Name",
     ],
     "TagInstanceProfile": [],
+    "UpdateInterruptibleCapacityReservationAllocation": [
+        "InterruptibleCapacityReservationId", "SourceCapacityReservationId", "InstanceCount", "TargetInstanceCount", "Status",
+    ],
 }
 
 SERVICES = ("ec2", "iam", "sts", "sqs", "ssm", "pricing", "eks", "arc-zonal-shift")

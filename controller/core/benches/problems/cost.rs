@@ -3,11 +3,11 @@
 use crate::{
     options::Options,
     ours::{Ours, bound, now, solve_problem},
-    reference::{Answer, Reference},
+    reference::{Answer, Reference, told},
     statistics::{greatest, quantile, ratio},
 };
 use sawhorse_core::solve::Problem;
-use sawhorse_problems::Family;
+use sawhorse_problems::{Family, SEEDS};
 use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 /// So many problems are named where something is amiss, per table.
@@ -56,15 +56,13 @@ impl Row {
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let mut reference = options.reference.as_deref().map(Reference::new);
-    if reference.is_none() {
-        println!("skipped: the reference (Go is not there); only the core's figures follow");
-    }
+    let mut reference = Reference::of(options);
     head();
     let mut all = Vec::new();
     for family in options.families() {
-        let rows: Vec<Row> =
-            (0..options.seeds).map(|seed| row(family, seed, reference.as_mut(), options.fewer_nodes_within)).collect();
+        let rows: Vec<Row> = (0..options.seeds.unwrap_or(SEEDS))
+            .map(|seed| row(family, seed, reference.as_mut(), options.fewer_nodes_within))
+            .collect();
         line(family.name(), &rows.iter().collect::<Vec<_>>());
         all.extend(rows);
     }
@@ -88,8 +86,7 @@ fn row(family: Family, seed: u64, reference: Option<&mut Reference>, fewer_nodes
         (bound(input, results), started.elapsed())
     });
     let theirs = reference.and_then(|reference| {
-        let answer = reference.answer(&problem.name, &problem.input, 0.0);
-        let answer = answer.inspect_err(|error| println!("{}: the reference failed: {error}", problem.name)).ok()?;
+        let answer = told(&problem.name, reference.answer(&problem.name, &problem.input, 0.0))?;
         let pods = read.to_place().iter().map(|pod| crate::ours::pod_name(pod)).collect::<BTreeSet<_>>();
         let placed = pods.into_iter().filter(|pod| !answer.errors.contains_key(pod)).collect();
         Some(Theirs { answer, placed })

@@ -1,5 +1,6 @@
 //! The Go program under `controller/benches/karpenter`, and what it answered before.
 
+use crate::options::Options;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -27,6 +28,49 @@ pub(crate) struct Answer {
     /// Bytes.
     pub(crate) peak: u64,
     pub(crate) allocated: u64,
+    #[serde(default)]
+    disrupted: Option<Disrupted>,
+}
+
+/// What is asked about a cluster that stands.
+pub(crate) struct Question {
+    /// Nodes that are looked at one by one.
+    pub(crate) sample: Vec<String>,
+    /// Whether to look for several that could go together.
+    pub(crate) multi: bool,
+    /// Whether to carry out what is found until nothing is.
+    pub(crate) standstill: bool,
+}
+
+impl Question {
+    /// As the reference reads it.
+    pub(crate) fn json(&self) -> Value {
+        json!({"sample": self.sample, "multi": self.multi, "standstill": self.standstill})
+    }
+}
+
+/// What the reference's disruption answers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Disrupted {
+    /// By node.
+    pub(crate) single: BTreeMap<String, Look>,
+    pub(crate) multi: Look,
+    pub(crate) price: f64,
+    pub(crate) nodes: usize,
+    pub(crate) evictions: usize,
+    pub(crate) commands: usize,
+    pub(crate) homeless: usize,
+    pub(crate) seconds: f64,
+}
+
+/// One question to it.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Look {
+    pub(crate) millis: f64,
+    /// Dollars per hour.
+    pub(crate) saves: f64,
+    /// How many nodes would go.
+    pub(crate) nodes: usize,
 }
 
 impl Answer {
@@ -55,9 +99,23 @@ struct Kept {
     answer: Answer,
 }
 
+/// What the reference says of the problem `name`; a failure is told, and then it says nothing.
+pub(crate) fn told<T>(name: &str, answer: std::io::Result<T>) -> Option<T> {
+    answer.inspect_err(|error| println!("{name}: the reference failed: {error}")).ok()
+}
+
 impl Reference {
+    /// The one that is asked for; none, which is told, where Go is not there.
+    pub(crate) fn of(options: &Options) -> Option<Self> {
+        let reference = options.reference.as_deref().map(Self::new);
+        if reference.is_none() {
+            println!("skipped: the reference (Go is not there); only the core's figures follow");
+        }
+        reference
+    }
+
     /// The program at `program`, which the Makefile builds where Go is there.
-    pub(crate) fn new(program: &Path) -> Self {
+    fn new(program: &Path) -> Self {
         let mut known = BTreeMap::new();
         if let Ok(file) = File::open(kept(program)) {
             let lines = BufReader::new(file).lines().map_while(Result::ok);
@@ -77,11 +135,33 @@ impl Reference {
         let question = format!("{{\"name\":{},\"timeout\":{timeout},\"input\":{text}}}", json!(name));
         let line = self.ask(&question)?;
         let answer: Answer = serde_json::from_str(&line)?;
-        let mut file = OpenOptions::new().create(true).append(true).open(kept(&self.program))?;
-        let kept = Kept { problem: key.clone(), answer: answer.clone() };
-        writeln!(file, "{}", serde_json::to_string(&kept)?)?;
-        self.known.insert(key, answer.clone());
+        self.keep(&key, &answer)?;
         Ok(answer)
+    }
+
+    /// What its disruption says of the nodes of `input`. What takes time is asked anew each time, as it stands beside ours.
+    pub(crate) fn disrupted(&mut self, name: &str, input: &Value, question: &Question) -> std::io::Result<Disrupted> {
+        let text = input.to_string();
+        let key = key(name, &text);
+        let known = self.known.get(&key).filter(|_| question.standstill).and_then(|known| known.disrupted.clone());
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let asked = question.json();
+        let line = self.ask(&format!("{{\"name\":{},\"disruption\":{asked},\"input\":{text}}}", json!(name)))?;
+        let answer: Answer = serde_json::from_str(&line)?;
+        if question.standstill {
+            self.keep(&key, &answer)?;
+        }
+        answer.disrupted.ok_or_else(ended)
+    }
+
+    fn keep(&mut self, key: &str, answer: &Answer) -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).open(kept(&self.program))?;
+        let kept = Kept { problem: key.to_owned(), answer: answer.clone() };
+        writeln!(file, "{}", serde_json::to_string(&kept)?)?;
+        self.known.insert(key.to_owned(), answer.clone());
+        Ok(())
     }
 
     fn ask(&mut self, question: &str) -> std::io::Result<String> {

@@ -4,7 +4,7 @@ use crate::{
     memory,
     options::Options,
     ours::solve_problem,
-    reference::{Answer, Reference},
+    reference::{Answer, Reference, told},
 };
 use sawhorse_core::solve::Problem;
 use sawhorse_problems::Speed;
@@ -56,10 +56,7 @@ fn their_pods_per_second(speed: Speed, theirs: &Answer) -> f64 {
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let mut reference = options.reference.as_deref().map(Reference::new);
-    if reference.is_none() {
-        println!("skipped: the reference (Go is not there); only the core's figures follow");
-    }
+    let mut reference = Reference::of(options);
     println!("the core from objects to a decision; the reference's Solve alone, what comes before it is not counted");
     println!(
         "{:<20}│{:>14}{:>7}{:>10}{:>9}{:>9}{:>9} │{:>9}{:>9}{:>9} │{:>9}",
@@ -96,7 +93,7 @@ fn theirs(speed: Speed, reference: &mut Reference) -> Option<Answer> {
     let problem = speed.problem();
     let answer = reference.answer(&problem.name, &problem.input, PATIENCE);
     reference.end();
-    answer.inspect_err(|error| println!("{}: the reference failed: {error}", problem.name)).ok()
+    told(&problem.name, answer)
 }
 
 fn line(row: &Row) {

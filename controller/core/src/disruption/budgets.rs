@@ -1,6 +1,6 @@
 //! How many more machines of each pool may be disrupted (spec core 4.5).
 
-use super::candidates::earlier;
+use super::candidates::{earlier, is_claimed};
 use crate::{
     api::{
         DisruptionReason, NodePool, allowed_disruptions,
@@ -120,7 +120,7 @@ fn counts_for_budgets(machine: &StateNode) -> bool {
 }
 
 fn is_leaving(machine: &StateNode, claimed: &BTreeSet<&NodeClaimName>) -> bool {
-    machine.claim_name().map(NodeClaimName::from).is_some_and(|name| claimed.contains(&name)) || machine.is_going_away()
+    is_claimed(machine, claimed) || machine.is_going_away()
 }
 
 fn is_unready(machine: &StateNode) -> bool {

@@ -156,7 +156,7 @@ impl MachineFacts<'_> {
         let machine = self.machine;
         match check {
             Check::Managed => (!machine.is_managed()).then_some(WhyKept::Unmanaged),
-            Check::Free => self.is_claimed().then_some(WhyKept::InCommand),
+            Check::Free => is_claimed(self.machine, self.claimed).then_some(WhyKept::InCommand),
             Check::Joined => machine.node.is_none().then_some(WhyKept::NoNode),
             Check::Initialized => (!machine.is_initialized()).then_some(WhyKept::NotInitialized),
             Check::Staying => machine.is_going_away().then_some(WhyKept::GoingAway),
@@ -181,10 +181,11 @@ impl MachineFacts<'_> {
             | Check::WorthIt => None,
         }
     }
+}
 
-    fn is_claimed(&self) -> bool {
-        self.claimed.contains(&NodeClaimName::from(self.machine.claim_name().unwrap_or_default()))
-    }
+/// Whether the machine's NodeClaim is one of those that commands have.
+pub(super) fn is_claimed(machine: &StateNode, claimed: &BTreeSet<&NodeClaimName>) -> bool {
+    machine.claim_name().is_some_and(|name| claimed.contains(&NodeClaimName::from(name)))
 }
 
 /// The machine as a candidate, whatever keeps it; none without a NodeClaim or a pool. Before its Node

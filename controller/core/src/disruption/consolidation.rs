@@ -151,7 +151,7 @@ fn judge(
 }
 
 /// The candidates that consolidation may look at, in order; the others are kept with their reasons.
-fn consolidatable(pass: &mut Pass<'_>) -> Vec<Candidate> {
+pub(super) fn consolidatable(pass: &mut Pass<'_>) -> Vec<Candidate> {
     let (snapshot, catalog) = (pass.input.snapshot, pass.catalog());
     let mut chosen = Vec::new();
     for candidate in pass.survey.candidates.clone() {

@@ -7,7 +7,7 @@
 //! 3. `static_pools`, `emptiness`, `repair`, `expiration`, `drift`, `consolidation` — the methods; `overdue` is what the three
 //!    share that go whatever that costs; `simulate` asks [`crate::scheduling`] what would become of the pods, `bound` spares
 //!    most of the asking, `replacement` looks for something cheaper, `balanced` weighs savings against disruption
-//! 4. `explain` — every check of one machine, for people who ask
+//! 4. `explain` — every check of one machine, for people who ask; `look` — consolidation's questions, for tools that measure
 //! 5. [`orchestration`] — sees a command through, one step at a time; `validate` looks again before anything is done; `stamp`
 //!    writes commands onto NodeClaims, and [`resume`] finds them there
 //!
@@ -29,6 +29,7 @@ mod drift;
 mod emptiness;
 mod expiration;
 mod explain;
+mod look;
 mod memory;
 pub mod orchestration;
 mod overdue;
@@ -50,6 +51,7 @@ pub use decide::{DisruptionDecision, DisruptionInput, Tried, decide, decide_reme
 pub use explain::{
     Checked, Draining, Gain, NodeExplanation, Overdue, PodExplanation, PodFact, StillThere, explain_node, explain_pod,
 };
+pub use look::ConsolidationLook;
 pub use memory::ConsolidationMemory;
 pub use pdb::{Arithmetic, BudgetOfPod};
 pub use repair::{Broken, broken};

@@ -3,14 +3,14 @@
 
 use super::{
     Candidate, Command, Method, WhyKept,
-    candidates::{asking_pods, candidate},
+    candidates::{asking_pods, candidate, is_claimed},
     cost::DisruptionCost,
     decide::Pass,
     orchestration::{CommandRecord, claimed},
 };
 use crate::{
     lifecycle::expires_at,
-    model::{ClusterSnapshot, NodeClaimName, NodePoolName, StateNode, WhyNot, is_daemon_pod},
+    model::{ClusterSnapshot, NodePoolName, StateNode, WhyNot, is_daemon_pod},
     scheduling::{PlannedNodeClaim, is_deleted, machines_of, nodes_left, static_machine, static_pools, wanted},
 };
 
@@ -23,11 +23,9 @@ const WHOLE_LIFE: i128 = 1000;
 pub(super) fn find_surplus(pass: &mut Pass<'_>) -> Option<Command> {
     let snapshot = pass.input.snapshot;
     let claimed = claimed(pass.input.running, None);
-    let is_claimed =
-        |own: &StateNode| own.claim_name().is_some_and(|name| claimed.contains(&NodeClaimName::from(name)));
     let surplus = static_pools(snapshot).find_map(|(name, pool)| {
         let mut staying: Vec<(Rank, usize)> = machines_of(snapshot, name)
-            .filter(|(_, machine)| !machine.is_going_away() && !is_claimed(machine))
+            .filter(|(_, machine)| !machine.is_going_away() && !is_claimed(machine, &claimed))
             .map(|(index, machine)| (rank(machine, snapshot), index))
             .collect();
         staying.sort();

@@ -72,7 +72,7 @@ impl InstanceType {
             .offerings
             .iter()
             .filter(|offering| offering.available && requirements.intersects(&offering.requirements));
-        allowed.min_by(|a, b| (a.price, a.capacity_type, &a.zone).cmp(&(b.price, b.capacity_type, &b.zone)))
+        allowed.min_by_key(|own| own.by_price())
     }
 
     /// What a machine of this type costs if launched under `requirements`: the cheapest reserved offering, without one the
@@ -138,6 +138,11 @@ impl Offering {
             reservation_id: None,
             reservation_capacity: 0,
         }
+    }
+
+    /// What offerings of one type are sorted by, the cheapest first: price, then capacity type, then zone.
+    pub fn by_price(&self) -> (Price, CapacityType, &str) {
+        (self.price, self.capacity_type, &self.zone)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     classes::Classes,
+    dimensions::is_within,
     packing::{Bin, Limits},
     pool::{Pool, PoolType, offering_requirements},
     prepared::Prepared,
@@ -30,9 +31,7 @@ pub(super) fn sufficient_types(
     let scope = scopes.get(bin.scope);
     let left = &limits[scope.pool].left;
     let mut types = holding_types(prepared, scope, classes, bin);
-    types.retain(|kind| {
-        prepared.pools[scope.pool].types[*kind].capacity.iter().zip(left).all(|(capacity, left)| capacity <= left)
-    });
+    types.retain(|kind| is_within(&prepared.pools[scope.pool].types[*kind].capacity, left));
     types.truncate(prepared.snapshot().settings.max_instance_types);
     types
 }
@@ -52,35 +51,67 @@ pub(super) fn cheapest_offering<'a>(
 ) -> Option<&'a Offering> {
     let scope = scopes.get(bin.scope);
     let pool = &prepared.pools[scope.pool];
-    let within = |kind: &usize| {
-        let held = || pool.types[*kind].capacity.iter().zip(&bin.held).all(|(capacity, held)| capacity <= held);
-        !pool.limited || held()
-    };
-    let types = holding_types(prepared, scope, classes, bin);
-    let cheapest_type = types.into_iter().find(within).unwrap_or(bin.kind);
-    cheapest(&pool.types[cheapest_type], scope, bin, None)
+    let holding = Holding::new(prepared, scope, classes, bin);
+    let mut best: Option<(Price, usize)> = None;
+    for kind in scope.admission.types.iter() {
+        // What is dearer need not be asked whether it would do.
+        let cheaper = holding.price(kind).filter(|price| best.is_none_or(|best| (*price, kind) < best));
+        if let Some(price) = cheaper
+            && holding.holds(kind)
+            && (!pool.limited || is_within(&pool.types[kind].capacity, &bin.held))
+        {
+            best = Some((price, kind));
+        }
+    }
+    cheapest(&pool.types[best.map_or(bin.kind, |(_, kind)| kind)], scope, bin, None)
 }
 
-/// The types that would hold the bin's pods, cheapest first. What a reserved machine may be is what the reservation gives it:
-/// once the last one is taken the scope offers the type no longer, but those that took it still have it.
+/// The types that would hold the bin's pods, cheapest first.
 fn holding_types(prepared: &Prepared<'_>, scope: &Scope, classes: &Classes, bin: &Bin) -> Vec<usize> {
-    let pool = &prepared.pools[scope.pool];
-    let used: Vec<i64> = pool.types[bin.kind].room.iter().zip(&bin.free).map(|(room, free)| room - free).collect();
-    let ports: Vec<&HostPort> = bin.contents.iter().flat_map(|(class, _)| &classes.list[*class].ports).collect();
-    let holds = |kind: &usize| {
-        let own = &pool.types[*kind];
-        let free_ports = || {
-            let taken = &pool.daemon_groups[own.daemon_group].ports;
-            !ports.iter().any(|port| taken.iter().any(|taken| taken.conflicts_with(port)))
-        };
-        own.room.iter().zip(&used).all(|(room, used)| *used <= 0 || used <= room) && free_ports()
-    };
-    let offered = |kind: &usize| bin.reservation.is_some() || scope.price(*kind).is_some();
-    let priced = |kind: usize| Some((cheapest(&pool.types[kind], scope, bin, None)?.price, kind));
-    let admitted = scope.admission.types.iter();
-    let mut types: Vec<(Price, usize)> = admitted.filter(offered).filter(holds).filter_map(priced).collect();
+    let holding = Holding::new(prepared, scope, classes, bin);
+    let admitted = scope.admission.types.iter().filter(|kind| holding.holds(*kind));
+    let mut types: Vec<(Price, usize)> = admitted.filter_map(|kind| Some((holding.price(kind)?, kind))).collect();
     types.sort_unstable();
     types.into_iter().map(|(_, kind)| kind).collect()
+}
+
+/// What is asked of each type that might hold a bin's pods.
+struct Holding<'a> {
+    pool: &'a Pool,
+    scope: &'a Scope,
+    bin: &'a Bin,
+    /// What the pods take, where they take something: dimension and amount.
+    used: Vec<(usize, i64)>,
+    ports: Vec<&'a HostPort>,
+}
+
+impl<'a> Holding<'a> {
+    fn new(prepared: &'a Prepared<'_>, scope: &'a Scope, classes: &'a Classes, bin: &'a Bin) -> Self {
+        let pool = &prepared.pools[scope.pool];
+        let used = pool.types[bin.kind].room.iter().zip(&bin.free).map(|(room, free)| room - free).enumerate();
+        let ports = bin.contents.iter().flat_map(|(class, _)| &classes.list[*class].ports);
+        Self { pool, scope, bin, used: used.filter(|(_, used)| *used > 0).collect(), ports: ports.collect() }
+    }
+
+    /// Whether the pods find room on a machine of `kind`, beside its daemons.
+    fn holds(&self, kind: usize) -> bool {
+        let own = &self.pool.types[kind];
+        let free_ports = || {
+            let taken = &self.pool.daemon_groups[own.daemon_group].ports;
+            !self.ports.iter().any(|port| taken.iter().any(|taken| taken.conflicts_with(port)))
+        };
+        self.used.iter().all(|(dimension, used)| *used <= own.room[*dimension]) && free_ports()
+    }
+
+    /// What a machine of `kind` costs; none where it cannot be had. What a reserved machine may be is what the reservation gives
+    /// it: once the last one is taken the scope offers the type no longer, but those that took it still have it.
+    fn price(&self, kind: usize) -> Option<Price> {
+        if self.bin.reservation.is_some() {
+            return Some(cheapest(&self.pool.types[kind], self.scope, self.bin, None)?.price);
+        }
+        self.scope.price(kind)?;
+        self.scope.unreserved(kind)
+    }
 }
 
 /// The cheapest offering of a type that the bin may be launched through, of one capacity type if that is given.
@@ -90,12 +121,11 @@ fn cheapest<'a>(
     bin: &Bin,
     capacity_type: Option<CapacityType>,
 ) -> Option<&'a Offering> {
-    let allowed = kind.offerings.iter().filter(|offering| scope.admission.signatures.contains(offering.signature));
-    allowed
-        .map(|offering| kind.offering(*offering))
+    kind.admitted(&scope.admission)
+        .map(|(_, offering)| offering)
         .filter(|offering| offering.reservation_id == bin.reservation)
         .filter(|offering| capacity_type.is_none_or(|wanted| offering.capacity_type == wanted))
-        .min_by(|a, b| (a.price, a.capacity_type, &a.zone).cmp(&(b.price, b.capacity_type, &b.zone)))
+        .min_by_key(|offering| offering.by_price())
 }
 
 /// The keys of which too few values remain among `types`, with how many there are.
@@ -170,7 +200,7 @@ fn widened(
     let share = |left: &i64| if *left == i64::MAX { i64::MAX } else { (*left).max(0) / to_come.max(1) };
     let may_hold: Vec<i64> =
         bin.held.iter().zip(&limits.left).map(|(held, left)| held.saturating_add(share(left))).collect();
-    types.retain(|kind| pool.types[*kind].capacity.iter().zip(&may_hold).all(|(capacity, most)| capacity <= most));
+    types.retain(|kind| is_within(&pool.types[*kind].capacity, &may_hold));
     types.truncate(prepared.snapshot().settings.max_instance_types);
     for (dimension, left) in limits.left.iter_mut().enumerate().filter(|(_, left)| **left != i64::MAX) {
         let largest = types.iter().map(|kind| pool.types[*kind].capacity[dimension]).max().unwrap_or(0);

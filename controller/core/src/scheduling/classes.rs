@@ -216,10 +216,8 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(prepared: &'a Prepared<'a>) -> Self {
         let mut groups = Groups::new(&prepared.snapshot().namespaces);
-        for pod in &prepared.keepers {
-            for term in required_anti(pod) {
-                groups.of_term(pod, term);
-            }
+        for group in prepared.kept_away() {
+            groups.number(group.clone());
         }
         Self { prepared, shapes: Vec::new(), shape_numbers: BTreeMap::new(), groups, refused: Vec::new() }
     }

@@ -94,6 +94,11 @@ pub(super) fn times_that_fit(request: &[i64], free: &[i64], most: u32) -> u32 {
     u32::try_from(times).unwrap_or(0)
 }
 
+/// Whether each of `amounts` is at most what `most` has in its place.
+pub(super) fn is_within(amounts: &[i64], most: &[i64]) -> bool {
+    amounts.iter().zip(most).all(|(amount, most)| amount <= most)
+}
+
 /// Takes `times` times `request` from `free`.
 pub(super) fn take(request: &[i64], free: &mut [i64], times: u32) {
     for (asked, there) in request.iter().zip(free) {

@@ -8,9 +8,10 @@ use super::{
     classes::{Class, Classes, DomainRules, Preference, Shape, SpreadRule},
     existing::{ExistingNode, satisfied},
     prepared::Prepared,
+    running::{Moving, Tally, domain},
     scopes::Scopes,
 };
-use crate::model::{Operator, PodKey, Requirement, Requirements, WhyNot, is_active, tolerates_all};
+use crate::model::{Operator, Requirement, Requirements, WhyNot, is_active, tolerates_all};
 use k8s_openapi::api::core::v1::Pod;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,7 +83,7 @@ fn turn(class: &Class) -> u8 {
 
 /// The groups that some pod, running or to be placed, speaks of: where their pods go must be known.
 fn spoken_of(classes: &Classes, prepared: &Prepared<'_>) -> BTreeSet<usize> {
-    let running = prepared.keepers.iter().flat_map(|pod| classes.groups.kept_away_by(pod));
+    let running = prepared.kept_away().iter().filter_map(|group| classes.groups.find(&group.identity()));
     let waiting = classes.list.iter().flat_map(|class| class.domain.groups());
     running.chain(waiting).filter(|group| !classes.groups.get(*group).is_by_host()).collect()
 }
@@ -92,7 +93,7 @@ pub(super) fn pin(
     base: &Classes,
     prepared: &Prepared<'_>,
     gone: &BTreeSet<usize>,
-    moving: &BTreeSet<PodKey>,
+    moving: &Moving,
     known: &Known,
 ) -> Pinned {
     let spoken = spoken_of(base, prepared);
@@ -132,7 +133,7 @@ struct Pinning<'a> {
     prepared: &'a Prepared<'a>,
     base: &'a Classes,
     gone: &'a BTreeSet<usize>,
-    moving: &'a BTreeSet<PodKey>,
+    moving: &'a Moving,
     scopes: Scopes<'a>,
     shapes: Vec<Shape>,
     /// Pods placed by this split so far.
@@ -173,26 +174,33 @@ struct Domain {
 }
 
 impl Pinning<'_> {
-    /// The machines that count, with what runs there and stays.
-    fn running(&self) -> impl Iterator<Item = (&Requirements, &Pod)> {
-        self.nodes_that_stay().flat_map(|node| {
-            let pods = &self.prepared.snapshot().nodes[node.index].pods;
-            let stays = |pod: &&Arc<Pod>| is_active(pod) && !self.moving.contains(&PodKey::of(pod));
-            pods.iter().filter(stays).map(move |pod| (&node.labels, &**pod))
-        })
-    }
-
     fn count_keepers(&mut self) {
+        let running = self.prepared.running();
+        let groups = &self.base.groups;
         let mut keepers = BTreeMap::new();
-        for (labels, pod) in self.running() {
-            for group in self.base.groups.kept_away_by(pod) {
-                let domain = labels.get(&self.base.groups.get(group).key).and_then(Requirement::single_value);
-                if let Some(domain) = domain {
-                    *keepers.entry((group, domain.to_owned())).or_insert(0) += 1;
-                }
-            }
+        for group in 0..groups.len() {
+            let own = groups.get(group);
+            let Some(tally) = self.prepared.keepers_of(&own.identity()).filter(|_| !own.is_by_host()) else { continue };
+            let gone = running.positions_of(self.gone).map(|position| (position, tally.active[position]));
+            let moving = self.moving.iter().filter(|(_, pod)| is_active(pod));
+            let moving = moving.filter(|(_, pod)| groups.kept_away_by(pod).contains(&group));
+            let left = self.left(tally, group, gone.chain(moving.map(|(position, _)| (*position, 1))));
+            keepers.extend(left.into_iter().map(|(domain, count)| ((group, domain), count)));
         }
         self.keepers = keepers;
+    }
+
+    /// What is left of a tally by domain without so many pods at these positions.
+    fn left(&self, tally: &Tally, group: usize, without: impl Iterator<Item = (usize, u32)>) -> BTreeMap<String, u32> {
+        let mut left = tally.by_domain.clone();
+        for (position, count) in without {
+            let domain = domain(&self.prepared.nodes[position], &self.base.groups.get(group).key);
+            if let Some(counted) = domain.and_then(|domain| left.get_mut(domain)) {
+                *counted -= count;
+            }
+        }
+        left.retain(|_, count| *count > 0);
+        left
     }
 
     /// The class's parts by domain; pods that fit into no domain are refused.
@@ -302,9 +310,7 @@ impl Pinning<'_> {
     fn combinations(&self, keys: &[String]) -> Option<Vec<Values>> {
         let mut all: Vec<Values> = vec![Vec::new()];
         for key in keys {
-            let mut values: BTreeSet<String> = self.prepared.values_of(key);
-            let nodes = self.prepared.nodes.iter();
-            values.extend(nodes.filter_map(|node| Some(node.labels.get(key)?.single_value()?.to_owned())));
+            let values = self.prepared.values_with_nodes(key);
             if all.len() * values.len() > MAX_DOMAINS {
                 return None;
             }
@@ -364,34 +370,65 @@ impl Pinning<'_> {
     /// By group and domain: pods that run, on the nodes that the class's spread constraints count.
     fn running_counts(&self, class: &Class, keys: &[String]) -> Counts {
         let rules = &class.domain;
-        let level = class.levels.last().cloned().unwrap_or_default();
         let spread = |group: usize| rules.spread.iter().find(|rule| rule.group == group);
         let spoken = rules.groups().chain(rules.preferred_groups());
         let groups: BTreeSet<usize> = spoken.chain(rules.selected.iter().copied()).collect();
-        // A node counts for spreads only if it has all labels that the pod spreads over.
-        let spread_keys: BTreeSet<&str> =
-            rules.spread.iter().map(|rule| self.base.groups.get(rule.group).key.as_str()).collect();
+        // Others are not asked about.
+        let groups = groups.into_iter().filter(|group| keys.contains(&self.base.groups.get(*group).key));
         let mut counts = Counts::new();
-        for node in self.nodes_that_stay() {
-            let domain = |key: &str| node.labels.get(key).and_then(Requirement::single_value);
-            if !keys.iter().any(|key| domain(key).is_some()) {
-                continue;
-            }
-            let has_all = spread_keys.iter().all(|key| domain(key).is_some());
-            let counted = |rule: &SpreadRule| {
-                let shapes = || level.iter().map(|shape| &self.shapes[*shape]);
-                has_all
-                    && (!rule.honor_affinity || shapes().any(|shape| satisfied(&node.labels, &shape.own)))
-                    && (!rule.honor_taints || shapes().any(|shape| tolerates_all(&shape.tolerations, &node.taints)))
-            };
-            let pods = &self.prepared.snapshot().nodes[node.index].pods;
-            for pod in pods.iter().filter(|pod| is_active(pod) && !self.moving.contains(&PodKey::of(pod))) {
-                for group in groups.iter().copied().filter(|group| self.base.groups.get(*group).selects(pod)) {
-                    let Some(domain) = domain(&self.base.groups.get(group).key) else { continue };
-                    if spread(group).is_none_or(counted) {
-                        *counts.entry((group, domain.to_owned())).or_insert(0) += 1;
-                    }
+        for group in groups {
+            let tally = self.prepared.selected_by(self.base.groups.get(group));
+            let left = match spread(group).filter(|rule| !self.counts_everywhere(class, rule)) {
+                None => {
+                    let gone = self.prepared.running().positions_of(self.gone);
+                    let gone = gone.map(|position| (position, tally.active[position]));
+                    let moving = self.moving_of(group).map(|position| (position, 1));
+                    self.left(&tally, group, gone.chain(moving))
                 }
+                Some(rule) => self.counted(class, rule, &tally),
+            };
+            counts.extend(left.into_iter().map(|(domain, count)| ((group, domain), count)));
+        }
+        counts
+    }
+
+    /// Where pods of the group run that will not be there, though their machines stay.
+    fn moving_of(&self, group: usize) -> impl Iterator<Item = usize> {
+        let group = self.base.groups.get(group);
+        let moving = self.moving.iter().filter(|(_, pod)| is_active(pod) && group.selects(pod));
+        moving.map(|(position, _)| *position)
+    }
+
+    /// A node counts for spreads only if it has all labels that the pod spreads over.
+    fn spread_keys(&self, class: &Class) -> BTreeSet<&str> {
+        class.domain.spread.iter().map(|rule| self.base.groups.get(rule.group).key.as_str()).collect()
+    }
+
+    /// Whether the class's constraint counts every node that has its label.
+    fn counts_everywhere(&self, class: &Class, rule: &SpreadRule) -> bool {
+        let level = class.levels.last().map_or(&[][..], Vec::as_slice);
+        let asks_nothing = || level.iter().any(|shape| self.shapes[*shape].own.is_empty());
+        self.spread_keys(class).len() == 1 && !rule.honor_taints && (!rule.honor_affinity || asks_nothing())
+    }
+
+    /// The pods of a tally by domain on the nodes that the class's constraint counts.
+    fn counted(&self, class: &Class, rule: &SpreadRule, tally: &Tally) -> BTreeMap<String, u32> {
+        let level = class.levels.last().map_or(&[][..], Vec::as_slice);
+        let shapes = || level.iter().map(|shape| &self.shapes[*shape]);
+        let keys = self.spread_keys(class);
+        let mut moving: BTreeMap<usize, u32> = BTreeMap::new();
+        self.moving_of(rule.group).for_each(|position| *moving.entry(position).or_insert(0) += 1);
+        let mut counts = BTreeMap::new();
+        for (position, node) in
+            self.prepared.nodes.iter().enumerate().filter(|(_, own)| !self.gone.contains(&own.index))
+        {
+            let count = tally.active[position] - moving.get(&position).copied().unwrap_or(0);
+            let counted = count > 0
+                && keys.iter().all(|key| domain(node, key).is_some())
+                && (!rule.honor_affinity || shapes().any(|shape| satisfied(&node.labels, &shape.own)))
+                && (!rule.honor_taints || shapes().any(|shape| tolerates_all(&shape.tolerations, &node.taints)));
+            if let Some(domain) = domain(node, &self.base.groups.get(rule.group).key).filter(|_| counted) {
+                *counts.entry(domain.to_owned()).or_insert(0) += count;
             }
         }
         counts

@@ -7,6 +7,7 @@ use super::{
     dimensions::{Dimensions, take, times_that_fit},
     host::HostState,
     prepared::Prepared,
+    running::Running,
     volumes::attachable,
 };
 use crate::model::{
@@ -93,6 +94,7 @@ pub(super) fn satisfied(labels: &Requirements, asked: &Requirements) -> bool {
 #[derive(Clone, Debug)]
 pub(super) struct Filling<'a> {
     nodes: &'a [ExistingNode],
+    running: &'a Running,
     /// By position in `nodes`; none where the node is treated as gone.
     rooms: Vec<Option<Room>>,
     /// By shape: the nodes that satisfy it.
@@ -133,7 +135,7 @@ impl<'a> Filling<'a> {
     pub(super) fn new(
         prepared: &'a Prepared<'_>,
         gone: &std::collections::BTreeSet<usize>,
-        mut host_of: impl FnMut(&ExistingNode) -> HostState,
+        mut host_of: impl FnMut(usize) -> HostState,
     ) -> Self {
         let room = |node: &ExistingNode, host| Room {
             free: node.free.clone(),
@@ -141,9 +143,17 @@ impl<'a> Filling<'a> {
             host,
             contents: Vec::new(),
         };
-        let rooms = prepared.nodes.iter().map(|node| (!gone.contains(&node.index)).then(|| room(node, host_of(node))));
-        let rooms = rooms.collect();
-        Self { nodes: &prepared.nodes, rooms, accepted: Vec::new(), order: (0..prepared.nodes.len()).collect() }
+        let rooms = prepared.nodes.iter().enumerate();
+        let rooms = rooms
+            .map(|(position, node)| (!gone.contains(&node.index)).then(|| room(node, host_of(position))))
+            .collect();
+        Self {
+            nodes: &prepared.nodes,
+            running: prepared.running(),
+            rooms,
+            accepted: Vec::new(),
+            order: (0..prepared.nodes.len()).collect(),
+        }
     }
 
     /// Places up to `count` pods of `class` onto nodes that satisfy one of `shapes`; returns how many found a place.
@@ -259,8 +269,8 @@ impl<'a> Filling<'a> {
             if self.accepted.len() <= *shape {
                 self.accepted.resize(*shape + 1, None);
             }
-            let nodes = self.nodes;
-            let bits = self.accepted[*shape].get_or_insert_with(|| accepting_nodes(nodes, &shapes[*shape]));
+            let (nodes, running) = (self.nodes, self.running);
+            let bits = self.accepted[*shape].get_or_insert_with(|| running.accepting(&shapes[*shape], nodes));
             found.unite(bits);
         }
         found
@@ -282,7 +292,7 @@ impl<'a> Filling<'a> {
     }
 }
 
-fn accepting_nodes(nodes: &[ExistingNode], shape: &Shape) -> Bits {
+pub(super) fn accepting_nodes(nodes: &[ExistingNode], shape: &Shape) -> Bits {
     let mut bits = Bits::none(nodes.len());
     for (position, node) in nodes.iter().enumerate() {
         if tolerates_all(&shape.tolerations, &node.taints) && satisfied(&node.labels, &shape.requirements) {

@@ -89,7 +89,7 @@ fn in_scope(prepared: &Prepared<'_>, packing: &Packing<'_>, class: &Class, scope
     let mut only_reserved = false;
     for (position, kind) in pool.types.iter().enumerate() {
         let requirements = scope.admission.types.contains(position);
-        let offering = kind.offerings.iter().any(|offering| scope.admission.signatures.contains(offering.signature));
+        let offering = kind.admitted(&scope.admission).next().is_some();
         let fits =
             class.request.as_ref().is_some_and(|request| super::dimensions::times_that_fit(request, &kind.room, 1) > 0);
         shortfall.requirements |= requirements;

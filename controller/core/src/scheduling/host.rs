@@ -1,8 +1,12 @@
 //! Constraints between pods on one node: required (anti-)affinity and spread over `kubernetes.io/hostname`.
 
-use super::topology::Groups;
+use super::{
+    prepared::Prepared,
+    running::{Moving, Tally},
+    topology::{Group, Groups},
+};
 use crate::model::is_terminating;
-use k8s_openapi::api::core::v1::Pod;
+use std::sync::Arc;
 
 /// What a class of pods asks of the other pods on its node. Groups are positions in [`Groups`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,22 +39,41 @@ impl HostState {
         Self { counts: vec![0; count], keepers: vec![0; count], ceilings: vec![u32::MAX; count] }
     }
 
-    /// A node with `pods`.
-    pub(super) fn of<'a>(groups: &Groups, pods: impl Iterator<Item = &'a Pod>) -> Self {
-        let mut state = Self::empty(groups);
-        if groups.len() == 0 {
-            return state;
+    /// A node with the pods of `counted`, which have been counted there.
+    pub(super) fn of(counted: &Counted, position: usize) -> Self {
+        let count = counted.by_group.len();
+        let (mut counts, mut keepers) = (vec![0; count], vec![0; count]);
+        for (group, (selected, kept_away)) in counted.by_group.iter().enumerate() {
+            counts[group] = selected.staying[position];
+            keepers[group] = kept_away.map_or(0, |kept_away| kept_away.staying[position]);
         }
-        for pod in pods.filter(|pod| !is_terminating(pod)) {
-            groups.selecting(pod).for_each(|group| state.counts[group] += 1);
-            groups.kept_away_by(pod).into_iter().for_each(|group| state.keepers[group] += 1);
+        for pod in counted.moving.iter().filter(|(home, pod)| *home == position && !is_terminating(pod)) {
+            counted.groups.selecting(&pod.1).for_each(|group| counts[group] -= 1);
+            counted.groups.kept_away_by(&pod.1).into_iter().for_each(|group| keepers[group] -= 1);
         }
-        state
+        Self { counts, keepers, ceilings: vec![u32::MAX; count] }
     }
 
     /// Whether some pod of `group` is here.
     pub(super) fn has(&self, group: usize) -> bool {
         self.counts[group] > 0
+    }
+}
+
+/// What runs, by the groups of a solve.
+#[derive(Debug)]
+pub(super) struct Counted<'a> {
+    groups: &'a Groups,
+    /// By group: the pods that it selects, and those that keep it away.
+    by_group: Vec<(Arc<Tally>, Option<&'a Tally>)>,
+    /// Those that will not be where they run.
+    moving: &'a Moving,
+}
+
+impl<'a> Counted<'a> {
+    pub(super) fn new(groups: &'a Groups, prepared: &'a Prepared<'_>, moving: &'a Moving) -> Self {
+        let of = |group: &Group| (prepared.selected_by(group), prepared.keepers_of(&group.identity()));
+        Self { groups, by_group: (0..groups.len()).map(|group| of(groups.get(group))).collect(), moving }
     }
 }
 

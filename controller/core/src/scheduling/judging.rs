@@ -1,6 +1,7 @@
 //! Which machine to open next: the one that costs least per worth of pods packed.
 
 use super::{
+    dimensions::is_within,
     packing::{Candidate, Packing},
     pool::Pool,
     scopes::{Scope, ScopeId},
@@ -105,7 +106,7 @@ fn place_of(own: &Candidate) -> (ScopeId, usize) {
 fn beats(pool: &Pool, other: usize, kind: usize, asked: &[usize]) -> bool {
     let (better, worse) = (&pool.types[other], &pool.types[kind]);
     let roomier = asked.iter().all(|dimension| better.room[*dimension] >= worse.room[*dimension]);
-    let within = || better.capacity.iter().zip(&worse.capacity).all(|(better, worse)| better <= worse);
+    let within = || is_within(&better.capacity, &worse.capacity);
     roomier && (!pool.limited || within())
 }
 

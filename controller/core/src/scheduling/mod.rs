@@ -35,6 +35,7 @@ mod pods;
 mod pool;
 mod prepared;
 mod results;
+mod running;
 mod scopes;
 mod selector;
 mod sold_out;
@@ -55,9 +56,10 @@ use classes::Classes;
 use domains::{Caps, Known, Pinned};
 use existing::Filling;
 use gangs::{Gangs, Short};
-use host::HostState;
+use host::{Counted, HostState};
 use k8s_openapi::api::core::v1::Pod;
 use packing::Packing;
+use running::Moving;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// How often a split over domains is made again because a part of it found no room; after that what still finds none is not
@@ -174,8 +176,7 @@ fn solve_without<'a>(
 fn solve_pods(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> Results {
     let prepared = input.prepared;
     let base = Classes::of(input.pods, prepared);
-    let moving: BTreeSet<PodKey> =
-        if base.groups.len() == 0 { BTreeSet::new() } else { input.pods.iter().map(|pod| PodKey::of(pod)).collect() };
+    let moving = if base.groups.len() == 0 { Moving::new() } else { prepared.moving(input.pods, input.without) };
     if !domains::needed(&base, prepared) {
         let mut placed = place(input, &base, &moving, go_on);
         placed.improve(input.effort, go_on);
@@ -226,17 +227,12 @@ struct Placed<'a> {
 fn place<'a>(
     input: &SchedulingInput<'a>,
     classes: &'a Classes,
-    moving: &BTreeSet<PodKey>,
+    moving: &Moving,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Placed<'a> {
     let prepared = input.prepared;
-    let mut nodes = Filling::new(prepared, input.without, |node| {
-        let pods = prepared.snapshot().nodes[node.index].pods.iter().map(AsRef::as_ref);
-        HostState::of(
-            &classes.groups,
-            pods.filter(|pod| classes.groups.len() > 0 && !moving.contains(&PodKey::of(pod))),
-        )
-    });
+    let counted = Counted::new(&classes.groups, prepared, moving);
+    let mut nodes = Filling::new(prepared, input.without, |position| HostState::of(&counted, position));
     nodes.weigh(classes);
     if input.effort == Effort::Quick {
         return place_once(input, classes, nodes, None, go_on);

@@ -3,7 +3,7 @@
 use super::{
     bits::Bits,
     daemons::{Daemon, DaemonGroup},
-    dimensions::Dimensions,
+    dimensions::{Dimensions, is_within},
     indexed_catalog::{IndexedType, TypeIndex},
     key_index::KeyIndex,
 };
@@ -76,6 +76,12 @@ pub(super) struct Admission {
 impl PoolType {
     pub(super) fn offering(&self, offering: PoolOffering) -> &Offering {
         &self.kind.offerings[offering.position]
+    }
+
+    /// The offerings that are admitted.
+    pub(super) fn admitted<'a>(&'a self, by: &Admission) -> impl Iterator<Item = (PoolOffering, &'a Offering)> {
+        let admitted = self.offerings.iter().copied().filter(|own| by.signatures.contains(own.signature));
+        admitted.map(|own| (own, self.offering(own)))
     }
 }
 
@@ -151,7 +157,7 @@ impl Pool {
 
     /// Whether `capacity` of a further node is within what the pool may still launch.
     pub(super) fn within_limits(left: &[i64], nodes_left: i64, capacity: &[i64]) -> bool {
-        nodes_left > 0 && capacity.iter().zip(left).all(|(capacity, left)| capacity <= left)
+        nodes_left > 0 && is_within(capacity, left)
     }
 
     /// Requirements as they are written into a NodeClaim: without what only the simulation knows.

@@ -7,8 +7,9 @@ use super::{
     indexed_catalog::IndexedCatalog,
     key_index::KeyIndex,
     pool::{Pool, PoolParts, Signatures, unready},
+    running::{Moving, Running, Tally},
     sold_out::SoldOut,
-    topology::required_anti,
+    topology::{Group, Groups, required_anti},
     volumes::limited_drivers,
 };
 use crate::{
@@ -40,11 +41,13 @@ pub struct Prepared<'a> {
     /// Machines that may take pods: initialized ones first, then by name.
     pub(super) nodes: Vec<ExistingNode>,
     /// Running pods that keep others away by required anti-affinity.
-    pub(super) keepers: Vec<Arc<Pod>>,
+    keepers: Vec<Arc<Pod>>,
     pub(super) well_known: WellKnownLabels,
     /// Whether something keeps pods away where another node will do, so that tolerating that is worth a try.
     pub(super) prefers_no_schedule: bool,
     daemons: Vec<Daemon>,
+    /// Counted when the first solve asks about pods that run.
+    running: OnceLock<Running>,
     /// Worked out when the first pod lacks a type: most solves never ask.
     sold_out: OnceLock<SoldOut>,
 }
@@ -100,6 +103,7 @@ impl<'a> Prepared<'a> {
             well_known,
             prefers_no_schedule,
             daemons,
+            running: OnceLock::new(),
             sold_out: OnceLock::new(),
         }
     }
@@ -107,6 +111,44 @@ impl<'a> Prepared<'a> {
     /// What pools could launch besides, were it in stock.
     pub(super) fn sold_out(&self) -> &SoldOut {
         self.sold_out.get_or_init(|| SoldOut::of(self.facts().pools(false)))
+    }
+
+    /// What runs on the machines.
+    pub(super) fn running(&self) -> &Running {
+        self.running.get_or_init(|| {
+            let mut kept_away = Groups::new(&self.snapshot.namespaces);
+            for pod in &self.keepers {
+                for term in required_anti(pod) {
+                    kept_away.of_term(pod, term);
+                }
+            }
+            Running::of(&self.nodes, kept_away.into_list())
+        })
+    }
+
+    /// The groups that some running pod keeps away, each once.
+    pub(super) fn kept_away(&self) -> &[Group] {
+        if self.keepers.is_empty() { &[] } else { &self.running().kept_away }
+    }
+
+    /// Those of `pods` that run on machines that are not `gone`.
+    pub(super) fn moving(&self, pods: &[Arc<Pod>], gone: &BTreeSet<usize>) -> Moving {
+        self.running().moving(pods, gone, (self.snapshot, &self.nodes))
+    }
+
+    /// The pods that keep a group away; none if there are none.
+    pub(super) fn keepers_of(&self, identity: &str) -> Option<&Tally> {
+        self.running().keepers(identity, self.snapshot, &self.nodes)
+    }
+
+    /// The pods that a group selects.
+    pub(super) fn selected_by(&self, group: &Group) -> Arc<Tally> {
+        self.running().selected(group, self.snapshot, &self.nodes)
+    }
+
+    /// The values that machines have, or may have, for a label.
+    pub(super) fn values_with_nodes(&self, key: &str) -> Arc<BTreeSet<String>> {
+        self.running().values(key, &self.nodes, || self.values_of(key))
     }
 
     fn facts(&self) -> PoolFacts<'_> {

@@ -3,7 +3,7 @@
 use super::{
     bits::Bits,
     classes::Shape,
-    pool::{Admission, Pool, PoolOffering},
+    pool::{Admission, Pool, PoolOffering, PoolType},
     prepared::Prepared,
 };
 use crate::model::{CapacityType, Price, Requirements, WhyNot, first_untolerated, taint_text};
@@ -19,6 +19,8 @@ pub(super) struct Scope {
     pub(super) admission: Admission,
     /// By type: the offering that would be launched, and its price; none where the type will not do.
     offers: Vec<Option<(Price, PoolOffering)>>,
+    /// By type: the least price outside of reservations, which stays the same however many are taken from those.
+    unreserved: Vec<Option<Price>>,
 }
 
 /// How many machines each reservation still holds in this solve.
@@ -45,6 +47,11 @@ impl Scope {
     /// The offering that a machine of `kind` would be launched through.
     pub(super) fn offer(&self, kind: usize) -> Option<PoolOffering> {
         self.offers[kind].map(|(_, offering)| offering)
+    }
+
+    /// What one machine of `kind` costs at least that comes out of no reservation.
+    pub(super) fn unreserved(&self, kind: usize) -> Option<Price> {
+        self.unreserved[kind]
     }
 
     /// The types that will do and can be had.
@@ -125,9 +132,9 @@ impl<'a> Scopes<'a> {
             return to.price(kind).is_some_and(|price| from.price(kind) == Some(price));
         };
         let own = &self.prepared.pools[to.pool].types[kind];
-        let mut allowed = own.offerings.iter().filter(|own| to.admission.signatures.contains(own.signature));
+        let mut admitted = own.admitted(&to.admission);
         to.admission.types.contains(kind)
-            && allowed.any(|offering| own.offering(*offering).reservation_id.as_deref() == Some(id))
+            && admitted.any(|(_, offering)| offering.reservation_id.as_deref() == Some(id))
     }
 
     /// What one pod is worth in a scope, in nano-dollars: the least price of a machine divided by how many such pods it holds.
@@ -163,8 +170,10 @@ impl<'a> Scopes<'a> {
         if let Some(known) = self.by_admission.get(&key) {
             return *known;
         }
-        let offers = self.offers(&self.prepared.pools[pool], &admission);
-        self.list.push(Scope { pool, admission, offers });
+        let own = &self.prepared.pools[pool];
+        let offers = self.offers(own, &admission);
+        let unreserved = (0..own.types.len()).map(|kind| unreserved(&own.types[kind], &admission)).collect();
+        self.list.push(Scope { pool, admission, offers, unreserved });
         self.by_admission.insert(key, self.list.len() - 1);
         self.list.len() - 1
     }
@@ -178,18 +187,16 @@ impl<'a> Scopes<'a> {
     /// where both cost the same.
     fn offer(&self, pool: &Pool, kind: usize, admission: &Admission) -> Option<(Price, PoolOffering)> {
         let own = &pool.types[kind];
-        let allowed = own.offerings.iter().filter(|offering| admission.signatures.contains(offering.signature));
         let mut best: Option<(bool, Price, CapacityType, PoolOffering)> = None;
         let mut reserved_is_taken = false;
-        for offering in allowed {
-            let full = own.offering(*offering);
+        for (offering, full) in own.admitted(admission) {
             if let Some(id) = &full.reservation_id
                 && self.ledger.get(id).copied().unwrap_or(0) == 0
             {
                 reserved_is_taken = true;
                 continue;
             }
-            let candidate = (full.reservation_id.is_none(), full.price, full.capacity_type, *offering);
+            let candidate = (full.reservation_id.is_none(), full.price, full.capacity_type, offering);
             let better = |own: &(bool, Price, CapacityType, PoolOffering)| {
                 (candidate.0, candidate.1, candidate.2) < (own.0, own.1, own.2)
             };
@@ -214,6 +221,11 @@ impl<'a> Scopes<'a> {
             }
         }
     }
+}
+
+fn unreserved(kind: &PoolType, admission: &Admission) -> Option<Price> {
+    let bought = kind.admitted(admission).filter(|(_, own)| own.reservation_id.is_none());
+    bought.map(|(_, own)| own.price).min()
 }
 
 /// What reservations hold; where pools disagree, the least.

@@ -51,6 +51,5 @@ impl SoldOut {
 /// The price and name of a type that has an offering of those asked for.
 fn cheapest<'a>(pool: &'a Pool, kind: usize, admission: &Admission) -> Option<(Price, &'a str)> {
     let own = &pool.types[kind];
-    let asked = own.offerings.iter().filter(|offering| admission.signatures.contains(offering.signature));
-    Some((asked.map(|offering| own.offering(*offering).price).min()?, &own.kind.name))
+    Some((own.admitted(admission).map(|(_, offering)| offering.price).min()?, &own.kind.name))
 }

@@ -33,6 +33,12 @@ impl Group {
         self.key == labels::HOSTNAME
     }
 
+    /// What tells it from others.
+    pub(super) fn identity(&self) -> String {
+        let selector = serde_json::to_string(&self.selector).unwrap_or_default();
+        format!("{} {:?} {selector}", self.key, self.namespaces)
+    }
+
     pub(super) fn selects(&self, pod: &Pod) -> bool {
         let namespace = namespace(pod);
         self.namespaces.contains(namespace) && selects(self.selector.as_ref(), pod.metadata.labels.as_ref())
@@ -49,6 +55,11 @@ impl Groups {
         self.groups.len()
     }
 
+    /// All of them, by number.
+    pub(super) fn into_list(self) -> Vec<Group> {
+        self.groups
+    }
+
     pub(super) fn get(&self, number: usize) -> &Group {
         &self.groups[number]
     }
@@ -59,7 +70,7 @@ impl Groups {
         self.number(group)
     }
 
-    fn term_group(&self, pod: &Pod, term: &PodAffinityTerm) -> Group {
+    pub(super) fn term_group(&self, pod: &Pod, term: &PodAffinityTerm) -> Group {
         Group {
             key: labels::normalize(&term.topology_key).to_owned(),
             namespaces: term_namespaces(pod, term, &self.namespaces),
@@ -82,12 +93,18 @@ impl Groups {
 
     /// The groups, of those known, that required anti-affinity of `pod` keeps away.
     pub(super) fn kept_away_by(&self, pod: &Pod) -> Vec<usize> {
-        let known = |term| self.numbers.get(&identity(&self.term_group(pod, term))).copied();
+        let known = |term| self.numbers.get(&self.term_group(pod, term).identity()).copied();
         required_anti(pod).filter_map(known).collect()
     }
 
-    fn number(&mut self, group: Group) -> usize {
-        let identity = identity(&group);
+    /// The number of the group, if it is known.
+    pub(super) fn find(&self, identity: &str) -> Option<usize> {
+        self.numbers.get(identity).copied()
+    }
+
+    /// The number of the group, which is known from now on.
+    pub(super) fn number(&mut self, group: Group) -> usize {
+        let identity = group.identity();
         let next = self.groups.len();
         let number = *self.numbers.entry(identity).or_insert(next);
         if number == next {
@@ -95,11 +112,6 @@ impl Groups {
         }
         number
     }
-}
-
-fn identity(group: &Group) -> String {
-    let selector = serde_json::to_string(&group.selector).unwrap_or_default();
-    format!("{} {:?} {selector}", group.key, group.namespaces)
 }
 
 fn term_selector(pod: &Pod, term: &PodAffinityTerm) -> Option<LabelSelector> {

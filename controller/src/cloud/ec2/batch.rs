@@ -1,9 +1,10 @@
 //! Calls about single machines that come close together are sent as one (spec aws 3.5).
 
-use crate::cloud::CloudError;
+use crate::cloud::{BatchObserver, CloudError};
+use sawhorse_ambient::Clock;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::sync::oneshot;
@@ -22,15 +23,24 @@ type Waiting<V> = BTreeMap<String, Vec<oneshot::Sender<Result<V, Arc<CloudError>
 
 /// Machines that wait to be asked about together. The first to come leads: it waits for others, asks, and tells them.
 #[derive(Debug)]
-pub(super) struct Batcher<V>(Mutex<Waiting<V>>);
-
-impl<V> Default for Batcher<V> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
+pub(super) struct Batcher<V> {
+    /// The reference's name of it.
+    name: &'static str,
+    clock: Clock,
+    waiting: Mutex<Waiting<V>>,
+    observer: OnceLock<Arc<dyn BatchObserver>>,
 }
 
 impl<V: Clone> Batcher<V> {
+    pub(super) fn new(name: &'static str, clock: Clock) -> Self {
+        Self { name, clock, waiting: Mutex::default(), observer: OnceLock::new() }
+    }
+
+    /// Has `observer` told of batches; the first that is given stays.
+    pub(super) fn observe(&self, observer: Arc<dyn BatchObserver>) {
+        self.observer.get_or_init(|| observer);
+    }
+
     /// What `ask` says of machine `id`, asked together with those that come meanwhile.
     pub(super) async fn ask<F>(&self, id: &str, ask: impl Fn(Vec<String>) -> F) -> Result<V, CloudError>
     where
@@ -50,7 +60,7 @@ impl<V: Clone> Batcher<V> {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting<V>> {
         // Each change is a single insertion or takes everything, so what is there is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it is the first.
@@ -66,6 +76,7 @@ impl<V: Clone> Batcher<V> {
         F: Future<Output = Answers<V>>,
     {
         let given_up = GivenUp(self);
+        let began = self.clock.elapsed();
         let mut joined = 0;
         for _ in 0..LONGEST {
             let now = self.waiting().len();
@@ -79,6 +90,9 @@ impl<V: Clone> Batcher<V> {
         drop(given_up);
         while !waiting.is_empty() {
             let rest = waiting.keys().nth(MOST).cloned().map(|first| waiting.split_off(&first)).unwrap_or_default();
+            if let Some(observer) = self.observer.get() {
+                observer.batched(self.name, waiting.values().map(Vec::len).sum(), self.clock.elapsed() - began);
+            }
             let mut answers = Box::pin(ask(waiting.keys().cloned().collect())).await;
             for (id, senders) in waiting {
                 if let Some(answer) = answers.remove(&id) {
@@ -114,6 +128,19 @@ mod tests {
 
     type Asked = Mutex<Vec<Vec<String>>>;
 
+    fn batcher() -> Batcher<usize> {
+        Batcher::new("describe_instances", Clock::starting_at(jiff::Timestamp::UNIX_EPOCH))
+    }
+
+    #[derive(Debug, Default)]
+    struct Seen(Mutex<Vec<(&'static str, usize, u128)>>);
+
+    impl BatchObserver for Seen {
+        fn batched(&self, batcher: &'static str, requests: usize, waited: Duration) {
+            self.0.lock().unwrap().push((batcher, requests, waited.as_millis()));
+        }
+    }
+
     async fn answer(asked: &Asked, ids: Vec<String>) -> Answers<usize> {
         let size = ids.len();
         asked.lock().unwrap().push(ids.clone());
@@ -125,7 +152,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_who_come_close_together_are_asked_about_at_once() {
-        let (batcher, asked) = (Batcher::default(), Asked::default());
+        let (batcher, asked, seen) = (batcher(), Asked::default(), Arc::<Seen>::default());
+        batcher.observe(seen.clone());
         let ask = |ids| answer(&asked, ids);
         let late = async {
             tokio::time::sleep(IDLE * 3).await;
@@ -135,11 +163,13 @@ mod tests {
             tokio::join!(batcher.ask("a", ask), batcher.ask("b", ask), batcher.ask("a", ask), late);
         assert_eq!((a.unwrap(), b.unwrap(), again.unwrap(), late.unwrap()), (2, 2, 2, 1));
         assert_eq!(*asked.lock().unwrap(), [vec!["a", "b"], vec!["late"]]);
+        let batches = [("describe_instances", 3, 200), ("describe_instances", 1, 100)];
+        assert_eq!(*seen.0.lock().unwrap(), batches);
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_are_several_calls_and_a_failure_is_everybodys() {
-        let (batcher, asked) = (Batcher::default(), Asked::default());
+        let (batcher, asked) = (batcher(), Asked::default());
         let ask = |ids| answer(&asked, ids);
         let ids: Vec<String> = (0..700).map(|nth| format!("i-{nth:03}")).collect();
         join_all(ids.iter().map(|id| batcher.ask(id, ask))).await;
@@ -150,7 +180,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_a_leader_that_is_stopped_is_answered() {
-        let (batcher, asked) = (Batcher::default(), Asked::default());
+        let (batcher, asked) = (batcher(), Asked::default());
         let ask = |ids| answer(&asked, ids);
         let leader = tokio::time::timeout(IDLE / 2, batcher.ask("a", ask));
         let (leader, follower) = tokio::join!(leader, batcher.ask("b", ask));

@@ -4,6 +4,7 @@ use super::{
     capacity::{Shape, capacity, overhead},
     facts::facts,
     machine::{Device, Machine},
+    placement::{self, GroupFacts},
     pricing::Prices,
     refusals::Refusals,
 };
@@ -24,6 +25,8 @@ pub(super) struct Market<'a> {
     /// The zones in which each type is offered.
     pub(super) zones: &'a BTreeMap<String, BTreeSet<String>>,
     pub(super) prices: &'a Prices,
+    /// The placement group that machines are launched into.
+    pub(super) group: Option<&'a GroupFacts>,
 }
 
 /// `machine` as `class` offers it while nothing is refused; none where it cannot be had in any zone of the class's subnets,
@@ -45,7 +48,12 @@ pub(super) fn instance_type(
     }
     let mut requirements = machine_requirements(machine, shape.family)?;
     add_place(&mut requirements, market.region, &zones, &capacity_types);
-    let usable = suits(machine, &class.spec, shape.family);
+    for requirement in market.group.map(placement::requirements).unwrap_or_default() {
+        requirements.remove(requirement.key());
+        requirements.add(requirement);
+    }
+    let placed = market.group.is_none_or(|group| machine.placement_strategies.contains(&group.strategy));
+    let usable = placed && suits(machine, &class.spec, shape.family);
     let mut offerings = Vec::new();
     for (zone, subnets) in &zones {
         let zone_id = subnets.iter().find_map(|subnet| subnet.zone_id.as_deref());
@@ -65,6 +73,7 @@ fn subnets(class: &Ec2NodeClass) -> &[Subnet] {
 pub(super) fn in_stock(
     types: &[Arc<InstanceType>],
     class: &Ec2NodeClass,
+    group: Option<&GroupFacts>,
     refusals: &Refusals,
     now: Timestamp,
 ) -> Vec<Arc<InstanceType>> {
@@ -78,7 +87,8 @@ pub(super) fn in_stock(
         }
         let mut current = InstanceType::clone(instance_type);
         for offering in &mut current.offerings {
-            let allowed = refusals.allows_pool(offering.capacity_type, &current.name, &offering.zone, now);
+            let allowed = refusals.allows_pool(offering.capacity_type, &current.name, &offering.zone, now)
+                && group.is_none_or(|group| refusals.allows_group(&group.id, &offering.zone, now));
             offering.available &= allowed && zones_with_room.contains(&offering.zone);
         }
         Arc::new(current)
@@ -293,9 +303,9 @@ mod tests {
             at: 0,
         };
         prices.replace_spot([row("us-east-1a"), row("us-east-1c")]);
-        let market = Market { region: "us-east-1", zones: &zones, prices: &prices };
+        let market = Market { region: "us-east-1", zones: &zones, prices: &prices, group: None };
         let offered = instance_type(&machine(name), class, &Shape::of(&class.spec, 0.075, 0), &market)?;
-        in_stock(&[Arc::new(offered)], class, refusals, now).pop()
+        in_stock(&[Arc::new(offered)], class, None, refusals, now).pop()
     }
 
     fn requirements(name: &str) -> String {
@@ -373,7 +383,7 @@ mod tests {
         let mut refusals = Refusals::default();
         refusals.mark_pool(CapacityType::Spot, "m5.large", "us-east-1a", Timestamp::UNIX_EPOCH);
         let shared = |refusals: &Refusals| {
-            let current = in_stock(&stocked, &class, refusals, Timestamp::UNIX_EPOCH);
+            let current = in_stock(&stocked, &class, None, refusals, Timestamp::UNIX_EPOCH);
             current.iter().zip(&stocked).map(|(now, before)| Arc::ptr_eq(now, before)).collect::<Vec<_>>()
         };
         assert_eq!(shared(&refusals), [false, true]);

@@ -1,9 +1,10 @@
 //! Whether a machine still is as its NodeClass wants it (spec aws 1.7). What needs no look at the cloud comes first.
 
-use super::{images::requirements, instances::Described};
+use super::{images::requirements, instances::Described, placement::GroupFacts};
+use crate::cloud::CloudInstance;
 use sawhorse_core::{
     api::{Ec2NodeClass, NodeClaim, hash, labels},
-    model::InstanceType,
+    model::{CapacityType, InstanceType},
 };
 use std::collections::BTreeSet;
 
@@ -12,6 +13,8 @@ pub(super) const NODE_CLASS: &str = "NodeClassDrift";
 const AMI: &str = "AMIDrift";
 const SECURITY_GROUP: &str = "SecurityGroupDrift";
 const SUBNET: &str = "SubnetDrift";
+const CAPACITY_RESERVATION: &str = "CapacityReservationDrift";
+const PLACEMENT_GROUP: &str = "PlacementGroupDrift";
 
 /// Whether the class's spec has changed since the launch. A hash of another version says nothing.
 pub(super) fn by_hash(claim: &NodeClaim, class: &Ec2NodeClass, ca_bundle: &str) -> Option<&'static str> {
@@ -44,6 +47,21 @@ pub(super) fn by_resources(
     checks.into_iter().find(|(drifted, _)| *drifted).map(|(_, reason)| reason)
 }
 
+/// Whether a reserved machine runs in none of the reservations that the class selects.
+pub(super) fn by_reservation(machine: &CloudInstance, class: &Ec2NodeClass) -> Option<&'static str> {
+    let reservation = machine.reservation_id.as_ref().filter(|_| machine.capacity_type == CapacityType::Reserved)?;
+    let selected = class.status.iter().flat_map(|status| &status.capacity_reservations);
+    (!selected.into_iter().any(|one| one.id == *reservation)).then_some(CAPACITY_RESERVATION)
+}
+
+/// Whether the class's placement group is another than the one that the claim's machine was launched into.
+pub(super) fn by_group(claim: &NodeClaim, group: Option<&GroupFacts>) -> Option<&'static str> {
+    let launched_into = claim.metadata.labels.as_ref().and_then(|all| all.get(labels::PLACEMENT_GROUP_ID));
+    // Whether the class wants one at all is part of its spec, and so of the hash.
+    let group = group?;
+    (launched_into != Some(&group.id)).then_some(PLACEMENT_GROUP)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,7 +73,7 @@ mod tests {
         },
     };
     use rstest::rstest;
-    use sawhorse_core::model::CapacityType;
+    use sawhorse_core::api::CapacityReservation;
 
     fn machine(image: &str, subnet: &str, groups: &[&str]) -> Described {
         Described {
@@ -105,5 +123,35 @@ mod tests {
         let annotations = claim.metadata.annotations.get_or_insert_default();
         annotations.insert(labels::EC2_NODE_CLASS_HASH_VERSION.into(), "v6".into());
         assert_eq!(by_hash(&claim, &class, "ca"), None);
+    }
+
+    #[rstest]
+    #[case::selected(CapacityType::Reserved, "cr-1", None)]
+    #[case::no_longer(CapacityType::Reserved, "cr-2", Some("CapacityReservationDrift"))]
+    #[case::open_and_not_asked_for(CapacityType::OnDemand, "cr-2", None)]
+    fn another_reservation(#[case] kind: CapacityType, #[case] id: &str, #[case] expected: Option<&str>) {
+        let mut class = node_class();
+        let selected = CapacityReservation { id: "cr-1".to_owned(), ..CapacityReservation::default() };
+        class.status.get_or_insert_default().capacity_reservations = vec![selected];
+        let mut machine = machine("ami-x86", "subnet-a", &[]).instance;
+        (machine.capacity_type, machine.reservation_id) = (kind, Some(id.to_owned()));
+        assert_eq!(by_reservation(&machine, &class), expected);
+    }
+
+    #[rstest]
+    #[case::same(Some("pg-1"), Some("pg-1"), None)]
+    #[case::another(Some("pg-1"), Some("pg-2"), Some("PlacementGroupDrift"))]
+    #[case::before_there_was_one(None, Some("pg-1"), Some("PlacementGroupDrift"))]
+    #[case::not_found_now(Some("pg-1"), None, None)]
+    fn another_placement_group(
+        #[case] launched_into: Option<&str>,
+        #[case] resolved: Option<&str>,
+        #[case] expected: Option<&str>,
+    ) {
+        let mut claim = node_claim();
+        let own = launched_into.map(|id| (labels::PLACEMENT_GROUP_ID.to_owned(), id.to_owned()));
+        claim.metadata.labels.get_or_insert_default().extend(own);
+        let group = resolved.map(|id| GroupFacts { id: id.to_owned(), strategy: "cluster".to_owned(), partitions: 0 });
+        assert_eq!(by_group(&claim, group.as_ref()), expected);
     }
 }

@@ -57,10 +57,17 @@ pub(super) fn machine(name: &str) -> Machine {
         ena: true,
         encryption_in_transit: encrypted,
         nitro_enclaves: enclaves,
+        placement_strategies: placement_strategies(name),
         gpus: gpus(name),
         neurons: neurons(name),
         accelerators: Vec::new(),
     }
+}
+
+/// Machines with burstable processors cannot be close together.
+fn placement_strategies(name: &str) -> Vec<String> {
+    let all = ["cluster", "partition", "spread"].into_iter().filter(|one| *one != "cluster" || !name.starts_with('t'));
+    all.map(str::to_owned).collect()
 }
 
 fn gpus(name: &str) -> Vec<Device> {
@@ -175,7 +182,7 @@ pub(super) fn offer(names: &[&str], class: &Ec2NodeClass) -> Vec<InstanceType> {
     let zones = || BTreeSet::from(["us-east-1a", "us-east-1b"].map(str::to_owned));
     let zones: BTreeMap<_, _> = names.iter().map(|name| ((*name).to_owned(), zones())).collect();
     let prices = Prices::default();
-    let market = Market { region: "us-east-1", zones: &zones, prices: &prices };
+    let market = Market { region: "us-east-1", zones: &zones, prices: &prices, group: None };
     let shape = Shape::of(&class.spec, 0.075, 0);
     names.iter().map(|name| instance_type(&machine(name), class, &shape, &market).unwrap()).collect()
 }

@@ -5,6 +5,7 @@ use super::{
     instances::provider_id,
     launch_plan::{Group, Override, Plan},
     refusals::Refusals,
+    reservation::ReservationKind,
     tags,
 };
 use crate::cloud::{CloudError, CloudInstance};
@@ -13,8 +14,9 @@ use aws_sdk_ec2::{
     types::{
         CreateFleetError, CreateFleetInstance, DefaultTargetCapacityType, FleetLaunchTemplateConfigRequest,
         FleetLaunchTemplateOverrides, FleetLaunchTemplateOverridesRequest, FleetLaunchTemplateSpecificationRequest,
-        FleetOnDemandAllocationStrategy, FleetType, OnDemandOptionsRequest, ResourceType, SpotAllocationStrategy,
-        SpotOptionsRequest, TargetCapacitySpecificationRequest,
+        FleetOnDemandAllocationStrategy, FleetReservationType, FleetType, OnDemandOptionsRequest,
+        ReservedCapacityOptionsRequest, ResourceType, SpotAllocationStrategy, SpotOptionsRequest,
+        TargetCapacitySpecificationRequest,
     },
 };
 use jiff::Timestamp;
@@ -27,12 +29,14 @@ const TOLD_REFUSALS: usize = 3;
 /// The request for one machine. The token makes a repetition find the machine that was bought before.
 pub(super) fn request(plan: &Plan, token: &str) -> CreateFleetInputBuilder {
     let spot = plan.capacity_type == CapacityType::Spot;
-    let block = plan.groups.iter().any(|group| group.template.reservation.as_ref().is_some_and(|one| one.block));
-    let kind = match (spot, block) {
-        (true, _) => DefaultTargetCapacityType::Spot,
-        (false, true) => DefaultTargetCapacityType::CapacityBlock,
-        (false, false) => DefaultTargetCapacityType::OnDemand,
+    let reserved = plan.reservation_kind().filter(|_| !spot);
+    let kind = match reserved {
+        _ if spot => DefaultTargetCapacityType::Spot,
+        Some(ReservationKind::Block) => DefaultTargetCapacityType::CapacityBlock,
+        Some(ReservationKind::Interruptible) => DefaultTargetCapacityType::ReservedCapacity,
+        Some(ReservationKind::Ordinary) | None => DefaultTargetCapacityType::OnDemand,
     };
+    let on_demand = kind == DefaultTargetCapacityType::OnDemand;
     let target = TargetCapacitySpecificationRequest::builder()
         .total_target_capacity(1)
         .default_target_capacity_type(kind)
@@ -48,9 +52,15 @@ pub(super) fn request(plan: &Plan, token: &str) -> CreateFleetInputBuilder {
         .set_context(plan.context.clone())
         .target_capacity_specification(target)
         .set_spot_options(spot.then_some(of_spot))
-        .set_on_demand_options((!spot && !block).then_some(of_on_demand))
+        .set_on_demand_options(on_demand.then_some(of_on_demand))
+        .set_reserved_capacity_options((reserved == Some(ReservationKind::Interruptible)).then(interruptible))
         .set_launch_template_configs(Some(plan.groups.iter().map(config).collect()))
         .set_tag_specifications(Some(tags::specifications(&plan.tags, &tagged)))
+}
+
+fn interruptible() -> ReservedCapacityOptionsRequest {
+    let kind = FleetReservationType::InterruptibleCapacityReservation;
+    ReservedCapacityOptionsRequest::builder().reservation_types(kind).build()
 }
 
 fn config(group: &Group) -> FleetLaunchTemplateConfigRequest {
@@ -103,6 +113,9 @@ impl Refusal {
     }
 }
 
+/// What EC2 says of a spread placement group that has all its machines in a zone, under the code of an empty pool.
+const SPREAD_FULL: &str = "limit of instances in this spread placement group";
+
 /// Remembers what the answer says of pools, also when a machine was bought; then the machine, or why there is none.
 ///
 /// # Errors
@@ -132,6 +145,11 @@ fn remember(refusal: &Refusal, plan: &Plan, refusals: &mut Refusals, now: Timest
     }
     if let Some(subnet) = refusal.subnet.as_deref().filter(|_| refusal.code == NO_ADDRESSES) {
         refusals.mark_subnet(subnet, now);
+    }
+    if let (true, Some(group), Some(zone)) = (refusal.message.contains(SPREAD_FULL), plan.group(), &refusal.zone) {
+        // The type can be had there: it is the group that is full.
+        refusals.mark_group(group, zone, now);
+        return;
     }
     match (&refusal.instance_type, &refusal.zone) {
         (Some(name), Some(zone)) => refusals.mark_pool(plan.capacity_type, name, zone, now),

@@ -1,5 +1,8 @@
 use super::*;
-use crate::cloud::ec2::launch_template::Template;
+use crate::cloud::ec2::{
+    launch_template::{InReservation, Template},
+    placement::InGroup,
+};
 use aws_sdk_ec2::types::LaunchTemplateAndOverridesResponse;
 use rstest::rstest;
 use sawhorse_core::api::MetadataOptions;
@@ -25,6 +28,7 @@ fn plan(capacity_type: CapacityType) -> Plan {
         capacity_type,
         tenancy: "default",
         reservation: None,
+        placement: None,
         tags: tags::Tags::new(),
     };
     let pool = |zone: &str, subnet: &str| Override {
@@ -158,4 +162,41 @@ fn without_its_role_spot_is_not_tried_for_a_while() {
     let answer = CreateFleetOutput::builder().errors(refused(NO_SPOT_ROLE, "us-east-1a")).build();
     assert!(read_answer(&answer, &mut refusals).unwrap_err().has_code(NO_SPOT_ROLE));
     assert!(!refusals.allows_pool(CapacityType::Spot, "c5.large", "us-east-1b", Timestamp::UNIX_EPOCH));
+}
+
+#[rstest]
+#[case(ReservationKind::Ordinary, "on-demand", true, false)]
+#[case(ReservationKind::Block, "capacity-block", false, false)]
+#[case(ReservationKind::Interruptible, "reserved-capacity", false, true)]
+fn reservations_are_asked_for_as_ec2_wants_it(
+    #[case] kind: ReservationKind,
+    #[case] target: &str,
+    #[case] on_demand: bool,
+    #[case] interruptible: bool,
+) {
+    let mut plan = plan(CapacityType::Reserved);
+    plan.groups[0].template.reservation = Some(InReservation { id: "cr-1".into(), kind });
+    let request = request(&plan, "token").build().unwrap();
+    let asked = request.target_capacity_specification().and_then(|one| one.default_target_capacity_type()).unwrap();
+    assert_eq!((asked.as_str(), request.on_demand_options().is_some()), (target, on_demand));
+    assert_eq!(request.reserved_capacity_options().is_some(), interruptible);
+}
+
+#[test]
+fn a_full_spread_group_is_not_a_pool_without_machines() {
+    let mut plan = plan(CapacityType::OnDemand);
+    plan.groups[0].template.placement = Some(InGroup { id: "pg-1".into(), partition: None });
+    let error = CreateFleetError::builder()
+        .error_code("InsufficientInstanceCapacity")
+        .error_message("You've reached the limit of instances in this spread placement group. …")
+        .launch_template_and_overrides(overrides("m5.large", "us-east-1a"))
+        .build();
+    let answer = CreateFleetOutput::builder().errors(error).build();
+    let (mut refusals, now) = (Refusals::default(), Timestamp::UNIX_EPOCH);
+    assert!(matches!(read(&answer, &plan, &mut refusals, now), Err(CloudError::InsufficientCapacity { .. })));
+    assert!(refusals.allows_pool(CapacityType::OnDemand, "m5.large", "us-east-1a", now), "other classes can buy it");
+    assert!(!refusals.allows_group("pg-1", "us-east-1a", now) && refusals.allows_group("pg-1", "us-east-1b", now));
+    let later = now + jiff::SignedDuration::from_mins(3);
+    refusals.expire(later);
+    assert!(refusals.allows_group("pg-1", "us-east-1a", later));
 }

@@ -5,8 +5,9 @@ use super::{
     images::image_for,
     launch_template::{InReservation, Template, default_block_devices},
     network::SubnetFacts,
+    placement::{self, GroupFacts, InGroup},
     refusals::Refusals,
-    reservation::is_block,
+    reservation::ReservationKind,
     tags,
     user_data::{Bootstrap, Cluster, user_data},
 };
@@ -72,6 +73,17 @@ impl Plan {
         self.groups.iter().flat_map(|group| &group.overrides)
     }
 
+    /// The placement group that machines are launched into.
+    pub(super) fn group(&self) -> Option<&str> {
+        let placement = self.groups.iter().find_map(|group| group.template.placement.as_ref());
+        placement.map(|placement| placement.id.as_str())
+    }
+
+    /// The kind of the reservations that machines are started in, if they are.
+    pub(super) fn reservation_kind(&self) -> Option<ReservationKind> {
+        self.groups.iter().find_map(|group| group.template.reservation.as_ref()).map(|one| one.kind)
+    }
+
     /// The reservation that a machine of this type and zone is started in.
     pub(super) fn reservation_of(&self, instance_type: &str, zone: &str) -> Option<&str> {
         let holds = |group: &&Group| {
@@ -87,6 +99,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) class: &'a Ec2NodeClass,
     pub(super) cluster: &'a Cluster,
     pub(super) shape: &'a Shape,
+    /// The placement group to launch into.
+    pub(super) group: Option<&'a GroupFacts>,
     /// The subnet to use in each zone.
     pub(super) subnets: &'a BTreeMap<String, SubnetFacts>,
     pub(super) refusals: &'a Refusals,
@@ -153,6 +167,7 @@ fn compatible<'a>(request: &'a LaunchRequest, around: &Surroundings<'_>) -> Resu
         offering.available
             && around.subnets.contains_key(&offering.zone)
             && request.requirements.intersects(&offering.requirements)
+            && around.group.is_none_or(|group| around.refusals.allows_group(&group.id, &offering.zone, around.now))
             && around.refusals.allows_pool(offering.capacity_type, &instance_type.name, &offering.zone, around.now)
     };
     let candidate = |instance_type: &'a Arc<InstanceType>| {
@@ -234,16 +249,17 @@ fn unmet_min_values<'a>(candidates: &[Candidate<'_>], requirements: &'a Requirem
     with_min.into_iter().find(|(key, min)| unmet(key, *min)).map(|(key, _)| key)
 }
 
-/// Of reservations, those of one kind: a capacity block, which is bought alone, or all others. In each zone the one that holds
-/// most machines is used (spec aws 3.1).
+/// Of reservations, those of one kind: ordinary ones, a capacity block, which is bought alone, or interruptible ones. In each zone
+/// the one that holds most machines is used (spec aws 3.1).
 fn of_one_reservation_kind(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
-    let cheapest = candidates.iter().flat_map(|one| &one.offerings).min_by_key(|one| (one.price, &one.reservation_id));
+    let offerings = candidates.iter().flat_map(|one| &one.offerings);
+    let cheapest = offerings.min_by_key(|one| (one.price, ReservationKind::of(one), &one.reservation_id));
     let Some(cheapest) = cheapest.copied() else { return candidates };
-    let block = is_block(cheapest);
+    let kind = ReservationKind::of(cheapest);
     for candidate in &mut candidates {
-        candidate.offerings.retain(|one| match block {
-            true => one.reservation_id == cheapest.reservation_id,
-            false => !is_block(one),
+        candidate.offerings.retain(|one| match kind {
+            ReservationKind::Block => one.reservation_id == cheapest.reservation_id,
+            ReservationKind::Ordinary | ReservationKind::Interruptible => ReservationKind::of(one) == kind,
         });
         candidate.offerings.sort_by(|a, b| {
             (&a.zone, std::cmp::Reverse(a.reservation_capacity), &a.reservation_id).cmp(&(
@@ -292,7 +308,7 @@ fn groups(
                 price: offering.price,
             };
             let reserved = offering.reservation_id.as_ref();
-            let reservation = reserved.map(|id| InReservation { id: id.clone(), block: is_block(offering) });
+            let reservation = reserved.map(|id| InReservation { id: id.clone(), kind: ReservationKind::of(offering) });
             by_template.entry((ami.id.clone(), pods, efa, reservation)).or_default().push(pool);
             room -= 1;
         }
@@ -354,8 +370,15 @@ fn template(
         capacity_type,
         tenancy: tenancy(&request.requirements),
         reservation: None,
+        placement: around.group.map(|group| in_group(group, &request.requirements)),
         tags: class_tags(request, around),
     })
+}
+
+fn in_group(group: &GroupFacts, of_claim: &Requirements) -> InGroup {
+    let of_type: Requirements = placement::requirements(group).into_iter().collect();
+    let partition = placement::partition(of_claim, &of_type).and_then(|number| number.parse().ok());
+    InGroup { id: group.id.clone(), partition }
 }
 
 fn tenancy(requirements: &Requirements) -> &'static str {

@@ -23,6 +23,7 @@ struct Case {
     class: Ec2NodeClass,
     request: LaunchRequest,
     refusals: Refusals,
+    group: Option<GroupFacts>,
 }
 
 impl Case {
@@ -37,7 +38,7 @@ impl Case {
             requirements: Requirements::new(),
             labels: BTreeMap::from([("karpenter.sh/nodepool".into(), "default".into())]),
         };
-        Self { class, request, refusals: Refusals::default() }
+        Self { class, request, refusals: Refusals::default(), group: None }
     }
 
     fn require(mut self, key: &str, values: &[&str]) -> Self {
@@ -54,6 +55,7 @@ impl Case {
                 class: &self.class,
                 cluster: &cluster,
                 shape: &shape,
+                group: self.group.as_ref(),
                 subnets: &subnets,
                 refusals: &self.refusals,
                 now: Timestamp::UNIX_EPOCH,
@@ -187,4 +189,21 @@ fn user_data_that_is_too_long_is_refused_before_the_launch() {
     case.class.spec.user_data = Some(format!("#!/bin/bash\n# {}\n", "x".repeat(20_000)));
     let error = case.plan().unwrap_err();
     assert_eq!(crate::cloud::ec2::launch_reason(&error), "UserDataSizeLimitExceeded");
+}
+
+#[test]
+fn machines_go_into_the_group_and_partition_that_the_claim_allows() {
+    let mut case = Case::of(&["m5.large"]).require(labels::PLACEMENT_GROUP_PARTITION, &["3", "2"]);
+    let group = GroupFacts { id: "pg-1".into(), strategy: "partition".into(), partitions: 3 };
+    let kind = Arc::make_mut(&mut case.request.instance_types[0]);
+    for requirement in placement::requirements(&group) {
+        kind.requirements.remove(requirement.key());
+        kind.requirements.add(requirement);
+    }
+    case.group = Some(group);
+    let plan = case.plan().unwrap();
+    let placement = plan.groups[0].template.placement.clone();
+    assert_eq!(placement, Some(InGroup { id: "pg-1".into(), partition: Some(2) }));
+    case.refusals.mark_group("pg-1", "us-east-1a", Timestamp::UNIX_EPOCH);
+    assert_eq!(case.pools(), "spot: m5.large b");
 }

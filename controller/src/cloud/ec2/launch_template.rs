@@ -3,6 +3,8 @@
 use super::{
     call::{Calls, all_pages},
     error::{LAUNCH_TEMPLATE_EXISTS, unusable},
+    placement::InGroup,
+    reservation::ReservationKind,
     sdk::Clients,
     tags::{self, Tags, filter},
 };
@@ -56,6 +58,9 @@ pub(super) struct Template {
     /// What the machines are started in; templates without have the names that they had before there were any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reservation: Option<InReservation>,
+    /// The placement group, as with reservations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) placement: Option<InGroup>,
     /// Of the NodeClass; those of a single NodeClaim are given at the launch.
     pub(super) tags: Tags,
 }
@@ -64,8 +69,8 @@ pub(super) struct Template {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct InReservation {
     pub(super) id: String,
-    /// Whether it is a capacity block.
-    pub(super) block: bool,
+    /// How its machines are bought.
+    pub(super) kind: ReservationKind,
 }
 
 impl Template {
@@ -96,10 +101,19 @@ impl Template {
                 cpu.map(|on| LaunchTemplateCpuOptionsRequest::builder().nested_virtualization(on.into()).build()),
             )
             .enclave_options(LaunchTemplateEnclaveOptionsRequest::builder().enabled(self.enclave).build())
-            .placement(LaunchTemplatePlacementRequest::builder().tenancy(self.tenancy.into()).build())
+            .placement(self.place())
             .capacity_reservation_specification(reservation(self.reservation.as_ref()))
-            .set_instance_market_options(self.reservation.as_ref().filter(|one| one.block).map(|_| in_block()))
+            .set_instance_market_options(self.reservation.as_ref().and_then(|one| market(one.kind)))
             .set_tag_specifications(Some(self.tag_specifications()))
+            .build()
+    }
+
+    fn place(&self) -> LaunchTemplatePlacementRequest {
+        let group = self.placement.as_ref();
+        LaunchTemplatePlacementRequest::builder()
+            .tenancy(self.tenancy.into())
+            .set_group_id(group.map(|group| group.id.clone()))
+            .set_partition_number(group.and_then(|group| group.partition))
             .build()
     }
 
@@ -167,8 +181,14 @@ fn reservation(given: Option<&InReservation>) -> LaunchTemplateCapacityReservati
     }
 }
 
-fn in_block() -> LaunchTemplateInstanceMarketOptionsRequest {
-    LaunchTemplateInstanceMarketOptionsRequest::builder().market_type(MarketType::CapacityBlock).build()
+/// The market of machines that are started in such a reservation, if it has one of its own.
+fn market(kind: ReservationKind) -> Option<LaunchTemplateInstanceMarketOptionsRequest> {
+    let market = match kind {
+        ReservationKind::Ordinary => return None,
+        ReservationKind::Block => MarketType::CapacityBlock,
+        ReservationKind::Interruptible => MarketType::InterruptibleCapacityReservation,
+    };
+    Some(LaunchTemplateInstanceMarketOptionsRequest::builder().market_type(market).build())
 }
 
 fn connection_tracking(timeouts: &ConnectionTracking) -> ConnectionTrackingSpecificationRequest {
@@ -318,6 +338,7 @@ mod tests {
             capacity_type: CapacityType::OnDemand,
             tenancy: "default",
             reservation: None,
+            placement: None,
             tags: Tags::from([("team".into(), "a".into())]),
         }
     }

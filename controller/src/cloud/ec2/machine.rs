@@ -35,6 +35,8 @@ pub(super) struct Machine {
     pub(super) ena: bool,
     pub(super) encryption_in_transit: bool,
     pub(super) nitro_enclaves: bool,
+    /// Of placement groups, in EC2's words: `cluster`, `partition`, `spread`.
+    pub(super) placement_strategies: Vec<String>,
     pub(super) gpus: Vec<Device>,
     /// Neuron devices.
     pub(super) neurons: Vec<Device>,
@@ -100,6 +102,10 @@ impl Machine {
                 .and_then(|network| network.encryption_in_transit_supported())
                 .unwrap_or_default(),
             nitro_enclaves: info.nitro_enclaves_support() == Some(&NitroEnclavesSupport::Supported),
+            placement_strategies: info
+                .placement_group_info()
+                .map(|groups| texts(groups.supported_strategies(), |strategy| strategy.as_str()))
+                .unwrap_or_default(),
             gpus: gpus(info),
             neurons: neurons(info),
             accelerators: accelerators(info),

@@ -6,7 +6,7 @@
 //! - `provider` — the [`CloudProvider`](super::CloudProvider): what is remembered, and in which order calls are made
 //! - `launch_plan`, `launch_template`, `fleet`, `user_data` — from a NodeClaim to CreateFleet and back
 //! - `catalog`, `capacity`, `machine`, `facts`, `pricing` — instance types as a NodeClass offers them
-//! - `node_class`, `network`, `images`, `drift` — what a NodeClass resolves to, and which machines no longer fit it
+//! - `node_class`, `network`, `images`, `placement`, `drift` — what a NodeClass resolves to, and which machines no longer fit it
 //! - `profile`, `reservation` — what is made for it, and what is kept ready for it
 //! - `interruption`, `status` — what EC2 says of machines by itself, and when it is asked
 //! - `instances`, `tags` — machines found again, and given back
@@ -33,6 +33,7 @@ mod machine;
 mod network;
 mod node_class;
 mod pace;
+mod placement;
 mod pricing;
 mod profile;
 mod provider;

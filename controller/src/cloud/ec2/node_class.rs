@@ -25,6 +25,8 @@ pub(super) struct Found {
     pub(super) security_groups: Vec<SecurityGroup>,
     pub(super) amis: Vec<Ami>,
     pub(super) reservations: Vec<CapacityReservation>,
+    /// Why the placement group that is wanted is not there, if so.
+    pub(super) group_problem: Verdict,
     /// Why the profile could not be made, if so.
     pub(super) profile_refusal: Verdict,
 }
@@ -50,7 +52,7 @@ pub(super) fn status(
     let checks = [
         (AMIS_READY, amis_problem(&class, kubernetes)),
         (CAPACITY_RESERVATIONS_READY, None),
-        (PLACEMENT_GROUP_READY, placement_group_problem(&class)),
+        (PLACEMENT_GROUP_READY, found.group_problem),
         (
             SUBNETS_READY,
             none_found(status_of(&class).subnets.is_empty(), "SubnetsNotFound", "spec.subnetSelectorTerms", "subnet"),
@@ -107,16 +109,6 @@ fn amis_problem(class: &Ec2NodeClass, kubernetes: &str) -> Verdict {
         ));
     }
     none_found(status_of(class).amis.is_empty(), "AMINotFound", "spec.amiSelectorTerms", "image")
-}
-
-fn placement_group_problem(class: &Ec2NodeClass) -> Verdict {
-    let asked = class.spec.placement_group_selector.is_some();
-    asked.then(|| {
-        (
-            "PlacementGroupResolutionFailed",
-            "placement groups are not supported yet; leave out `spec.placementGroupSelector`".to_owned(),
-        )
-    })
 }
 
 fn profile_problem(class: &Ec2NodeClass) -> Verdict {
@@ -237,6 +229,8 @@ mod tests {
     #[case::nothing_found(node_class(), Found::default(), &[
         ("AMIsReady", "AMINotFound"), ("SecurityGroupsReady", "SecurityGroupsNotFound"), ("SubnetsReady", "SubnetsNotFound"),
         ("ValidationSucceeded", "DependenciesNotReady"), ("Ready", "UnhealthyDependents")])]
+    #[case::no_group(node_class(), Found { group_problem: Some(("PlacementGroupNotFound", String::new())), ..found() }, &[
+        ("PlacementGroupReady", "PlacementGroupNotFound"), ("Ready", "UnhealthyDependents")])]
     #[case::old_alias(with_spec("{role: r, amiSelectorTerms: [{alias: al2@latest}], subnetSelectorTerms: [{id: subnet-a}], securityGroupSelectorTerms: [{id: sg-1}]}"), found(), &[
         ("AMIsReady", "UnsupportedAlias"), ("ValidationSucceeded", "DependenciesNotReady"), ("Ready", "UnhealthyDependents")])]
     #[case::kubelet(with_spec("{role: r, kubelet: {registerWithTaints: []}, amiSelectorTerms: [{alias: al2023@latest}], subnetSelectorTerms: [{id: subnet-a}], securityGroupSelectorTerms: [{id: sg-1}]}"), found(), &[

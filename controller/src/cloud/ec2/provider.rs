@@ -17,6 +17,7 @@ use super::{
     launch_template,
     network::{AddressLedger, SubnetFacts, read_security_groups, read_subnets},
     node_class::{self, Found, RESOLVE_AGAIN},
+    placement::{self, GroupFacts},
     profile,
     refusals::Refusals,
     reservation::{self, Held, ReservationFacts},
@@ -25,8 +26,8 @@ use super::{
     user_data::Cluster,
 };
 use crate::cloud::{
-    CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass, Notice, NoticeKind,
-    ResolvedNodeClass,
+    BatchObserver, CloudError, CloudInstance, CloudProvider, DeleteProgress, LaunchRequest, Launched, NodeClass,
+    Notice, NoticeKind, ResolvedNodeClass,
 };
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -116,6 +117,7 @@ pub struct Ec2Provider {
     parameters: Cache<Option<String>>,
     profiles: Cache<()>,
     reservations: Cache<Vec<ReservationFacts>>,
+    placement_groups: Cache<placement::Resolved>,
     held: Held,
     interruption_queue: Option<String>,
     asked_for_releases: Mutex<Option<Timestamp>>,
@@ -188,13 +190,14 @@ impl Ec2Provider {
             parameters: Cache::new(clock, PARAMETER_TTL),
             profiles: Cache::new(clock, PROFILE_TTL),
             reservations: Cache::new(clock, NETWORK_TTL),
+            placement_groups: Cache::new(clock, NETWORK_TTL),
             held: Held::default(),
             interruption_queue: interruption_queue.filter(|name| !name.is_empty()),
             asked_for_releases: Mutex::default(),
             queue_url: tokio::sync::OnceCell::new(),
             listing: Cache::new(clock, LISTING_TTL),
-            gets: Batcher::default(),
-            ends: Batcher::default(),
+            gets: Batcher::new("describe_instances", clock),
+            ends: Batcher::new("terminate_instances", clock),
             templates: tokio::sync::Mutex::default(),
             launches: Mutex::default(),
         }
@@ -207,18 +210,20 @@ impl Ec2Provider {
     /// The types that `class` offers, computed anew when something that they depend on has changed.
     async fn types(&self, class: &Ec2NodeClass) -> Result<Vec<Arc<InstanceType>>, CloudError> {
         let known = self.discovery.known(&self.calls, &self.clients).await?;
+        let group = self.placement_group(class).await?.group;
         let now = self.clock.now();
         let mut refusals = lock(&self.refusals);
         let refused = refusals.expire(now);
         let name = class.metadata.name.clone().unwrap_or_default();
-        let fingerprint = fingerprint(class);
+        let fingerprint = fingerprint(class, group.as_ref());
         let mut offered = lock(&self.offered);
         let last =
             offered.remove(&name).filter(|last| last.known == known.generation && last.fingerprint == fingerprint);
-        let mut current = last.unwrap_or_else(|| Offered { fingerprint, ..self.offered(class, &known) });
+        let mut current =
+            last.unwrap_or_else(|| Offered { fingerprint, ..self.offered(class, group.as_ref(), &known) });
         let changes = refused + self.held.generation();
         if current.refusals != Some(changes) {
-            current.types = in_stock(&current.stocked, class, &refusals, now);
+            current.types = in_stock(&current.stocked, class, group.as_ref(), &refusals, now);
             let reservations = class.status.as_ref().map(|status| status.capacity_reservations.as_slice());
             reservation::with_reserved(&mut current.types, reservations.unwrap_or_default(), &self.held);
             current.refusals = Some(changes);
@@ -229,9 +234,9 @@ impl Ec2Provider {
     }
 
     /// What `class` offers while nothing is refused.
-    fn offered(&self, class: &Ec2NodeClass, known: &Known) -> Offered {
+    fn offered(&self, class: &Ec2NodeClass, group: Option<&GroupFacts>, known: &Known) -> Offered {
         let shape = self.shape(class);
-        let market = Market { region: &self.region, zones: &known.zones, prices: &known.prices };
+        let market = Market { region: &self.region, zones: &known.zones, prices: &known.prices, group };
         let types = known.machines.iter().filter_map(|machine| instance_type(machine, class, &shape, &market));
         Offered {
             fingerprint: String::new(),
@@ -283,6 +288,7 @@ impl Ec2Provider {
             subnets: self.subnets(class).await?,
             security_groups,
             reservations: self.reservations(class).await?,
+            group_problem: self.placement_group(class).await?.problem,
             profile_refusal: self.ensure_profile(class).await?,
         })
     }
@@ -312,6 +318,10 @@ impl Ec2Provider {
         Ok(found.into_iter().map(|facts| facts.status).collect())
     }
 
+    async fn placement_group(&self, class: &Ec2NodeClass) -> Result<placement::Resolved, CloudError> {
+        placement::resolve(&self.placement_groups, &self.calls, &self.clients, class).await
+    }
+
     /// Makes the profile of a class that names a role; why it could not be made, if that will not pass by itself.
     async fn ensure_profile(&self, class: &Ec2NodeClass) -> Result<node_class::Verdict, CloudError> {
         let role = class.spec.role.as_deref().filter(|role| !role.is_empty());
@@ -336,14 +346,13 @@ impl Ec2Provider {
             class.status.iter().flat_map(|status| &status.subnets).map(|subnet| subnet.id.clone()).collect();
         let mut subnets = self.subnets(class).await?;
         subnets.retain(|subnet| resolved.contains(&subnet.id));
+        let resolved = self.placement_group(class).await?;
         let now = self.clock.now();
         let refusals = lock(&self.refusals);
         let best = self.addresses.best_by_zone(&subnets, &refusals.full_subnets(now));
-        let shape = self.shape(class);
-        plan(
-            request,
-            &Surroundings { class, cluster: &self.cluster, shape: &shape, subnets: &best, refusals: &refusals, now },
-        )
+        let (shape, group) = (self.shape(class), resolved.group.as_ref());
+        let cluster = &self.cluster;
+        plan(request, &Surroundings { class, cluster, shape: &shape, group, subnets: &best, refusals: &refusals, now })
     }
 
     /// Makes the templates that are not known to exist. Launches that come meanwhile wait, as they mostly need the same ones.
@@ -518,7 +527,14 @@ impl CloudProvider for Ec2Provider {
         let Some(machine) = id.and_then(|id| listing.get(&id)) else { return Ok(None) };
         let types = self.types(class).await?;
         let instance_type = types.iter().find(|one| one.name == machine.instance.instance_type);
-        Ok(drift::by_resources(machine, instance_type.map(AsRef::as_ref), class).map(str::to_owned))
+        let mut reason = drift::by_resources(machine, instance_type.map(AsRef::as_ref), class);
+        if reason.is_none() && drift::by_reservation(&machine.instance, class).is_some() {
+            // With its reservation's end it became a machine on demand, which the listing may not know yet.
+            let now = self.get(&machine.instance.provider_id).await?;
+            reason = now.and_then(|now| drift::by_reservation(&now, class));
+        }
+        let group = self.placement_group(class).await?.group;
+        Ok(reason.or_else(|| drift::by_group(claim, group.as_ref())).map(str::to_owned))
     }
 
     async fn resolve_node_class(&self, node_class: &NodeClass) -> Result<ResolvedNodeClass, CloudError> {
@@ -580,6 +596,11 @@ impl CloudProvider for Ec2Provider {
         lock(&self.refusals).mark_pool(capacity_type, instance_type, zone, self.clock.now());
     }
 
+    fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
+        self.gets.observe(Arc::clone(&observer));
+        self.ends.observe(observer);
+    }
+
     async fn refresh(&self) -> Result<Duration, CloudError> {
         self.discovery.refresh(&self.calls, &self.clients).await
     }
@@ -595,11 +616,11 @@ fn key(terms: &impl Serialize) -> String {
 }
 
 /// What of a NodeClass its types depend on. Subnets in order of their zones, since their own order changes with every launch.
-fn fingerprint(class: &Ec2NodeClass) -> String {
+fn fingerprint(class: &Ec2NodeClass, group: Option<&GroupFacts>) -> String {
     let subnets = class.status.iter().flat_map(|status| &status.subnets);
     let subnets: BTreeSet<_> = subnets.map(|subnet| (&subnet.zone, &subnet.id, &subnet.zone_id)).collect();
     let reservations = class.status.as_ref().map(|status| &status.capacity_reservations);
-    key(&(&class.spec, subnets, reservations))
+    key(&(&class.spec, subnets, reservations, group))
 }
 
 fn claim_identity(claim: &NodeClaim) -> (&str, &str) {
@@ -654,6 +675,8 @@ fn describe_launch(
     let tenancy = request.requirements.get(labels::INSTANCE_TENANCY).is_none_or(|tenancy| tenancy.has("default"));
     labels.insert(labels::INSTANCE_TENANCY.to_owned(), if tenancy { "default" } else { "dedicated" }.to_owned());
     let pool = request.claim.metadata.labels.as_ref().and_then(|all| all.get(labels::NODE_POOL));
+    let partition = placement::partition(&request.requirements, &kind.requirements);
+    labels.extend(partition.map(|number| (labels::PLACEMENT_GROUP_PARTITION.to_owned(), number)));
     labels.extend(pool.map(|pool| (labels::NODE_POOL.to_owned(), pool.clone())));
     let mut annotations = BTreeMap::from([
         (labels::EC2_NODE_CLASS_HASH.to_owned(), hash::ec2_node_class(class, Some(ca_bundle))),

@@ -13,6 +13,8 @@ pub(super) struct Refusals {
     offerings: UnavailableOfferings,
     subnets: BTreeMap<String, Timestamp>,
     spot_until: Option<Timestamp>,
+    /// Placement groups, by id and zone, that take no machine more.
+    groups: BTreeMap<(String, String), Timestamp>,
     /// Raised with every change, so that what was computed from this can be told to be old.
     generation: u64,
 }
@@ -36,16 +38,32 @@ impl Refusals {
         self.generation += 1;
     }
 
+    /// The placement group took no machine more in `zone` at `now`.
+    pub(super) fn mark_group(&mut self, group: &str, zone: &str, now: Timestamp) {
+        self.groups.insert((group.to_owned(), zone.to_owned()), now + MEMORY);
+        self.generation += 1;
+    }
+
     /// Forgets what has expired at `now`, and returns the generation of what is left.
     pub(super) fn expire(&mut self, now: Timestamp) -> u64 {
-        let before = (self.offerings.iter().count(), self.subnets.len(), self.spot_until);
+        let before = self.extent();
         self.offerings.expire(now);
         self.subnets.retain(|_, until| *until > now);
+        self.groups.retain(|_, until| *until > now);
         self.spot_until = self.spot_until.filter(|until| *until > now);
-        if before != (self.offerings.iter().count(), self.subnets.len(), self.spot_until) {
+        if before != self.extent() {
             self.generation += 1;
         }
         self.generation
+    }
+
+    fn extent(&self) -> (usize, usize, usize, Option<Timestamp>) {
+        (self.offerings.iter().count(), self.subnets.len(), self.groups.len(), self.spot_until)
+    }
+
+    /// Whether machines may be launched into the placement group in `zone` at `now`.
+    pub(super) fn allows_group(&self, group: &str, zone: &str, now: Timestamp) -> bool {
+        self.groups.get(&(group.to_owned(), zone.to_owned())).is_none_or(|until| *until <= now)
     }
 
     /// Whether the pool may be tried at `now`.
@@ -60,10 +78,10 @@ impl Refusals {
         !spot_refused && self.offerings.until(capacity_type, instance_type, zone, now).is_none()
     }
 
-    /// The types of which a pool is refused at `now`; all (none is returned) where spot or a subnet is.
+    /// The types of which a pool is refused at `now`; all (none is returned) where spot, a subnet or a placement group is.
     pub(super) fn refused_types(&self, now: Timestamp) -> Option<BTreeSet<&str>> {
-        let everywhere =
-            self.spot_until.is_some_and(|until| until > now) || self.subnets.values().any(|until| *until > now);
+        let everywhere = self.spot_until.is_some_and(|until| until > now)
+            || self.subnets.values().chain(self.groups.values()).any(|until| *until > now);
         let of_types = self.offerings.iter().filter(|(_, _, _, until)| *until > now).map(|(_, name, _, _)| name);
         (!everywhere).then(|| of_types.collect())
     }

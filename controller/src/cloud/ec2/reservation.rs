@@ -14,6 +14,7 @@ use sawhorse_core::{
     api::{CapacityReservation, CapacityReservationSelectorTerm, labels},
     model::{CapacityType, InstanceType, Offering, Operator, Requirement},
 };
+use serde::Serialize;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -207,7 +208,27 @@ fn offering(kind: &InstanceType, reservation: &CapacityReservation, held: &Held)
     Some(offering)
 }
 
-/// Whether an offering is of a capacity block.
-pub(super) fn is_block(offering: &Offering) -> bool {
-    offering.requirements.get(labels::CAPACITY_RESERVATION_TYPE).is_some_and(|kind| kind.has(BLOCK))
+/// How machines of a reservation are bought, in the order in which kinds of one price are used (spec aws 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) enum ReservationKind {
+    /// On demand, as others.
+    Ordinary,
+    /// In a capacity block.
+    Block,
+    /// In one that is lent and can be taken back.
+    Interruptible,
+}
+
+impl ReservationKind {
+    /// Of the reservation of an offering.
+    pub(super) fn of(offering: &Offering) -> Self {
+        let is = |key: &str, value: &str| offering.requirements.get(key).is_some_and(|known| known.has(value));
+        if is(labels::CAPACITY_RESERVATION_TYPE, BLOCK) {
+            Self::Block
+        } else if is(labels::CAPACITY_RESERVATION_INTERRUPTIBLE, "true") {
+            Self::Interruptible
+        } else {
+            Self::Ordinary
+        }
+    }
 }

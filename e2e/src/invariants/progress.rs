@@ -1,0 +1,142 @@
+//! What must come to an end sooner or later: drained machines are given back, and so are empty ones.
+
+use super::objects::{Cluster, each, is_deleted, is_ended, is_true, label, name_of, overdue};
+use jiff::{SignedDuration, Timestamp};
+use sawhorse_core::api::{DisruptionReason, NodePool, allowed_disruptions, labels};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is due may take so long: a cloud that throttles or refuses, a controller that starts anew.
+const GRACE: SignedDuration = SignedDuration::from_mins(30);
+
+/// What was seen before.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Since when deleted Nodes have no pod that they wait for.
+    drained: BTreeMap<String, Timestamp>,
+    /// Since when Nodes have no pod, and may go.
+    empty: BTreeMap<String, Timestamp>,
+}
+
+impl Progress {
+    /// Everything that is violated now.
+    pub(super) fn violations(&mut self, cluster: &Cluster<'_>) -> Vec<String> {
+        let busy: BTreeSet<&str> = each(&cluster.pods)
+            .filter(|pod| !is_ended(pod) && !belongs_to_the_node(pod))
+            .filter_map(|pod| pod["spec"]["nodeName"].as_str())
+            .collect();
+        let idle = |node: &&Value| !busy.contains(name_of(node));
+        let mut found = self.drained_machines_end(cluster, idle);
+        found.extend(self.empty_machines_go(cluster, idle));
+        found
+    }
+
+    /// L4: a Node that is deleted and waits for no pod any more is gone soon.
+    fn drained_machines_end(&mut self, cluster: &Cluster<'_>, idle: impl Fn(&&Value) -> bool) -> Vec<String> {
+        let drained = each(&cluster.nodes).filter(|node| is_deleted(node)).filter(idle);
+        let drained = drained.map(|node| (name_of(node), GRACE)).collect();
+        let late = overdue(&mut self.drained, &drained, cluster.now);
+        late.map(|(node, since)| format!("L4: `{node}` is drained since {since} and still there")).collect()
+    }
+
+    /// L8: a Node that no pod is on is given back, where its pool wants that and a budget lets it.
+    fn empty_machines_go(&mut self, cluster: &Cluster<'_>, idle: impl Fn(&&Value) -> bool) -> Vec<String> {
+        let empty: Vec<&Value> = each(&cluster.nodes)
+            .filter(|node| !is_deleted(node) && label(node, labels::INITIALIZED) == "true")
+            .filter(|node| node["metadata"]["annotations"][labels::DO_NOT_DISRUPT].is_null())
+            .filter(idle)
+            .collect();
+        let mut due: BTreeMap<&str, SignedDuration> = BTreeMap::new();
+        for pool in each(&cluster.pools) {
+            let of_pool = |object: &&Value| label(object, labels::NODE_POOL) == name_of(pool);
+            let own: Vec<&Value> = empty.iter().copied().filter(of_pool).collect();
+            if !own.is_empty()
+                && let Some(after) = gives_back_after(pool, cluster)
+            {
+                due.extend(own.into_iter().map(|node| (name_of(node), after + GRACE)));
+            }
+        }
+        let late = overdue(&mut self.empty, &due, cluster.now);
+        late.map(|(node, since)| format!("L8: `{node}` is empty since {since} and still there")).collect()
+    }
+}
+
+/// Whether a pod comes and goes with its Node: of a DaemonSet, or the Node's own.
+fn belongs_to_the_node(pod: &Value) -> bool {
+    let owners = pod["metadata"]["ownerReferences"].as_array();
+    owners.into_iter().flatten().any(|owner| owner["kind"] == "DaemonSet" || owner["kind"] == "Node")
+}
+
+/// After how long a pool gives empty machines back; never, if it does not, has a fixed number of them, or has no budget now.
+fn gives_back_after(pool: &Value, cluster: &Cluster<'_>) -> Option<SignedDuration> {
+    let name = name_of(pool);
+    let pool: NodePool = serde_json::from_value(pool.clone()).ok()?;
+    let after = pool.spec.disruption.consolidate_after.value().filter(|_| !pool.spec.is_static())?;
+    let own = each(&cluster.claims).filter(|claim| label(claim, labels::NODE_POOL) == name);
+    let total = u32::try_from(own.filter(|claim| is_true(claim, "Initialized")).count()).unwrap_or(u32::MAX);
+    let budget = allowed_disruptions(&pool, DisruptionReason::Empty, total, cluster.now);
+    SignedDuration::try_from(after).ok().filter(|_| budget.allowed > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariants::objects::Json;
+    use rstest::rstest;
+    use serde_json::json;
+
+    fn world(node: Value, pods: Vec<Value>, minutes: i64) -> Cluster<'static> {
+        let claim = json!({
+            "metadata": {"name": "claim", "labels": {"karpenter.sh/nodepool": "default"}},
+            "status": {"conditions": [{"type": "Initialized", "status": "True"}]},
+        });
+        let pool = json!({"metadata": {"name": "default"}, "spec": {
+            "template": {"spec": {"nodeClassRef": {"group": "", "kind": "", "name": ""}, "requirements": []}},
+            "disruption": {"consolidateAfter": "10m", "budgets": [{"nodes": "0", "schedule": "0 2 * * *", "duration": "1h"}]},
+        }});
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        Cluster {
+            nodes: vec![Json::Owned(node)],
+            pods: pods.into_iter().map(Json::Owned).collect(),
+            claims: vec![Json::Owned(claim)],
+            pools: vec![Json::Owned(pool)],
+            now: start + SignedDuration::from_mins(minutes),
+            ..Cluster::default()
+        }
+    }
+
+    fn node() -> Value {
+        let labels = json!({"karpenter.sh/nodepool": "default", "karpenter.sh/initialized": "true"});
+        json!({"metadata": {"name": "node", "labels": labels}})
+    }
+
+    fn pod(owner: &str) -> Value {
+        json!({"metadata": {"name": "pod", "ownerReferences": [{"kind": owner}]}, "spec": {"nodeName": "node"}})
+    }
+
+    fn after(node: &Value, pods: &[Value], minutes: &[i64]) -> Vec<String> {
+        let mut progress = Progress::default();
+        let found = minutes.iter().map(|at| progress.violations(&world(node.clone(), pods.to_vec(), *at)));
+        let last = found.last().unwrap_or_default();
+        last.into_iter().map(|text| text.split(':').next().unwrap().to_owned()).collect()
+    }
+
+    #[rstest]
+    #[case::it_may_wait(&[], &[0, 40], &[])]
+    #[case::it_should_be_gone(&[], &[0, 41], &["L8"])]
+    #[case::a_daemon_is_nothing(&[pod("DaemonSet")], &[0, 41], &["L8"])]
+    #[case::a_pod_is_on_it(&[pod("ReplicaSet")], &[0, 41], &[])]
+    #[case::the_budget_was_shut(&[], &[0, 130, 181], &[])]
+    fn empty_machines(#[case] pods: &[Value], #[case] minutes: &[i64], #[case] expected: &[&str]) {
+        assert_eq!(after(&node(), pods, minutes), expected);
+    }
+
+    #[rstest]
+    #[case::it_waits_for_a_pod(&[pod("ReplicaSet")], &[])]
+    #[case::it_waits_for_nothing(&[], &["L4"])]
+    fn drained_machines(#[case] pods: &[Value], #[case] expected: &[&str]) {
+        let mut node = node();
+        node["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(after(&node, pods, &[0, 31]), expected);
+    }
+}
