@@ -1,12 +1,12 @@
 //! Room that is kept free for pods to come: a CapacityBuffer, and the virtual pods that stand for it (spec core 2.18).
 
 use super::{InvalidResource, Resources, pod_requests};
-use crate::api::labels;
+use crate::api::{CapacityBuffer, labels};
 use k8s_openapi::{
     api::core::v1::{Pod, PodCondition, PodSpec, PodStatus, PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Lower than that of any pod a user can write.
 const PRIORITY: i32 = i32::MIN;
@@ -14,6 +14,47 @@ const PRIORITY: i32 = i32::MIN;
 /// How many virtual pods one buffer may stand for: each is placed in every pass and simulation, and a typing error is to
 /// cost no more than this.
 const MAX_PODS: u32 = 10_000;
+
+/// A CapacityBuffer's namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BufferKey {
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+}
+
+impl BufferKey {
+    /// The key of an object.
+    pub fn of(buffer: &CapacityBuffer) -> Self {
+        let text = |text: &Option<String>| Arc::from(text.as_deref().unwrap_or_default());
+        Self { namespace: text(&buffer.metadata.namespace), name: text(&buffer.metadata.name) }
+    }
+}
+
+impl fmt::Display for BufferKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Where the pods that stand for one buffer were placed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BufferRoom {
+    /// How many on machines that are there or on their way.
+    pub existing: u32,
+    /// How many on machines to launch.
+    pub planned: u32,
+    /// How many nowhere.
+    pub failed: u32,
+}
+
+impl BufferRoom {
+    /// How many there are.
+    pub fn total(self) -> u32 {
+        self.existing + self.planned + self.failed
+    }
+}
 
 /// A buffer with what it refers to looked up.
 #[derive(Clone, Debug)]
@@ -43,8 +84,7 @@ impl Buffer {
     /// # Errors
     /// What the template asks for and cannot be read.
     pub fn virtual_pods(&self) -> Result<Vec<Arc<Pod>>, InvalidResource> {
-        let spec = self.template.spec.clone().map(without_claims).unwrap_or_default();
-        let requests = pod_requests(&Pod { spec: Some(spec.clone()), ..Pod::default() })?;
+        let (spec, count) = self.spec_and_count()?;
         let own = self.template.metadata.as_ref().and_then(|metadata| metadata.labels.clone());
         let annotations = BTreeMap::from(
             [
@@ -65,7 +105,21 @@ impl Buffer {
             };
             Arc::new(Pod { metadata, spec: Some(spec.clone()), status: Some(unschedulable()) })
         };
-        Ok((1..=self.count(&requests)).map(pod).collect())
+        Ok((1..=count).map(pod).collect())
+    }
+
+    /// For how many pods room is kept.
+    ///
+    /// # Errors
+    /// What the template asks for and cannot be read.
+    pub fn pods(&self) -> Result<u32, InvalidResource> {
+        self.spec_and_count().map(|(_, count)| count)
+    }
+
+    fn spec_and_count(&self) -> Result<(PodSpec, u32), InvalidResource> {
+        let pod = Pod { spec: self.template.spec.clone().map(without_claims), ..Pod::default() };
+        let count = self.count(&pod_requests(&pod)?);
+        Ok((pod.spec.unwrap_or_default(), count))
     }
 
     /// The larger of `replicas` and the percentage of the workload, which is one at least (as Cluster Autoscaler has it, and
@@ -90,6 +144,13 @@ impl Buffer {
 /// Whether the pod stands for a buffer: no API server knows of it.
 pub fn is_virtual(pod: &Pod) -> bool {
     pod.metadata.annotations.as_ref().is_some_and(|own| own.contains_key(labels::BUFFER_POD))
+}
+
+/// The buffer that the pod stands for, if it does for one.
+pub fn buffer_of(pod: &Pod) -> Option<BufferKey> {
+    let own = pod.metadata.annotations.as_ref().filter(|own| own.contains_key(labels::BUFFER_POD))?;
+    let text = |key: &str| own.get(key).map(|text| Arc::from(text.as_str()));
+    Some(BufferKey { namespace: text(labels::BUFFER_NAMESPACE)?, name: text(labels::BUFFER_NAME)? })
 }
 
 fn without_claims(mut spec: PodSpec) -> PodSpec {

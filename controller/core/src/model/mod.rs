@@ -18,7 +18,7 @@ mod storage;
 mod taints;
 mod why_not;
 
-pub use buffer::{Buffer, is_virtual};
+pub use buffer::{Buffer, BufferKey, BufferRoom, buffer_of, is_virtual};
 pub use catalog::{Catalog, UnavailableOfferings};
 pub use cluster::{ClusterSnapshot, StateNode};
 pub use gang::GangKey;

@@ -152,6 +152,7 @@ fn settings(form: &schema::SettingsForm) -> Settings {
             reserved_capacity: form.reserved_capacity.unwrap_or(gates.reserved_capacity),
             node_repair: form.node_repair.unwrap_or(gates.node_repair),
             static_capacity: form.static_capacity.unwrap_or(gates.static_capacity),
+            capacity_buffer: gates.capacity_buffer,
         },
         ..default
     }
