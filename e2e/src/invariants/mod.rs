@@ -60,6 +60,7 @@ impl Invariants {
         let claims = list("karpenter.sh", "nodeclaims");
         let pools = list("karpenter.sh", "nodepools");
         let (pods, nodes, budgets) = (list("", "pods"), list("", "nodes"), list("policy", "poddisruptionbudgets"));
+        let buffers = list("autoscaling.x-k8s.io", "capacitybuffers");
         let mut found = machines_have_claims(&claims, world, now);
         found.extend(limits_hold(&pools, &claims));
         let cluster = Cluster {
@@ -68,6 +69,7 @@ impl Invariants {
             claims: json(&claims),
             pools: json(&pools),
             budgets: json(&budgets),
+            buffers: json(&buffers),
             running: running(world),
             now,
         };
