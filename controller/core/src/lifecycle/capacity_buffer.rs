@@ -202,6 +202,12 @@ pub fn buffer_with_status(
     after
 }
 
+/// Whether a controller keeps room for the buffer, as far as its status tells.
+pub fn is_ready_for_provisioning(buffer: &CapacityBuffer) -> bool {
+    let known = buffer.status.as_ref().and_then(|status| conditions::find(&status.conditions, READY_FOR_PROVISIONING));
+    known.is_some_and(|condition| condition.status == conditions::TRUE)
+}
+
 /// Status, reason and message of `Provisioning`; none where the last pass was about another number of pods.
 fn provisioning(pods: Option<u32>, room: Option<BufferRoom>) -> Option<(&'static str, &'static str, String)> {
     let Some(pods) = pods else {
@@ -228,7 +234,7 @@ mod tests {
 
     const START: i64 = 1_780_000_000;
 
-    fn buffer(spec: Value) -> CapacityBuffer {
+    fn buffer(spec: &Value) -> CapacityBuffer {
         let metadata = json!({"name": "warm", "namespace": "shop", "uid": "u", "generation": 3});
         serde_json::from_value(json!({
             "apiVersion": "autoscaling.x-k8s.io/v1beta1", "kind": "CapacityBuffer", "metadata": metadata, "spec": spec,
@@ -237,7 +243,7 @@ mod tests {
     }
 
     fn of_template() -> CapacityBuffer {
-        buffer(json!({"podTemplateRef": {"name": "web"}, "replicas": 3}))
+        buffer(&json!({"podTemplateRef": {"name": "web"}, "replicas": 3}))
     }
 
     fn found(replicas: Option<i32>) -> Template {
@@ -261,7 +267,7 @@ mod tests {
     #[case::other_kind(json!({"kind": "DaemonSet", "name": "web"}), Err("`DaemonSet` of `apps` is not supported"))]
     #[case::other_group(json!({"apiGroup": "x", "kind": "Deployment", "name": "web"}), Err("`Deployment` of `x` is not"))]
     fn workloads_are_of_apps(#[case] workload: Value, #[case] expected: Result<TemplateKind, &str>) {
-        match (template_of(&buffer(json!({ "scalableRef": workload }))), expected) {
+        match (template_of(&buffer(&json!({ "scalableRef": workload }))), expected) {
             (Ok(of), Ok(kind)) => assert_eq!((of.kind, of.namespace.as_str(), of.name.as_str()), (kind, "shop", "web")),
             (Err(why), Err(text)) => assert!(why.to_string().starts_with(text) && why.code() == "ResolutionFailed"),
             (other, _) => panic!("{other:?}"),
@@ -273,7 +279,7 @@ mod tests {
     #[case::larger(json!({"scalableRef": {"kind": "Deployment", "name": "web"}, "replicas": 3, "percentage": 50}), Some(9), 5)]
     #[case::limits(json!({"podTemplateRef": {"name": "web"}, "replicas": 3, "limits": {"cpu": "2500m"}}), None, 2)]
     fn a_buffer_is_for_so_many(#[case] spec: Value, #[case] replicas: Option<i32>, #[case] expected: u32) {
-        assert_eq!(resolve(&buffer(spec), |_| Some(found(replicas))).unwrap().pods, expected);
+        assert_eq!(resolve(&buffer(&spec), |_| Some(found(replicas))).unwrap().pods, expected);
     }
 
     #[test]
@@ -298,9 +304,9 @@ mod tests {
             "Provisioning=False NotReadyForProvisioning: The buffer is not ready for provisioning",
         ];
         assert_eq!(told(&after), expected);
-        let neither = buffer(json!({}));
+        let neither = buffer(&json!({}));
         assert_eq!(resolve(&neither, |_| None).unwrap_err(), WhyUnresolved::NoReference);
-        let workload = buffer(json!({"scalableRef": {"kind": "Deployment", "name": "web"}}));
+        let workload = buffer(&json!({"scalableRef": {"kind": "Deployment", "name": "web"}}));
         assert_eq!(resolve(&workload, |_| None).unwrap_err().code(), "ScalableRefNotFound");
     }
 
@@ -319,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_buffer_of_nothing_is_empty() {
-        let buffer = buffer(json!({"podTemplateRef": {"name": "web"}, "replicas": 0}));
+        let buffer = buffer(&json!({"podTemplateRef": {"name": "web"}, "replicas": 0}));
         let resolved = resolve(&buffer, |_| Some(found(None)));
         let after = buffer_with_status(&buffer, &resolved, None, at(0));
         assert_eq!(told(&after)[1], "Provisioning=False BufferEmpty: The buffer has 0 replicas");

@@ -23,7 +23,8 @@ mod registration;
 mod step;
 
 pub use capacity_buffer::{
-    ResolvedBuffer, Template, TemplateKind, TemplateRef, WhyUnresolved, buffer_with_status, resolve, template_of,
+    ResolvedBuffer, Template, TemplateKind, TemplateRef, WhyUnresolved, buffer_with_status, is_ready_for_provisioning,
+    resolve, template_of,
 };
 pub use conditions::{disruption_conditions, drift_reason, with_pod_event};
 pub use do_not_disrupt::DoNotDisrupt;
