@@ -6,14 +6,15 @@ use crate::{
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
-    apps::v1::DaemonSet,
-    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodTemplate},
     policy::v1::PodDisruptionBudget,
     storage::v1::{CSINode, StorageClass},
 };
 use kube::{Api, Client, api::ListParams};
 use sawhorse_core::{
-    api::{Ec2NodeClass, NodeClaim, NodePool},
+    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool},
+    lifecycle::is_ready_for_provisioning,
     model::{Catalog, ClusterSnapshot, Settings},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -62,12 +63,33 @@ pub async fn capture(
     list::<PersistentVolume>(client, &mut state).await?;
     list::<StorageClass>(client, &mut state).await?;
     list::<CSINode>(client, &mut state).await?;
+    list_buffers(client, &mut state).await?;
     let snapshot = state.snapshot(now);
     let catalog = match provider {
         Some(provider) => catalog(client, provider, &snapshot).await?,
         None => Catalog::default(),
     };
     Ok((snapshot, catalog))
+}
+
+/// The buffers that a controller keeps room for, and what they refer to. A cluster may not have the definition, and where the
+/// feature is off no buffer says that it is ready.
+async fn list_buffers(client: &Client, state: &mut State) -> Result<(), CaptureError> {
+    let mut buffers = match objects::<CapacityBuffer>(client).await {
+        Err(CaptureError::List { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 404) => {
+            return Ok(());
+        }
+        listed => listed?,
+    };
+    buffers.retain(is_ready_for_provisioning);
+    if buffers.is_empty() {
+        return Ok(());
+    }
+    state.reset(buffers);
+    list::<PodTemplate>(client, state).await?;
+    list::<Deployment>(client, state).await?;
+    list::<StatefulSet>(client, state).await?;
+    list::<ReplicaSet>(client, state).await
 }
 
 async fn list<K: Mirrored>(client: &Client, state: &mut State) -> Result<(), CaptureError> {

@@ -12,15 +12,15 @@ use crate::{
 use anyhow::anyhow;
 use jiff::Timestamp;
 use k8s_openapi::api::{
-    apps::v1::DaemonSet,
-    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodTemplate},
     policy::v1::PodDisruptionBudget,
     storage::v1::{CSINode, StorageClass},
 };
 use kube::{Api, Client};
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_core::{
-    api::{Ec2NodeClass, NodeClaim, NodePool},
+    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool},
     model::Settings,
 };
 use std::{fmt, future::Future, sync::Arc, time::Duration};
@@ -111,6 +111,9 @@ pub async fn run(config: ControllerConfig, shutdown: CancellationToken) -> anyho
         serve_all(&mut background, servers, &metrics, &mirror, &shutdown).await?;
     }
     watch_all(&mut background, &client, &mirror);
+    if mirror.read(|state| state.settings().feature_gates.capacity_buffer) {
+        watch_buffers(&mut background, &client, &mirror);
+    }
     let mut writer = Tasks::default();
     writer.spawn("events", events::write(client.clone(), to_write));
 
@@ -209,6 +212,15 @@ fn watch_all(tasks: &mut Tasks, client: &Client, mirror: &Arc<Mirror>) {
     tasks.spawn("watch of PersistentVolumes", follow(Api::<PersistentVolume>::all(client.clone()), Arc::clone(mirror)));
     tasks.spawn("watch of StorageClasses", follow(Api::<StorageClass>::all(client.clone()), Arc::clone(mirror)));
     tasks.spawn("watch of CSINodes", follow(Api::<CSINode>::all(client.clone()), Arc::clone(mirror)));
+}
+
+/// CapacityBuffers, and what they may refer to: a cluster without the feature is not asked for all its workloads.
+fn watch_buffers(tasks: &mut Tasks, client: &Client, mirror: &Arc<Mirror>) {
+    tasks.spawn("watch of CapacityBuffers", follow(Api::<CapacityBuffer>::all(client.clone()), Arc::clone(mirror)));
+    tasks.spawn("watch of PodTemplates", follow(Api::<PodTemplate>::all(client.clone()), Arc::clone(mirror)));
+    tasks.spawn("watch of Deployments", follow(Api::<Deployment>::all(client.clone()), Arc::clone(mirror)));
+    tasks.spawn("watch of StatefulSets", follow(Api::<StatefulSet>::all(client.clone()), Arc::clone(mirror)));
+    tasks.spawn("watch of ReplicaSets", follow(Api::<ReplicaSet>::all(client.clone()), Arc::clone(mirror)));
 }
 
 /// Named tasks that end with their owner.

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// The names that expressions may use, with what they are.
-pub const NAMES: [(&str, &str); 11] = [
+pub const NAMES: [(&str, &str); 12] = [
     ("pods", "list of pods: name, namespace, app, phase, ready, node, deleting, reason, message"),
     ("nodes", "list of Nodes: name, ready, nodePool, capacityType, instanceType, zone, deleting"),
     ("nodeClaims", "list of NodeClaims: name, nodePool, capacityType, instanceType, zone, node, deleting, conditions"),
@@ -25,6 +25,7 @@ pub const NAMES: [(&str, &str); 11] = [
         "numbers of what the cloud would have left behind: instances, volumes, networkInterfaces, launchTemplates, instanceProfiles",
     ),
     ("reservations", "list of capacity reservations: id, instanceType, zone, total, used, state, block"),
+    ("buffers", "list of CapacityBuffers: name, namespace, replicas, conditions (reasons by type)"),
     ("calls", "cloud API calls by operation; ask with `'CreateFleet' in calls`"),
     ("marks", "facts remembered by earlier steps, by name"),
 ];
@@ -51,6 +52,8 @@ pub struct Facts {
     pub left: Left,
     /// Capacity reservations, by id.
     pub reservations: Vec<ReservationFact>,
+    /// CapacityBuffers, by namespace and name.
+    pub buffers: Vec<BufferFact>,
     /// Cloud API calls by operation.
     pub calls: BTreeMap<String, i64>,
 }
@@ -131,6 +134,16 @@ pub struct ReservationFact {
     used: i64,
     state: String,
     block: bool,
+}
+
+/// A CapacityBuffer.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BufferFact {
+    name: String,
+    namespace: String,
+    replicas: i64,
+    conditions: BTreeMap<String, String>,
 }
 
 /// How much would be left behind if the run ended now.
@@ -231,7 +244,8 @@ impl Facts {
         let calls = calls.collect();
         let events = if wanted.events { list(objects, "", "events", event) } else { Vec::new() };
         let (left, reservations) = (Left::of(world), reservations(world));
-        Self { pods, nodes, node_claims, instances, events, count, cost, left, reservations, calls }
+        let buffers = list(objects, "autoscaling.x-k8s.io", "capacitybuffers", buffer);
+        Self { pods, nodes, node_claims, instances, events, count, cost, left, reservations, buffers, calls }
     }
 }
 
@@ -349,6 +363,17 @@ fn claim(value: &Value) -> ClaimFact {
     }
 }
 
+fn buffer(value: &Value) -> BufferFact {
+    let conditions = value["status"]["conditions"].as_array();
+    let conditions = conditions.into_iter().flatten().map(|found| (text(found, "/type"), text(found, "/reason")));
+    BufferFact {
+        name: text(value, "/metadata/name"),
+        namespace: text(value, "/metadata/namespace"),
+        replicas: value["status"]["replicas"].as_i64().unwrap_or(0),
+        conditions: conditions.collect(),
+    }
+}
+
 fn event(value: &Value) -> EventFact {
     EventFact {
         reason: text(value, "/reason"),
@@ -456,6 +481,7 @@ fn fact(name: &str, facts: &Facts, marks: &BTreeMap<String, Facts>) -> Value {
         "cost" => json!(facts.cost),
         "left" => json!(facts.left),
         "reservations" => json!(facts.reservations),
+        "buffers" => json!(facts.buffers),
         "calls" => json!(facts.calls),
         "marks" => {
             let mark = |facts: &Facts| json!({"count": facts.count, "cost": facts.cost, "calls": facts.calls});

@@ -578,7 +578,7 @@ async fn follow(client: Client, curve: Curve) {
 }
 
 /// Kinds that a step may name without saying their group.
-const GROUPS: [(&str, &str); 12] = [
+const GROUPS: [(&str, &str); 13] = [
     ("Deployment", "apps/v1"),
     ("ReplicaSet", "apps/v1"),
     ("StatefulSet", "apps/v1"),
@@ -590,6 +590,7 @@ const GROUPS: [(&str, &str); 12] = [
     ("NodePool", "karpenter.sh/v1"),
     ("NodeClaim", "karpenter.sh/v1"),
     ("EC2NodeClass", "karpenter.k8s.aws/v1"),
+    ("CapacityBuffer", "autoscaling.x-k8s.io/v1beta1"),
     ("Namespace", "v1"),
 ];
 

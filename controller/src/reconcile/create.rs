@@ -4,7 +4,7 @@ use super::{Context, ReconcileError, claim_name, later};
 use crate::metrics::Created;
 use sawhorse_core::{
     api::{NodeClaim, NodePool},
-    model::ClusterSnapshot,
+    model::{ClusterSnapshot, is_virtual},
     scheduling::PlannedNodeClaim,
 };
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const SUFFIX_LENGTH: usize = 5;
 /// The characters that `generateName` draws from: no vowels, nothing that looks like another.
 const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// Creates the NodeClaims of `planned`, one after the other, and nominates each for its pods. Those that could not be
+/// Creates the NodeClaims of `planned`, one after the other, and nominates each for its pods, if any is real. Those that could not be
 /// created are logged and left out; what they were for is decided anew.
 ///
 /// Call it, and decide what it is given, under [`super::Memory::creation`]: the limits that the decision kept then still hold.
@@ -49,8 +49,10 @@ pub(super) async fn create(
     claim.metadata.name = Some(name_of(ctx, planned));
     let created = ctx.apply.create_claim(&claim).await?;
     let name = claim_name(&created);
-    let until = ctx.mirror.read(|state| later(ctx.now(), state.settings().nomination_window()));
-    ctx.mirror.update(|state| state.nominate(&name, until));
+    if planned.pods.is_empty() || planned.pods.iter().any(|pod| !is_virtual(pod)) {
+        let until = ctx.mirror.read(|state| later(ctx.now(), state.settings().nomination_window()));
+        ctx.mirror.update(|state| state.nominate(&name, until));
+    }
     let labels = Created {
         reason: reason.to_owned(),
         nodepool: planned.node_pool.to_string(),

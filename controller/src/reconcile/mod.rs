@@ -6,12 +6,13 @@
 //! - [`termination`] — a Node's end: taint, drain, volumes, machine
 //! - [`disruption`] — which nodes should go, and seeing that through
 //! - [`conditions`] — `Drifted` and `Consolidatable` of NodeClaims, and when a pod last came or went
-//! - [`node_pool`], [`node_class`] — their status
+//! - [`node_pool`], [`node_class`], [`capacity_buffer`] — their status
 //! - [`garbage_collection`] — NodeClaims without a machine, machines without a NodeClaim
 //! - [`queue`] — what the per-object loops are worked off from
 //!
 //! Nothing polls: a loop sleeps until an object of its changed, the revision moved or something is due.
 
+mod capacity_buffer;
 mod catalog;
 mod conditions;
 mod create;
@@ -28,6 +29,7 @@ mod static_capacity;
 mod termination;
 mod triggers;
 
+pub(crate) use capacity_buffer::BufferRooms;
 pub(crate) use node_claim::Launches;
 pub(crate) use node_pool::RegistrationHealth;
 pub(crate) use termination::EvictionPace;
@@ -46,7 +48,7 @@ use sawhorse_ambient::{Clock, Seed};
 use sawhorse_core::{
     api::NodeClassReference,
     lifecycle::{self, About},
-    model::{ClusterSnapshot, NodeClaimName, NodeName, NodePoolName},
+    model::{BufferKey, ClusterSnapshot, NodeClaimName, NodeName, NodePoolName},
     scheduling::IndexedCatalog,
 };
 use std::{
@@ -97,6 +99,7 @@ pub(crate) struct Memory {
     pub(crate) health: RegistrationHealth,
     pub(crate) launches: Launches,
     pub(crate) eviction_pace: EvictionPace,
+    pub(crate) buffer_rooms: BufferRooms,
     /// Held while NodeClaims are decided on and created, so that no two decisions share one pool's head-room.
     pub(crate) creation: Arc<tokio::sync::Mutex<()>>,
     pub(crate) numbers: Arc<AtomicU64>,
@@ -204,6 +207,7 @@ pub(crate) fn spawn_all(tasks: &mut Tasks, ctx: &Context, stop: &CancellationTok
     per_object(tasks, "node.termination", ctx, stop, queues.nodes, NODES, termination::reconcile);
     per_object(tasks, "nodepool", ctx, stop, queues.node_pools, POOLS, node_pool::reconcile);
     per_object(tasks, "nodeclass", ctx, stop, queues.node_classes, POOLS, node_class::reconcile);
+    per_object(tasks, "capacitybuffer", ctx, stop, queues.capacity_buffers, POOLS, capacity_buffer::reconcile);
     singleton(tasks, "provisioner", ctx, stop, provisioner::run);
     singleton(tasks, "static.provisioning", ctx, stop, static_capacity::run);
     singleton(tasks, "disruption", ctx, stop, disruption::run);
@@ -239,6 +243,7 @@ fn per_object<K, R>(
                 node_claim = Empty,
                 node = Empty,
                 node_class = Empty,
+                capacity_buffer = Empty,
                 provider_id = Empty
             );
             span.record(K::FIELD, tracing::field::display(&key));
@@ -299,6 +304,10 @@ impl Named for NodeName {
 
 impl Named for NodePoolName {
     const FIELD: &'static str = "node_pool";
+}
+
+impl Named for BufferKey {
+    const FIELD: &'static str = "capacity_buffer";
 }
 
 impl Named for String {

@@ -9,8 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use sawhorse_ambient::Clock;
 use sawhorse_core::{
-    api::{Ec2NodeClass, NodeClaim, NodePool},
-    model::{NodeClaimName, NodeName, NodePoolName, ProviderId},
+    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool},
+    lifecycle::TemplateRef,
+    model::{BufferKey, NodeClaimName, NodeName, NodePoolName, ProviderId},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ pub(crate) struct Queues {
     pub(super) nodes: WorkQueue<NodeName>,
     pub(super) node_pools: WorkQueue<NodePoolName>,
     pub(super) node_classes: WorkQueue<String>,
+    pub(super) capacity_buffers: WorkQueue<BufferKey>,
 }
 
 impl Queues {
@@ -37,6 +39,7 @@ impl Queues {
             nodes: WorkQueue::new(clock),
             node_pools: WorkQueue::new(clock),
             node_classes: WorkQueue::new(clock),
+            capacity_buffers: WorkQueue::new(clock),
         }
     }
 
@@ -55,6 +58,8 @@ impl Queues {
             Change::Ec2NodeClass(step) => self.node_class_changed(mirror, step),
             Change::Node(step) => self.node_changed(mirror, step),
             Change::Pod(step) => self.pod_changed(mirror, step),
+            Change::CapacityBuffer(step) => self.capacity_buffer_changed(step),
+            Change::Template(of) => self.template_changed(mirror, of),
             // The provisioner and disruption follow the revision, which has moved.
             Change::Other => {}
         }
@@ -104,6 +109,16 @@ impl Queues {
             }
         }
         self.node_classes.add(name);
+    }
+
+    fn capacity_buffer_changed(&self, step: &Step<CapacityBuffer>) {
+        if let Some(buffer) = step.either() {
+            self.capacity_buffers.add(BufferKey::of(buffer));
+        }
+    }
+
+    fn template_changed(&self, mirror: &Mirror, of: &TemplateRef) {
+        mirror.read(|state| state.buffers_by(of)).into_iter().for_each(|key| self.capacity_buffers.add(key));
     }
 
     fn node_changed(&self, mirror: &Mirror, step: &Step<Node>) {

@@ -4,15 +4,19 @@ use super::{
     State, pods, snapshot,
     store::{Step, Store},
 };
-use k8s_openapi::api::{
-    apps::v1::DaemonSet,
-    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
-    policy::v1::PodDisruptionBudget,
-    storage::v1::{CSINode, StorageClass},
+use k8s_openapi::{
+    api::{
+        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+        core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodTemplate},
+        policy::v1::PodDisruptionBudget,
+        storage::v1::{CSINode, StorageClass},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::Resource;
 use sawhorse_core::{
-    api::{Ec2NodeClass, NodeClaim, NodePool},
+    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool},
+    lifecycle::{TemplateKind, TemplateRef, template_of},
     model::{NodeClaimName, PodKey, is_provisionable},
 };
 use serde::de::DeserializeOwned;
@@ -30,6 +34,9 @@ pub(crate) enum Change {
     Ec2NodeClass(Step<Ec2NodeClass>),
     Node(Step<Node>),
     Pod(Step<Pod>),
+    CapacityBuffer(Step<CapacityBuffer>),
+    /// Something that has a template of pods, of which CapacityBuffers may keep room.
+    Template(TemplateRef),
     /// Of a kind that no loop looks at one by one; the revision has moved.
     Other,
 }
@@ -76,6 +83,60 @@ mirrored!(PersistentVolumeClaim, persistent_volume_claims, |_| Change::Other);
 mirrored!(PersistentVolume, persistent_volumes, |_| Change::Other);
 mirrored!(StorageClass, storage_classes, |_| Change::Other);
 mirrored!(CSINode, csi_nodes, |_| Change::Other);
+
+impl Mirrored for CapacityBuffer {
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.capacity_buffers
+    }
+
+    fn change(step: Step<Self>) -> Change {
+        Change::CapacityBuffer(step)
+    }
+
+    fn index(state: &mut State, step: &Step<Self>) {
+        let spec = |buffer: &Option<Arc<Self>>| buffer.as_ref().map(|buffer| buffer.spec.clone());
+        state.arrivals += u64::from(step.after.is_some() && spec(&step.before) != spec(&step.after));
+    }
+}
+
+/// What CapacityBuffers keep room by. Of its metadata and of workloads nothing counts but what [`super::buffers`] asks for.
+macro_rules! has_template {
+    ($kind:ident, $store:ident, $strip:expr) => {
+        impl Mirrored for $kind {
+            fn store(state: &mut State) -> &mut Store<Self> {
+                &mut state.$store
+            }
+
+            fn change(step: Step<Self>) -> Change {
+                let meta = step.either().map(|object| object.meta().clone()).unwrap_or_default();
+                Change::Template(template_ref(TemplateKind::$kind, &meta))
+            }
+
+            fn strip(&mut self) {
+                let meta = self.meta_mut();
+                (meta.managed_fields, meta.annotations, meta.labels) = (None, None, None);
+                $strip(self);
+            }
+
+            fn index(state: &mut State, step: &Step<Self>) {
+                let Some(object) = step.either() else { return };
+                let of = template_ref(TemplateKind::$kind, object.meta());
+                let refers = |buffer: &Arc<CapacityBuffer>| template_of(buffer).is_ok_and(|named| named == of);
+                state.arrivals += u64::from(state.capacity_buffers.iter().any(refers));
+            }
+        }
+    };
+}
+
+has_template!(PodTemplate, pod_templates, |_: &mut Self| {});
+has_template!(Deployment, deployments, |own: &mut Self| own.status = None);
+has_template!(StatefulSet, stateful_sets, |own: &mut Self| own.status = None);
+has_template!(ReplicaSet, replica_sets, |own: &mut Self| own.status = None);
+
+fn template_ref(kind: TemplateKind, meta: &ObjectMeta) -> TemplateRef {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    TemplateRef { kind, namespace: text(&meta.namespace), name: text(&meta.name) }
+}
 
 impl Mirrored for NodeClaim {
     fn store(state: &mut State) -> &mut Store<Self> {

@@ -3,12 +3,14 @@
 //! - [`store`] — the objects of one kind, in order, with our writes that are not echoed yet
 //! - [`kinds`] — which kinds are mirrored, and what of them is not worth remembering
 //! - [`pods`] — which pods count, and which changes of a pod count
+//! - [`buffers`] — what CapacityBuffers refer to
 //! - [`snapshot`] — the mirror as the deciders want it
 //! - [`mirror`] — the shared handle: one lock, listeners, a revision to wait for
 //! - [`follow`] — the watch of one kind
 //!
 //! Nothing in here awaits, but [`follow`].
 
+mod buffers;
 mod follow;
 mod kinds;
 mod mirror;
@@ -24,15 +26,15 @@ pub(crate) use store::Step;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        apps::v1::DaemonSet,
-        core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
+        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+        core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodTemplate},
         policy::v1::PodDisruptionBudget,
         storage::v1::{CSINode, StorageClass},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use sawhorse_core::{
-    api::{Ec2NodeClass, NodeClaim, NodePool},
+    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool},
     model::{ClusterSnapshot, NodeClaimName, NodeName, PodKey, ProviderId, Settings},
 };
 use std::{
@@ -59,6 +61,12 @@ pub(crate) struct State {
     persistent_volumes: Store<PersistentVolume>,
     storage_classes: Store<StorageClass>,
     csi_nodes: Store<CSINode>,
+    /// These, and what they may refer to, are followed with the feature CapacityBuffer only.
+    capacity_buffers: Store<CapacityBuffer>,
+    pod_templates: Store<PodTemplate>,
+    deployments: Store<Deployment>,
+    stateful_sets: Store<StatefulSet>,
+    replica_sets: Store<ReplicaSet>,
     pods_by_node: BTreeMap<NodeName, BTreeSet<PodKey>>,
     /// Nodes and NodeClaims by the id of their machine; more than one of a kind only if something is wrong.
     nodes_by_id: BTreeMap<String, BTreeSet<String>>,
@@ -135,6 +143,7 @@ impl State {
             && self.persistent_volumes.is_listed()
             && self.storage_classes.is_listed()
             && self.csi_nodes.is_listed()
+            && (!self.settings.feature_gates.capacity_buffer || self.buffers_listed())
     }
 
     /// Moves when something changed that a decision can depend on.
@@ -165,10 +174,13 @@ impl State {
         self.arrivals
     }
 
-    /// Whether something may need a new machine: a pod waits, or a machine is going away.
+    /// Whether something may need a new machine: a pod waits, a machine is going away, or room is to be kept.
     pub(crate) fn is_demand(&self) -> bool {
         let leaves = |claim: &Arc<NodeClaim>| claim.metadata.deletion_timestamp.is_some();
-        !self.pending.is_empty() || !self.marked.is_empty() || self.node_claims.iter().any(leaves)
+        !self.pending.is_empty()
+            || !self.marked.is_empty()
+            || self.capacity_buffers.iter().len() > 0
+            || self.node_claims.iter().any(leaves)
     }
 
     /// A pod came to or left the machine of `claim`.

@@ -17,6 +17,7 @@ pub(super) fn build(state: &State, now: Timestamp) -> ClusterSnapshot {
         node_pools: pools.collect(),
         nodes: machines(state),
         pending: state.pending.iter().filter_map(|key| state.pod(key)).collect(),
+        virtual_pods: state.virtual_pods(),
         daemon_sets: state.daemon_sets.iter().cloned().collect(),
         pod_disruption_budgets: state.pod_disruption_budgets.iter().cloned().collect(),
         namespaces: state.namespaces.iter().cloned().collect(),

@@ -1,8 +1,11 @@
 use super::{Change, State};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Node, Pod},
+};
 use sawhorse_core::{
-    api::NodeClaim,
+    api::{CapacityBuffer, NodeClaim},
     model::{NodeClaimName, NodeName},
 };
 use serde_json::{Value, json};
@@ -172,4 +175,32 @@ fn machines_are_found_by_their_id_as_long_as_they_have_it() {
     assert_eq!((nodes(&state, "i-1"), nodes(&state, "i-2")), (0, 1));
     state.delete::<Node>(&node("n", "i-2", json!({})).metadata);
     assert_eq!(nodes(&state, "i-2"), 0);
+}
+
+fn deployment(replicas: u32, ready: u32) -> Deployment {
+    serde_json::from_value(json!({
+        "metadata": {"name": "web", "namespace": "default", "uid": "web"},
+        "spec": {"replicas": replicas, "selector": {}, "template": {"spec": {"containers": [{"name": "c"}]}}},
+        "status": {"readyReplicas": ready},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_buffer_follows_its_workload() {
+    let buffer: CapacityBuffer = serde_json::from_value(json!({
+        "apiVersion": "autoscaling.x-k8s.io/v1beta1", "kind": "CapacityBuffer",
+        "metadata": {"name": "warm", "namespace": "default", "uid": "warm"},
+        "spec": {"scalableRef": {"kind": "Deployment", "name": "web"}, "percentage": 50},
+    }))
+    .unwrap();
+    let mut state = State::default();
+    let room = |state: &mut State| state.snapshot(Timestamp::UNIX_EPOCH).virtual_pods.len();
+    state.apply(buffer);
+    assert_eq!((room(&mut state), state.arrivals(), state.is_demand()), (0, 1, true));
+    state.apply(deployment(4, 0));
+    assert_eq!((room(&mut state), state.arrivals()), (2, 2));
+    assert!(state.apply(deployment(4, 3)).is_none(), "how many are ready is no news");
+    state.apply(deployment(6, 3));
+    assert_eq!((room(&mut state), state.arrivals()), (3, 3));
 }

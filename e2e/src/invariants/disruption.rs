@@ -231,6 +231,7 @@ mod tests {
             pools: owned([
                 json!({"metadata": {"name": "default"}, "spec": {"disruption": {"budgets": [{"nodes": "1"}]}}}),
             ]),
+            buffers: Vec::new(),
             budgets: owned([json!({
                 "metadata": {"name": "web", "namespace": "default"},
                 "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},

@@ -61,6 +61,7 @@ impl Invariants {
         let claims = list("karpenter.sh", "nodeclaims");
         let pools = list("karpenter.sh", "nodepools");
         let (nodes, budgets) = (list("", "nodes"), list("policy", "poddisruptionbudgets"));
+        let buffers = list("autoscaling.x-k8s.io", "capacitybuffers");
         let mut found = machines_have_claims(&claims, world, now);
         found.extend(limits_hold(&pools, &claims));
         let cluster = Cluster {
@@ -69,6 +70,7 @@ impl Invariants {
             claims: json(&claims),
             pools: json(&pools),
             budgets: json(&budgets),
+            buffers: json(&buffers),
             running: running(world),
             now,
         };

@@ -21,6 +21,8 @@ pub(super) struct Cluster<'a> {
     pub(super) claims: Vec<Json<'a>>,
     pub(super) pools: Vec<Json<'a>>,
     pub(super) budgets: Vec<Json<'a>>,
+    /// CapacityBuffers.
+    pub(super) buffers: Vec<Json<'a>>,
     /// The NodeClaims whose machines run.
     pub(super) running: BTreeSet<String>,
     pub(super) now: Timestamp,

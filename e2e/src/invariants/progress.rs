@@ -37,7 +37,8 @@ impl Progress {
         late.map(|(node, since)| format!("L4: `{node}` is drained since {since} and still there")).collect()
     }
 
-    /// L8: a Node that no pod is on is given back, where its pool wants that and a budget lets it.
+    /// L8: a Node that no pod is on is given back, where its pool wants that and a budget lets it, and no CapacityBuffer keeps
+    /// it: of those there is at most one for each pod that room is kept for.
     fn empty_machines_go(&mut self, cluster: &Cluster<'_>, idle: impl Fn(&&Value) -> bool) -> Vec<String> {
         let empty: Vec<&Value> = each(&cluster.nodes)
             .filter(|node| !is_deleted(node) && label(node, labels::INITIALIZED) == "true")
@@ -55,6 +56,8 @@ impl Progress {
             }
         }
         let late = overdue(&mut self.empty, &due, cluster.now);
+        let kept = each(&cluster.buffers).filter_map(|buffer| buffer["status"]["replicas"].as_u64()).sum::<u64>();
+        let late = late.skip(usize::try_from(kept).unwrap_or(usize::MAX));
         late.map(|(node, since)| format!("L8: `{node}` is empty since {since} and still there")).collect()
     }
 }
@@ -122,6 +125,20 @@ mod tests {
     #[case::the_budget_was_shut(&[], &[0, 130, 181], &[])]
     fn empty_machines(#[case] pods: &[Value], #[case] minutes: &[i64], #[case] expected: &[&str]) {
         assert_eq!(after(&node(), pods, minutes), expected);
+    }
+
+    #[rstest]
+    #[case::for_a_pod(1, &[])]
+    #[case::for_none(0, &["L8"])]
+    fn a_buffer_keeps_an_empty_machine(#[case] replicas: u64, #[case] expected: &[&str]) {
+        let mut progress = Progress::default();
+        let mut found = Vec::new();
+        for minutes in [0, 41] {
+            let buffers = vec![Json::Owned(json!({"status": {"replicas": replicas}}))];
+            found = progress.violations(&Cluster { buffers, ..world(node(), &[], minutes) });
+        }
+        let codes: Vec<&str> = found.iter().filter_map(|text| text.split(':').next()).collect();
+        assert_eq!(codes, expected);
     }
 
     #[rstest]

@@ -219,6 +219,8 @@ pub struct ControllerSpec {
     pub node_repair: bool,
     /// Keep pools with `replicas` at that number of machines.
     pub static_capacity: bool,
+    /// Keep the room that CapacityBuffers ask for.
+    pub capacity_buffer: bool,
     /// End machines that have reached their age at once, as the reference does.
     pub forceful_expiration: bool,
     /// End broken machines at once, as the reference does.

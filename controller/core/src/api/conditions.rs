@@ -209,6 +209,31 @@ fn put<T: Conditioned + ?Sized>(
     *conditions != before
 }
 
+/// Sets a condition of a kind that has no root: it keeps its place, and its time while its status stays. What it says is its
+/// status, its reason and its message.
+pub fn set_plain(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    (status, reason, message): (&str, &str, &str),
+    observed_generation: Option<i64>,
+    now: Timestamp,
+) {
+    let place = conditions.iter().position(|own| own.type_ == type_);
+    let previous = place.map(|at| &conditions[at]).filter(|own| own.status == status);
+    let condition = Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: previous.map_or_else(|| Time(whole_seconds(now)), |own| own.last_transition_time.clone()),
+        observed_generation,
+    };
+    match place {
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
+    }
+}
+
 /// By transition time, the root last; ties by type, so that the order is total.
 fn sort_by_time(conditions: &mut [Condition]) {
     conditions.sort_by(|a, b| {

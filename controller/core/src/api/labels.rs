@@ -37,6 +37,12 @@ pub const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// Annotation of Nodes and Pods that keeps them from voluntary disruption.
 pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
+/// Annotation of virtual pods: that they stand for a CapacityBuffer.
+pub const BUFFER_POD: &str = "karpenter.sh/capacity-buffer-fake-pod";
+/// Annotation of virtual pods: their CapacityBuffer's name.
+pub const BUFFER_NAME: &str = "karpenter.sh/capacity-buffer-name";
+/// Annotation of virtual pods: their CapacityBuffer's namespace.
+pub const BUFFER_NAMESPACE: &str = "karpenter.sh/capacity-buffer-namespace";
 /// Annotation: the hash of the NodePool's template that a NodeClaim was made from.
 pub const NODE_POOL_HASH: &str = "karpenter.sh/nodepool-hash";
 /// Annotation: how [`NODE_POOL_HASH`] was computed.

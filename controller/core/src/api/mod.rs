@@ -2,13 +2,14 @@
 //!
 //! - [`labels`] — every label, annotation, taint, finalizer and resource key
 //! - [`conditions`] — condition types, reasons, and how conditions are set
-//! - [`NodePool`], [`NodeClaim`], [`Ec2NodeClass`] — the objects
+//! - [`NodePool`], [`NodeClaim`], [`Ec2NodeClass`], [`CapacityBuffer`] — the objects
 //! - [`Budget`] and [`allowed_disruptions`] — how many nodes may be disrupted at once
 //! - [`hash`] — when has a template changed
 //! - [`validate()`], [`validate_ec2_node_class`] — what the schema cannot say
 //! - [`crds`] — the CustomResourceDefinitions
 
 mod budget;
+mod capacity_buffer;
 pub mod conditions;
 mod crd;
 mod duration;
@@ -21,6 +22,7 @@ mod validate;
 mod validate_ec2;
 
 pub use budget::{AllowedDisruptions, Budget, BudgetError, UNLIMITED, allowed_disruptions};
+pub use capacity_buffer::{CapacityBuffer, CapacityBufferSpec, CapacityBufferStatus, LocalObjectRef, ScalableRef};
 pub use crd::{crd_files, crds, crds_yaml};
 pub use duration::{GoDuration, InvalidDuration, NillableDuration, parse_go_duration};
 pub use ec2_node_class::{

@@ -20,7 +20,8 @@ use std::{collections::BTreeMap, time::Duration};
 /// A replacement that nothing was replaced by may serve others for so long before it goes, if it is empty.
 const ABANDONED_FOR: Duration = Duration::from_mins(5);
 
-/// One command with as many empty machines as budgets allow. No simulation: nothing needs another place.
+/// One command with as many empty machines as budgets allow. Nothing needs another place but the room that buffers
+/// keep.
 pub(super) fn find(pass: &mut Pass<'_>) -> Option<Command> {
     let mut empty: Vec<Candidate> = pass.survey.candidates.iter().filter(|own| own.cost.is_empty()).cloned().collect();
     empty.sort_by(Candidate::before);
@@ -34,6 +35,10 @@ pub(super) fn find(pass: &mut Pass<'_>) -> Option<Command> {
         let taken = taken.entry(candidate.node_pool.clone()).or_default();
         if *taken >= pass.budgets.left(&candidate.node_pool, DisruptionReason::Empty) {
             let why = WhyKept::Budget { node_pool: candidate.node_pool.clone(), reason: DisruptionReason::Empty };
+            pass.keep(&candidate, why);
+            continue;
+        }
+        if let Some(why) = keeps_room(&candidate, &chosen, pass) {
             pass.keep(&candidate, why);
             continue;
         }
@@ -60,6 +65,16 @@ pub(super) fn objection(candidate: &Candidate, snapshot: &ClusterSnapshot) -> Op
     } else {
         Some(WhyKept::Settling)
     }
+}
+
+/// Why an empty machine is kept once `gone` are gone: buffers have their room on it.
+pub(super) fn keeps_room(candidate: &Candidate, gone: &[Candidate], pass: &Pass<'_>) -> Option<WhyKept> {
+    if pass.input.snapshot.virtual_pods.is_empty() {
+        return None;
+    }
+    let together: Vec<&Candidate> = gone.iter().chain([candidate]).collect();
+    let count = pass.simulator().losing_room(&together);
+    (count > 0).then_some(WhyKept::BufferPods(count))
 }
 
 /// From when on a machine that is empty goes whatever its pool says of consolidation: it came as a replacement for others that

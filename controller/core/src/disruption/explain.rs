@@ -208,7 +208,7 @@ fn of_pods(machine: &StateNode, snapshot: &ClusterSnapshot) -> [Checked; 2] {
 fn of_consolidation(candidate: &Candidate, pass: &Pass<'_>) -> [Checked; 3] {
     let snapshot = pass.input.snapshot;
     let objection = if candidate.cost.is_empty() {
-        emptiness::objection(candidate, snapshot)
+        emptiness::objection(candidate, snapshot).or_else(|| emptiness::keeps_room(candidate, &[], pass))
     } else {
         consolidation::objection(candidate, snapshot, pass.catalog())
     };

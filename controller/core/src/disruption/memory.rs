@@ -74,7 +74,7 @@ pub(super) fn fingerprint(pass: &Pass<'_>) -> u64 {
         (candidate.node_claim.as_str(), candidate.cost.units(), candidate.price, quiet).hash(&mut hash);
     }
     pass.survey.kept.iter().for_each(|(name, why)| (name, why.code()).hash(&mut hash));
-    for pod in snapshot.pending.iter().filter(|pod| is_provisionable(pod)) {
+    for pod in snapshot.pending.iter().filter(|pod| is_provisionable(pod)).chain(&snapshot.virtual_pods) {
         (PodKey::of(pod), &pod.metadata.uid).hash(&mut hash);
     }
     for (name, pool) in &snapshot.node_pools {

@@ -2,7 +2,7 @@
 
 use super::{Candidate, Move, MoveTo, WhyKept};
 use crate::{
-    model::{ClusterSnapshot, PodKey, Price, is_provisionable},
+    model::{ClusterSnapshot, PodKey, Price, is_provisionable, is_virtual},
     scheduling::{
         Effort, IndexedCatalog, PlannedNodeClaim, Prepared, Results, SchedulingInput, pods_to_provision, solve,
     },
@@ -26,6 +26,8 @@ pub(super) struct Simulator<'a> {
     pending: BTreeSet<PodKey>,
     /// Those of them on machines that go away: for them a machine that is not ready yet will do.
     leaving: BTreeSet<PodKey>,
+    /// How many of the pods that stand for a buffer have no room now.
+    without_room: usize,
 }
 
 impl fmt::Debug for Simulator<'_> {
@@ -46,10 +48,19 @@ pub(super) struct Simulation {
 impl<'a> Simulator<'a> {
     pub(super) fn new(snapshot: &'a ClusterSnapshot, catalog: &IndexedCatalog) -> Self {
         let waiting = pods_to_provision(snapshot);
-        let pending: BTreeSet<PodKey> =
+        let mut pending: BTreeSet<PodKey> =
             snapshot.pending.iter().filter(|pod| is_provisionable(pod)).map(|pod| PodKey::of(pod)).collect();
+        let prepared = Prepared::new(snapshot, catalog);
+        let mut without_room = 0;
+        if !snapshot.virtual_pods.is_empty() {
+            let results =
+                solve(&SchedulingInput { reserved_fallback: true, ..SchedulingInput::new(&prepared, &waiting) });
+            without_room = not_on_machines(&results);
+            // What has no place with all machines there does not keep any of them.
+            pending.extend(results.unschedulable.iter().filter(|own| is_virtual(&own.pod)).map(|own| own.key.clone()));
+        }
         let leaving = waiting.iter().map(|pod| PodKey::of(pod)).filter(|key| !pending.contains(key)).collect();
-        Self { prepared: Prepared::new(snapshot, catalog), waiting, pending, leaving }
+        Self { prepared, waiting, pending, leaving, without_room }
     }
 
     /// Makes ready now what the first question would make ready.
@@ -70,6 +81,21 @@ impl<'a> Simulator<'a> {
     /// [`Self::without`], looking harder for few and cheap machines.
     pub(super) fn thoroughly_without(&self, candidates: &[&Candidate]) -> Result<Simulation, WhyKept> {
         self.simulate(candidates, Effort::Thorough)
+    }
+
+    /// How many pods of buffers would lose their room on machines that are there if `candidates`, on which nothing else
+    /// runs, were gone.
+    pub(super) fn losing_room(&self, candidates: &[&Candidate]) -> usize {
+        if !self.waiting.iter().any(|pod| is_virtual(pod)) {
+            return 0;
+        }
+        let without: BTreeSet<usize> = candidates.iter().map(|candidate| candidate.index).collect();
+        let input = SchedulingInput {
+            without: &without,
+            reserved_fallback: true,
+            ..SchedulingInput::new(&self.prepared, &self.waiting)
+        };
+        not_on_machines(&solve(&input)).saturating_sub(self.without_room)
     }
 
     fn simulate(&self, candidates: &[&Candidate], effort: Effort) -> Result<Simulation, WhyKept> {
@@ -104,6 +130,12 @@ impl<'a> Simulator<'a> {
             .find(|(pod, _)| !self.pending.contains(pod) && !self.leaving.contains(pod))
             .map(|(pod, node)| WhyKept::TargetNotInitialized { pod, node: node.clone() })
     }
+}
+
+/// How many pods of buffers are not on machines that are there.
+fn not_on_machines(results: &Results) -> usize {
+    let planned = results.planned.iter().flat_map(|own| &own.pods);
+    planned.chain(results.unschedulable.iter().map(|own| &own.pod)).filter(|pod| is_virtual(pod)).count()
 }
 
 /// Where the candidates' pods would go, by pod.

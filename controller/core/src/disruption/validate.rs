@@ -71,7 +71,7 @@ fn still_empty(command: &Command, pass: &Pass<'_>) -> Result<Command, Rejected> 
     let mut first = None;
     let mut chosen = Vec::new();
     for candidate in &command.candidates {
-        match empty_now(candidate, pass, &mut taken) {
+        match empty_now(candidate, pass, &chosen, &mut taken) {
             Ok(candidate) => chosen.push(candidate),
             Err(rejected) => first = first.or(Some(rejected)),
         }
@@ -85,6 +85,7 @@ fn still_empty(command: &Command, pass: &Pass<'_>) -> Result<Command, Rejected> 
 fn empty_now(
     candidate: &Candidate,
     pass: &Pass<'_>,
+    chosen: &[Candidate],
     taken: &mut BTreeMap<NodePoolName, u32>,
 ) -> Result<Candidate, Rejected> {
     let now = current(candidate, pass)?;
@@ -92,7 +93,8 @@ fn empty_now(
     if !now.cost.is_empty() {
         return Err(churn(WhyKept::Settling));
     }
-    if let Some(why) = emptiness::objection(&now, pass.input.snapshot) {
+    let objection = emptiness::objection(&now, pass.input.snapshot);
+    if let Some(why) = objection.or_else(|| emptiness::keeps_room(&now, chosen, pass)) {
         return Err(churn(why));
     }
     within_budget(&now, pass, Method::Emptiness, taken)?;

@@ -68,6 +68,8 @@ pub enum WhyKept {
     PolicyWhenEmpty(NodePoolName),
     /// Pods have not left it alone for long enough.
     Settling,
+    /// It is the room that CapacityBuffers keep for so many pods.
+    BufferPods(usize),
     /// Its instance type is not in the catalog.
     InstanceTypeNotFound(String),
     /// Its Node lacks a label that prices go by.
@@ -191,6 +193,7 @@ impl WhyKept {
             Self::ConsolidationDisabled(_) => "consolidation-disabled",
             Self::PolicyWhenEmpty(_) => "policy-when-empty",
             Self::Settling => "settling",
+            Self::BufferPods(_) => "buffer-pods",
             Self::InstanceTypeNotFound(_) => "instance-type-not-found",
             Self::MissingLabel(_) => "missing-label",
             Self::Budget { .. } => "budget",
@@ -217,6 +220,7 @@ impl WhyKept {
             | Self::StaticPool(_)
             | Self::StaticPoolBusy(_)
             | Self::Settling
+            | Self::BufferPods(_)
             | Self::Budget { .. }
             | Self::Unbalanced { .. }
             | Self::SavesTooLittle { .. }
@@ -282,6 +286,8 @@ impl fmt::Display for WhyKept {
                 write!(f, "NodePool \"{pool}\" has consolidation policy WhenEmpty, but node is not empty")
             }
             Self::Settling => f.write_str("its pods changed less than consolidateAfter ago"),
+            Self::BufferPods(1) => f.write_str("a CapacityBuffer keeps it for a pod to come"),
+            Self::BufferPods(count) => write!(f, "CapacityBuffers keep it for {count} pods to come"),
             Self::InstanceTypeNotFound(name) => write!(f, "Instance Type \"{name}\" not found"),
             Self::MissingLabel(label) => write!(f, "Node does not have label \"{label}\""),
             Self::Budget { node_pool, reason } => {

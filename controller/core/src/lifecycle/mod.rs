@@ -6,11 +6,13 @@
 //! - [`Event`] — what users are told
 //! - [`disruption_conditions`], [`drift_reason`] — `Drifted` and `Consolidatable`
 //! - [`DoNotDisrupt`] — how long a pod asks to be left alone; drains and disruption both heed it
+//! - [`resolve`], [`buffer_with_status`] — for which pods a CapacityBuffer keeps room, and what its users are told
 //! - [`uncollected_claims`], [`orphans`] — garbage collection both ways
 //!
 //! Every function returns what should be written and done; none does anything. Write the objects of a [`Step`] first, then
 //! perform its actions in order.
 
+mod capacity_buffer;
 mod conditions;
 mod do_not_disrupt;
 mod event;
@@ -20,6 +22,10 @@ mod launch;
 mod registration;
 mod step;
 
+pub use capacity_buffer::{
+    ResolvedBuffer, Template, TemplateKind, TemplateRef, WhyUnresolved, buffer_with_status, is_ready_for_provisioning,
+    resolve, template_of,
+};
 pub use conditions::{disruption_conditions, drift_reason, with_pod_event};
 pub use do_not_disrupt::DoNotDisrupt;
 pub use event::{About, Event};

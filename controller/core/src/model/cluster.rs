@@ -21,6 +21,9 @@ pub struct ClusterSnapshot {
     pub nodes: Vec<StateNode>,
     /// Pods that wait for a node (`PodScheduled` is False with reason `Unschedulable`, and so on: spec core 2.3).
     pub pending: Vec<Arc<Pod>>,
+    /// Pods that stand for the room that CapacityBuffers keep free ([`super::Buffer::virtual_pods`]). Places are found for
+    /// them as for those that wait, after those, and nobody is told.
+    pub virtual_pods: Vec<Arc<Pod>>,
     /// Every DaemonSet.
     pub daemon_sets: Vec<Arc<DaemonSet>>,
     /// Every PodDisruptionBudget.
@@ -43,6 +46,7 @@ impl ClusterSnapshot {
             node_pools: BTreeMap::new(),
             nodes: Vec::new(),
             pending: Vec::new(),
+            virtual_pods: Vec::new(),
             daemon_sets: Vec::new(),
             pod_disruption_budgets: Vec::new(),
             namespaces: Vec::new(),

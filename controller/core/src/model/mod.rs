@@ -1,5 +1,6 @@
 //! The vocabulary that deciders think in, and its conversions from Kubernetes types.
 
+mod buffer;
 mod catalog;
 mod cluster;
 mod gang;
@@ -17,6 +18,7 @@ mod storage;
 mod taints;
 mod why_not;
 
+pub use buffer::{Buffer, BufferKey, BufferRoom, buffer_of, is_virtual};
 pub use catalog::{Catalog, UnavailableOfferings};
 pub use cluster::{ClusterSnapshot, StateNode};
 pub use gang::GangKey;

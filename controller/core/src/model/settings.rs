@@ -104,10 +104,18 @@ pub struct FeatureGates {
     pub node_repair: bool,
     /// Keep pools with `replicas` at that number of machines.
     pub static_capacity: bool,
+    /// Keep the room that CapacityBuffers ask for.
+    pub capacity_buffer: bool,
 }
 
 impl Default for FeatureGates {
     fn default() -> Self {
-        Self { reserved_capacity: true, spot_to_spot_consolidation: false, node_repair: false, static_capacity: false }
+        Self {
+            reserved_capacity: true,
+            spot_to_spot_consolidation: false,
+            node_repair: false,
+            static_capacity: false,
+            capacity_buffer: false,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     api::{NodeClaim, NodePool, conditions, conditions::Conditioned, labels},
     disruption::{Command, MoveTo},
-    model::{CapacityType, ClusterSnapshot, InstanceType, Operator, PodKey, StateNode, is_reschedulable},
+    model::{CapacityType, ClusterSnapshot, InstanceType, Operator, PodKey, StateNode, is_reschedulable, is_virtual},
     scheduling::PlannedNodeClaim,
 };
 use k8s_openapi::{
@@ -35,7 +35,7 @@ impl World {
         name
     }
 
-    /// Binds pods to a machine.
+    /// Binds pods to a machine. Those that stand for a buffer go on waiting: the room is to stay free.
     pub(super) fn place(&mut self, node: &str, pods: &[Arc<Pod>]) {
         let keys: BTreeSet<PodKey> = pods.iter().map(|pod| PodKey::of(pod)).collect();
         self.snapshot.pending.retain(|pod| !keys.contains(&PodKey::of(pod)));
@@ -44,7 +44,7 @@ impl World {
             machine.pods.retain(|pod| !keys.contains(&PodKey::of(pod)));
         }
         let Some(machine) = self.snapshot.nodes.iter_mut().find(|own| own.name() == node) else { return };
-        machine.pods.extend(pods.iter().map(|pod| bound(pod, node)));
+        machine.pods.extend(pods.iter().filter(|pod| !is_virtual(pod)).map(|pod| bound(pod, node)));
         machine.pods.sort_by_cached_key(|pod| PodKey::of(pod));
     }
 

@@ -82,6 +82,7 @@ impl Scenario {
         form.nodes.iter_mut().for_each(|node| node.pods.reverse());
         form.pods.reverse();
         form.daemon_sets.reverse();
+        form.capacity_buffers.reverse();
         form.storage.reverse();
         form.pod_disruption_budgets.reverse();
         other
@@ -116,6 +117,7 @@ impl Scenario {
             now: form.now,
             nodes,
             pending: writer.pending(&form.pods)?,
+            virtual_pods: writer.virtual_pods(&form.capacity_buffers)?,
             daemon_sets: form.daemon_sets.iter().map(|set| writer.daemon_set(set)).collect::<Result<_, _>>()?,
             pod_disruption_budgets: (form.pod_disruption_budgets.iter())
                 .map(|budget| writer.budget(budget))
@@ -150,6 +152,7 @@ fn settings(form: &schema::SettingsForm) -> Settings {
             reserved_capacity: form.reserved_capacity.unwrap_or(gates.reserved_capacity),
             node_repair: form.node_repair.unwrap_or(gates.node_repair),
             static_capacity: form.static_capacity.unwrap_or(gates.static_capacity),
+            capacity_buffer: gates.capacity_buffer,
         },
         ..default
     }

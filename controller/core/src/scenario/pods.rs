@@ -2,9 +2,12 @@
 
 use super::{
     ScenarioError, real,
-    schema::{BudgetForm, PodForm},
+    schema::{BudgetForm, BufferForm, PodForm},
 };
-use crate::{api::labels, model::PodKey};
+use crate::{
+    api::labels,
+    model::{Buffer, InvalidResource, PodKey, Resources},
+};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
@@ -120,6 +123,29 @@ impl Writer<'_> {
             },
         });
         made(&form.name, value).map(Arc::new)
+    }
+
+    /// The pods that stand for these buffers.
+    pub(super) fn virtual_pods(&self, forms: &[BufferForm]) -> Result<Vec<Arc<Pod>>, ScenarioError> {
+        let mut pods = Vec::new();
+        for form in forms {
+            let wrong = |error: InvalidResource| ScenarioError::anywhere(format!("buffer `{}`: {error}", form.name));
+            let template =
+                json!({ "metadata": { "labels": pod_labels(&form.template) }, "spec": self.spec(&form.template)? });
+            let buffer = Buffer {
+                namespace: form.template.namespace.clone(),
+                name: form.name.clone(),
+                uid: form.name.clone(),
+                template: made(&form.name, template)?,
+                workload_replicas: form.template.replicas,
+                replicas: form.replicas,
+                percentage: form.percentage,
+                limits: form.limits.as_ref().map(Resources::from_requests).transpose().map_err(wrong)?,
+            };
+            pods.extend(buffer.virtual_pods().map_err(wrong)?);
+        }
+        pods.sort_by_cached_key(|pod| PodKey::of(pod));
+        Ok(pods)
     }
 
     /// A PodDisruptionBudget without a status: what it allows follows from the pods.

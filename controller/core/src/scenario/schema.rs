@@ -30,6 +30,8 @@ pub(super) struct Form {
     #[serde(default)]
     pub(super) daemon_sets: Vec<PodForm>,
     #[serde(default)]
+    pub(super) capacity_buffers: Vec<BufferForm>,
+    #[serde(default)]
     pub(super) pod_disruption_budgets: Vec<BudgetForm>,
     /// PersistentVolumeClaims, PersistentVolumes, StorageClasses and CSINodes, as in Kubernetes.
     #[serde(default)]
@@ -107,6 +109,18 @@ pub(super) struct PodForm {
 
 fn default_namespace() -> String {
     "default".to_owned()
+}
+
+/// A CapacityBuffer with the pods that it keeps room for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct BufferForm {
+    pub(super) name: String,
+    /// With `replicas` it is a workload's, otherwise a PodTemplate's.
+    pub(super) template: PodForm,
+    pub(super) replicas: Option<u32>,
+    pub(super) percentage: Option<u32>,
+    pub(super) limits: Option<BTreeMap<String, Quantity>>,
 }
 
 /// A PodGroup, or a pod group of a Workload as `WORKLOAD/GROUP`.

@@ -1,7 +1,7 @@
 //! What makes two pods equal for scheduling, as bytes.
 
 use super::topology::{required_affinity, required_anti};
-use crate::model::pod_spec;
+use crate::model::{is_virtual, pod_spec};
 use k8s_openapi::{
     api::core::v1::{Container, Pod, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity,
@@ -15,6 +15,8 @@ pub(super) fn class_key(pod: &Pod, key: &mut Vec<u8>) {
     let spec = pod_spec(pod);
     spec.containers.iter().for_each(|container| put_container(key, b'c', container));
     spec.init_containers.iter().flatten().for_each(|container| put_container(key, b'i', container));
+    // Real pods come before those that stand for a buffer.
+    key.push(u8::from(is_virtual(pod)));
     put_amounts(key, b'o', spec.overhead.as_ref());
     put_resources(key, spec.resources.as_ref());
     for (label, value) in spec.node_selector.iter().flatten() {

@@ -14,7 +14,7 @@ use crate::{
     api::labels,
     model::{
         HostPort, Incompatible, PREFER_NO_SCHEDULE, PodKey, PreferencePolicy, Requirements, Resources, WhyNot,
-        host_ports, is_daemon_pod, is_gated, is_static_pod, pod_requests, pod_spec,
+        host_ports, is_daemon_pod, is_gated, is_static_pod, is_virtual, pod_requests, pod_spec,
     },
 };
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
@@ -396,7 +396,9 @@ impl<'a> Builder<'a> {
         let follows = !class.host.affinity.is_empty() || !class.domain.affinity.is_empty();
         let demanding = class.levels.iter().any(asks) || !class.ports.is_empty();
         let (cpu, memory) = (class.requests.get(crate::model::CPU), class.requests.get(crate::model::MEMORY));
-        (follows, !demanding, Reverse(cpu), Reverse(memory), class.pods.first().map(|pod| PodKey::of(pod)))
+        let first = class.pods.first();
+        let stands_for_room = first.is_some_and(|pod| is_virtual(pod));
+        (stands_for_room, follows, !demanding, Reverse(cpu), Reverse(memory), first.map(|pod| PodKey::of(pod)))
     }
 }
 

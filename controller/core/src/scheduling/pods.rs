@@ -12,10 +12,11 @@ use k8s_openapi::{
 };
 use std::sync::Arc;
 
-/// The pods that provisioning must place: those that wait for a node, and those on machines that go away.
+/// The pods that provisioning must place: those that wait for a node, those on machines that go away, and
+/// those that stand for room to be kept.
 pub fn pods_to_provision(snapshot: &ClusterSnapshot) -> Vec<Arc<Pod>> {
     let waiting = snapshot.pending.iter().filter(|pod| is_provisionable(pod)).cloned();
-    waiting.chain(pods_of_leaving_nodes(snapshot)).collect()
+    waiting.chain(pods_of_leaving_nodes(snapshot)).chain(snapshot.virtual_pods.iter().cloned()).collect()
 }
 
 /// The pods on machines that go away which will need another place, as far as they can be moved now: those that nothing

@@ -2,7 +2,10 @@
 
 use crate::{
     api::{NodeClaim, NodeClaimSpec, NodePool, ResourceRequirements},
-    model::{CapacityType, InstanceType, NodePoolName, PodKey, Price, Requirements, Resources, WhyNot},
+    model::{
+        BufferKey, BufferRoom, CapacityType, InstanceType, NodePoolName, PodKey, Price, Requirements, Resources,
+        WhyNot, buffer_of,
+    },
 };
 use k8s_openapi::{
     api::core::v1::{Pod, Taint},
@@ -30,6 +33,20 @@ impl Results {
     /// Whether every pod has a place.
     pub fn all_placed(&self) -> bool {
         self.unschedulable.is_empty()
+    }
+
+    /// Where the pods that stand for CapacityBuffers are, by buffer.
+    pub fn buffer_rooms(&self) -> BTreeMap<BufferKey, BufferRoom> {
+        let mut rooms: BTreeMap<BufferKey, BufferRoom> = BTreeMap::new();
+        let mut add = |pod: &Pod, count: fn(&mut BufferRoom) -> &mut u32| {
+            if let Some(buffer) = buffer_of(pod) {
+                *count(rooms.entry(buffer).or_default()) += 1;
+            }
+        };
+        self.placements.iter().flat_map(|own| &own.pods).for_each(|pod| add(pod, |room| &mut room.existing));
+        self.planned.iter().flat_map(|own| &own.pods).for_each(|pod| add(pod, |room| &mut room.planned));
+        self.unschedulable.iter().for_each(|own| add(&own.pod, |room| &mut room.failed));
+        rooms
     }
 
     /// The pods that have a place, those on planned machines first.

@@ -99,6 +99,7 @@ pub(crate) fn static_machine(
         node_pools: BTreeMap::from([(name.clone(), Arc::new(dynamic))]),
         nodes: Vec::new(),
         pending: Vec::new(),
+        virtual_pods: Vec::new(),
         ..snapshot.clone()
     };
     let pods = [Arc::new(undemanding())];

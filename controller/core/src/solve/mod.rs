@@ -74,9 +74,10 @@ impl Problem {
         Ok(Self { snapshot, catalog, reserved_fallback, timeout_seconds })
     }
 
-    /// The pods that wait, and those of nodes that go away.
+    /// The pods that wait, those of nodes that go away, and those that stand for room to be kept.
     pub fn to_place(&self) -> Vec<Arc<Pod>> {
-        self.snapshot.pending.iter().cloned().chain(pods_of_leaving_nodes(&self.snapshot)).collect()
+        let waiting = self.snapshot.pending.iter().cloned().chain(pods_of_leaving_nodes(&self.snapshot));
+        waiting.chain(self.snapshot.virtual_pods.iter().cloned()).collect()
     }
 }
 

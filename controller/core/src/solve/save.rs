@@ -41,7 +41,7 @@ pub fn save(snapshot: &ClusterSnapshot, catalog: &Catalog) -> String {
         "nodeClaims": claims.collect::<Vec<_>>(),
         "instanceTypes": types.values().map(|own| instance_type(own)).collect::<Vec<_>>(),
         "nodes": snapshot.nodes.iter().filter_map(machine).collect::<Vec<_>>(),
-        "pods": snapshot.pending.iter().map(|own| pod(own)).collect::<Vec<_>>(),
+        "pods": snapshot.pending.iter().chain(&snapshot.virtual_pods).map(|own| pod(own)).collect::<Vec<_>>(),
         "daemonSets": snapshot.daemon_sets.iter().map(|own| daemon_set(own)).collect::<Vec<_>>(),
         "podDisruptionBudgets": each(&snapshot.pod_disruption_budgets, |own| own.metadata = meta(&own.metadata)),
         "namespaces": each(&snapshot.namespaces, |own| {

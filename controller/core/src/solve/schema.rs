@@ -34,6 +34,7 @@ pub(super) struct Input {
     pub(super) node_claims: Vec<NodeClaim>,
     #[schemars(with = "Option<String>")]
     pub(super) now: Option<Timestamp>,
+    /// Those that are annotated `karpenter.sh/capacity-buffer-fake-pod` stand for room that a CapacityBuffer keeps.
     pub(super) pods: Vec<Pod>,
     pub(super) daemon_sets: Vec<DaemonSet>,
     pub(super) pod_disruption_budgets: Vec<PodDisruptionBudget>,

@@ -183,3 +183,18 @@ fn a_spread_that_ignores_node_affinity_counts_every_zone() {
     assert_eq!(answer["errors"].as_object().unwrap().len(), 1, "{answer}");
     assert_eq!(answer["newNodeClaims"].as_array().unwrap().len(), 1, "{answer}");
 }
+
+#[test]
+fn room_that_a_buffer_keeps_is_read_and_written() {
+    let mut input = input();
+    let annotations = json!({"karpenter.sh/capacity-buffer-fake-pod": "true", "karpenter.sh/capacity-buffer-name": "warm",
+        "karpenter.sh/capacity-buffer-namespace": "default"});
+    input["pods"] = json!([{"metadata": {"name": "capacity-buffer-warm-1", "annotations": annotations},
+        "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}}]);
+    let kept = answer(&input, true);
+    assert_eq!(kept["existingNodes"], json!([{"name": "old", "pods": ["capacity-buffer-warm-1"]}]));
+    assert_eq!(kept["commands"], json!([]), "the node is empty, and the buffer has its room on it");
+    let problem = super::Problem::read(&input.to_string()).unwrap();
+    let again = super::Problem::read(&super::save(&problem.snapshot, &problem.catalog)).unwrap();
+    assert_eq!((again.snapshot.pending.len(), again.snapshot.virtual_pods.len()), (0, 1));
+}

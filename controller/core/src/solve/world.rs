@@ -5,7 +5,7 @@ use crate::{
     api::{NodeClaim, NodeClaimSpec, NodeClaimStatus, NodePool, conditions, labels},
     model::{
         Catalog, ClusterSnapshot, FeatureGates, GangKey, InstanceType, NodePoolName, Offering, Operator, Overhead,
-        PodKey, Requirement, Requirements, Resources, Settings, StateNode, Storage,
+        PodKey, Requirement, Requirements, Resources, Settings, StateNode, Storage, is_virtual,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -37,11 +37,13 @@ pub(super) fn of(input: Input) -> (ClusterSnapshot, Catalog) {
         input.nodes.into_iter().map(|own| state_node(own, &node_pools, &mut claims, now)).collect();
     nodes.extend(claims.without_node());
     nodes.sort_by(|a, b| a.name().cmp(b.name()));
+    let (virtual_pods, pending) = input.pods.into_iter().map(Arc::new).partition(|pod| is_virtual(pod));
     let snapshot = ClusterSnapshot {
         now,
         node_pools,
         nodes,
-        pending: input.pods.into_iter().map(Arc::new).collect(),
+        pending,
+        virtual_pods,
         daemon_sets: input.daemon_sets.into_iter().map(Arc::new).collect(),
         pod_disruption_budgets: input.pod_disruption_budgets.into_iter().map(Arc::new).collect(),
         namespaces: input.namespaces.into_iter().map(Arc::new).collect(),

@@ -1,13 +1,13 @@
 //! One pass: decide, say why, create.
 
-use super::super::{Context, create::create_all, later};
+use super::super::{Context, capacity_buffer, create::create_all, later};
 use crate::{
     apply::Event,
     metrics::{InController, seconds},
 };
 use jiff::SignedDuration;
 use sawhorse_core::{
-    model::{ClusterSnapshot, NodeClaimName, PodKey, WhyNot},
+    model::{ClusterSnapshot, NodeClaimName, PodKey, WhyNot, is_virtual},
     scheduling::{
         IndexedCatalog, Placement, Prepared, Results, SchedulingInput, Unschedulable, pods_to_provision, solve_while,
     },
@@ -32,7 +32,9 @@ pub(super) async fn decide_and_create(ctx: &Context, catalog: &IndexedCatalog, s
     let results = solve(ctx, &snapshot, catalog);
     let provisioner = InController { controller: "provisioner".to_owned() };
     ctx.metrics.scheduling_duration.get_or_create(&provisioner).observe(seconds(ctx.clock.elapsed() - started));
-    ctx.metrics.unschedulable_pods.get_or_create(&provisioner).set(results.unschedulable.len() as f64);
+    let unschedulable = results.unschedulable.iter().filter(|own| !is_virtual(&own.pod)).count();
+    ctx.metrics.unschedulable_pods.get_or_create(&provisioner).set(unschedulable as f64);
+    capacity_buffer::found(ctx, results.buffer_rooms());
     tell_what_was_found(ctx, &snapshot, &results);
     results.placements.iter().for_each(|placement| nominate(ctx, &snapshot, placement));
     let reasons = tell_what_failed(ctx, &results.unschedulable, said);
@@ -56,9 +58,9 @@ fn solve(ctx: &Context, snapshot: &ClusterSnapshot, catalog: &IndexedCatalog) ->
 fn tell_what_was_found(ctx: &Context, snapshot: &ClusterSnapshot, results: &Results) {
     let planned: usize = results.planned.iter().map(|planned| planned.pods.len()).sum();
     if planned > 0 {
-        let named: Vec<String> =
-            snapshot.pending.iter().take(MAX_NAMED).map(|pod| PodKey::of(pod).to_string()).collect();
-        let fields = vec![("Pods", named.join(", ")), ("count", snapshot.pending.len().to_string())];
+        let found = || snapshot.pending.iter().chain(&snapshot.virtual_pods);
+        let named: Vec<String> = found().take(MAX_NAMED).map(|pod| PodKey::of(pod).to_string()).collect();
+        let fields = vec![("Pods", named.join(", ")), ("count", found().count().to_string())];
         ctx.decided("provisioner", "found provisionable pod(s)", fields);
         let fields = vec![("nodeclaims", results.planned.len().to_string()), ("pods", planned.to_string())];
         ctx.decided("provisioner", "computed new nodeclaim(s) to fit pod(s)", fields);
@@ -66,6 +68,9 @@ fn tell_what_was_found(ctx: &Context, snapshot: &ClusterSnapshot, results: &Resu
 }
 
 fn nominate(ctx: &Context, snapshot: &ClusterSnapshot, placement: &Placement) {
+    if placement.pods.iter().all(|pod| is_virtual(pod)) {
+        return;
+    }
     let machine = &snapshot.nodes[placement.index];
     let claim = machine.claim_name();
     let node = machine.node_name();
@@ -78,13 +83,18 @@ fn nominate(ctx: &Context, snapshot: &ClusterSnapshot, placement: &Placement) {
     placement.pods.iter().for_each(|pod| tell_nominated(ctx, pod, &target.join(", ")));
 }
 
+/// Nobody is told of pods that stand for a buffer.
 fn tell_nominated(ctx: &Context, pod: &k8s_openapi::api::core::v1::Pod, target: &str) {
+    if is_virtual(pod) {
+        return;
+    }
     ctx.apply.events.record(Event::normal(pod, "Nominated", format!("Pod should schedule on: {target}")));
 }
 
 fn tell_what_failed(ctx: &Context, unschedulable: &[Unschedulable], said: &Reasons) -> Reasons {
     let mut reasons = Reasons::new();
-    for Unschedulable { key, pod, why } in unschedulable {
+    // Of pods that stand for a buffer its condition tells.
+    for Unschedulable { key, pod, why } in unschedulable.iter().filter(|own| !is_virtual(&own.pod)) {
         let text = why.to_string();
         if said.get(key) != Some(&text) {
             let fields = vec![("Pod", key.to_string()), ("error", text.clone())];

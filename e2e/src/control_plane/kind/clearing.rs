@@ -12,7 +12,8 @@ use serde_json::json;
 use std::time::Duration;
 
 /// What runs leave behind, in the order in which it is deleted: what makes others first.
-const KINDS: [(&str, &str, &str, &str); 13] = [
+const KINDS: [(&str, &str, &str, &str); 15] = [
+    ("autoscaling.x-k8s.io", "v1beta1", "CapacityBuffer", "capacitybuffers"),
     ("karpenter.sh", "v1", "NodePool", "nodepools"),
     ("apps", "v1", "Deployment", "deployments"),
     ("apps", "v1", "StatefulSet", "statefulsets"),
@@ -20,6 +21,7 @@ const KINDS: [(&str, &str, &str, &str); 13] = [
     ("batch", "v1", "Job", "jobs"),
     ("apps", "v1", "ReplicaSet", "replicasets"),
     ("", "v1", "Pod", "pods"),
+    ("", "v1", "PodTemplate", "podtemplates"),
     ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     ("karpenter.sh", "v1", "NodeClaim", "nodeclaims"),
     ("karpenter.k8s.aws", "v1", "EC2NodeClass", "ec2nodeclasses"),

@@ -101,6 +101,7 @@ impl Kind {
                 "featureGates": {
                     "nodeRepair": gates.node_repair,
                     "staticCapacity": gates.static_capacity,
+                    "capacityBuffer": gates.capacity_buffer,
                     "spotToSpotConsolidation": gates.spot_to_spot_consolidation,
                 },
             },

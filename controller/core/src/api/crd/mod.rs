@@ -1,13 +1,14 @@
 //! The CustomResourceDefinitions, made from the types (spec core 1, aws 1). What a derive cannot say (patterns, bounds,
 //! defaults, list types, CEL rules) each kind adds by path.
 
+mod capacity_buffer;
 mod ec2_node_class;
 mod edit;
 mod node_claim;
 mod node_pool;
 mod shared;
 
-use super::{Ec2NodeClass, NodeClaim, NodePool};
+use super::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool};
 use edit::Schema;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
 use kube::CustomResourceExt;
@@ -15,6 +16,7 @@ use kube::CustomResourceExt;
 /// The definition of every custom resource, by name.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![
+        finish(CapacityBuffer::crd(), capacity_buffer::constrain),
         finish(Ec2NodeClass::crd(), ec2_node_class::constrain),
         finish(NodeClaim::crd(), node_claim::constrain),
         finish(NodePool::crd(), node_pool::constrain),
@@ -57,7 +59,11 @@ mod tests {
     use rstest::rstest;
     use serde_json::Value;
 
-    const FILES: [(&str, &str); 3] = [
+    const FILES: [(&str, &str); 4] = [
+        (
+            "autoscaling.x-k8s.io_capacitybuffers.yaml",
+            include_str!("../../../../crds/autoscaling.x-k8s.io_capacitybuffers.yaml"),
+        ),
         (
             "karpenter.k8s.aws_ec2nodeclasses.yaml",
             include_str!("../../../../crds/karpenter.k8s.aws_ec2nodeclasses.yaml"),
@@ -110,6 +116,10 @@ mod tests {
     }
 
     #[rstest]
+    #[case(
+        "capacitybuffers.autoscaling.x-k8s.io", &["cb"],
+        &["Strategy", "PodTemplate", "Replicas", "ConditionsType", "ConditionsStatus", "ConditionsReason", "Age"], false
+    )]
     #[case("ec2nodeclasses.karpenter.k8s.aws", &["ec2nc", "ec2ncs"], &["Ready", "Age", "Role*"], false)]
     #[case(
         "nodeclaims.karpenter.sh", &[],
@@ -123,9 +133,12 @@ mod tests {
         #[case] scale: bool,
     ) {
         let crd = crds().into_iter().find(|crd| crd.metadata.name.as_deref() == Some(name)).unwrap();
-        assert_eq!(crd.spec.scope, "Cluster");
         assert_eq!(crd.spec.names.short_names.unwrap_or_default(), short);
-        assert_eq!(crd.spec.names.categories.unwrap(), ["karpenter"]);
+        let (scope, category) = match crd.spec.names.kind.as_str() {
+            "CapacityBuffer" => ("Namespaced", "autoscaling"),
+            _ => ("Cluster", "karpenter"),
+        };
+        assert_eq!((crd.spec.scope.as_str(), crd.spec.names.categories.unwrap()), (scope, vec![category.to_owned()]));
         let version = &crd.spec.versions[0];
         let subresources = version.subresources.as_ref().unwrap();
         assert_eq!((subresources.status.is_some(), subresources.scale.is_some()), (true, scale));

@@ -213,3 +213,19 @@ fn classes_that_are_right(#[case] change: Value) {
 fn classes_that_are_wrong(#[case] change: Value, #[case] message: &str) {
     assert_eq!(check("EC2NodeClass", &class(&change), None), [message]);
 }
+
+#[rstest]
+#[case::of_a_template(json!({ "podTemplateRef": { "name": "web" }, "replicas": 2 }), &[])]
+#[case::as_far_as_limits_go(json!({ "podTemplateRef": { "name": "web" }, "limits": { "cpu": "4" } }), &[])]
+#[case::of_a_workload(json!({ "scalableRef": { "kind": "Deployment", "name": "web" }, "percentage": 20 }), &[])]
+#[case::of_how_many(
+    json!({ "podTemplateRef": { "name": "web" }, "percentage": 20 }),
+    &["If podTemplateRef is set, replicas or limits must also be set"]
+)]
+#[case::of_both(
+    json!({ "podTemplateRef": { "name": "web" }, "scalableRef": { "kind": "Deployment", "name": "web" }, "replicas": 2 }),
+    &["You must define either PodTemplateRef or ScalableRef, but not both"]
+)]
+fn capacity_buffers(#[case] spec: Value, #[case] messages: &[&str]) {
+    assert_eq!(check("CapacityBuffer", &json!({ "spec": spec }), None), messages);
+}
