@@ -41,10 +41,21 @@ async fn define(client: &Client, definition: Value) -> Result<CustomResourceDefi
     Api::all(client.clone()).create(&PostParams::default(), &definition).await
 }
 
+fn group_and_version(kind: &str) -> (&'static str, &'static str) {
+    match kind {
+        "EC2NodeClass" => ("karpenter.k8s.aws", "v1"),
+        "CapacityBuffer" => ("autoscaling.x-k8s.io", "v1beta1"),
+        _ => ("karpenter.sh", "v1"),
+    }
+}
+
 fn api(client: &Client, kind: &str) -> Api<DynamicObject> {
-    let group = if kind == "EC2NodeClass" { "karpenter.k8s.aws" } else { "karpenter.sh" };
-    let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+    let (group, version) = group_and_version(kind);
+    let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     resource.plural = format!("{}s", kind.to_lowercase()).replace("classs", "classes");
+    if kind == "CapacityBuffer" {
+        return Api::namespaced_with(client.clone(), "default", &resource);
+    }
     Api::all_with(client.clone(), &resource)
 }
 
@@ -54,13 +65,14 @@ fn good(kind: &str) -> Value {
     let spec = match kind {
         "NodePool" => json!({"template": {"spec": {"nodeClassRef": class, "requirements": []}}}),
         "NodeClaim" => json!({"nodeClassRef": class, "requirements": []}),
+        "CapacityBuffer" => json!({"podTemplateRef": {"name": "web"}, "replicas": 1}),
         _ => json!({
             "role": "node", "amiFamily": "AL2023", "amiSelectorTerms": [{"id": "ami-1"}],
             "subnetSelectorTerms": [{"id": "subnet-1"}], "securityGroupSelectorTerms": [{"id": "sg-1"}],
         }),
     };
-    let group = if kind == "EC2NodeClass" { "karpenter.k8s.aws" } else { "karpenter.sh" };
-    json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": "a"}, "spec": spec})
+    let (group, version) = group_and_version(kind);
+    json!({"apiVersion": format!("{group}/{version}"), "kind": kind, "metadata": {"name": "a"}, "spec": spec})
 }
 
 fn changed(mut object: Value, change: &Value) -> DynamicObject {
