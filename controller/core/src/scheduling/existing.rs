@@ -12,7 +12,7 @@ use super::{
 };
 use crate::model::{
     HostPort, NO_SCHEDULE, Requirement, Requirements, Resources, StateNode, Storage, host_ports, is_daemon_pod,
-    is_terminal, pod_requests, tolerates_all,
+    is_terminal, pod_requests,
 };
 use k8s_openapi::api::core::v1::Taint;
 
@@ -290,14 +290,4 @@ impl<'a> Filling<'a> {
             Some((node, contents))
         })
     }
-}
-
-pub(super) fn accepting_nodes(nodes: &[ExistingNode], shape: &Shape) -> Bits {
-    let mut bits = Bits::none(nodes.len());
-    for (position, node) in nodes.iter().enumerate() {
-        if tolerates_all(&shape.tolerations, &node.taints) && satisfied(&node.labels, &shape.requirements) {
-            bits.insert(position);
-        }
-    }
-    bits
 }

@@ -13,6 +13,7 @@ use super::{
     claims::cheapest_price,
     packing::{Bin, Candidate, Limits, Packing},
 };
+use crate::model::Price;
 use std::{cmp::Reverse, collections::BTreeMap};
 
 /// How often all is packed anew.
@@ -85,9 +86,9 @@ impl Sequence {
 }
 
 impl Packing<'_> {
-    /// Replaces machines by better ones as long as that succeeds and they cost more than `enough` nano-dollars together, and
+    /// Replaces machines by better ones as long as that succeeds, they cost more than `enough` together if that is said, and
     /// while `go_on` says so.
-    pub(super) fn improve(&mut self, enough: i64, go_on: &mut dyn FnMut() -> bool) {
+    pub(super) fn improve(&mut self, enough: Option<Price>, go_on: &mut dyn FnMut() -> bool) {
         // Which reservation pays for what is settled; to take it back is not worth the trouble.
         if !self.scopes.ledger.is_empty() || self.bins.is_empty() {
             return;
@@ -95,12 +96,12 @@ impl Packing<'_> {
         let pods: u64 = self.classes.list.iter().map(|class| u64::from(class.count())).sum();
         let budget = if pods <= SMALL { WORK * pods } else { WORK * SMALL * SMALL / pods };
         // Whether it can become cheap enough is asked of every machine; most that can do so early.
-        let budget = if enough == i64::MIN { budget } else { budget / HASTE };
+        let budget = if enough.is_some() { budget / HASTE } else { budget };
         let until = self.work + budget;
         self.price_all();
         self.pack_all_anew(until, go_on);
         self.replace_some(until, enough, go_on);
-        if self.cost().0 <= enough {
+        if self.costs_at_most(enough) {
             return;
         }
         self.tolerance = self.fewer_nodes_within;
@@ -179,14 +180,18 @@ impl Packing<'_> {
         self.set_worths(learnt);
     }
 
+    fn costs_at_most(&self, enough: Option<Price>) -> bool {
+        enough.is_some_and(|enough| self.cost().0 <= enough.nanos())
+    }
+
     /// Tries sets of machines, mostly of such as cost much for what they hold.
-    fn replace_some(&mut self, until: u64, enough: i64, go_on: &mut dyn FnMut() -> bool) {
+    fn replace_some(&mut self, until: u64, enough: Option<Price>, go_on: &mut dyn FnMut() -> bool) {
         let mut sequence = Sequence(1);
         let mut worst = self.worst();
         let mut in_vain = 0;
         for number in 0..TRIES {
             let patience = IN_VAIN.min(20 * worst.len() * worst.len());
-            let is_good = in_vain == 0 && self.cost().0 <= enough;
+            let is_good = in_vain == 0 && self.costs_at_most(enough);
             if is_good || in_vain >= patience || worst.is_empty() || self.work > until || !go_on() {
                 return;
             }

@@ -115,9 +115,9 @@ pub enum Effort {
 }
 
 impl Effort {
-    /// In nano-dollars, what machines may cost together that need not become cheaper.
-    fn enough(self) -> i64 {
-        if let Self::Within(most) = self { most.nanos() } else { i64::MIN }
+    /// What machines may cost together that need not become cheaper; none where they are to become as cheap as can be.
+    fn enough(self) -> Option<Price> {
+        if let Self::Within(most) = self { Some(most) } else { None }
     }
 
     /// Whether to look harder for something cheaper than `packing`.
@@ -129,7 +129,7 @@ impl Effort {
                 packing.price_all();
                 let (cost, machines) = packing.cost();
                 let in_reach = || i128::from(cost) * (1_000 - IN_REACH_PERMILLE) <= i128::from(most.nanos()) * 1_000;
-                machines > 1 && cost > self.enough() && in_reach()
+                machines > 1 && cost > most.nanos() && in_reach()
             }
         }
     }

@@ -4,10 +4,10 @@
 use super::{
     bits::Bits,
     classes::Shape,
-    existing::{ExistingNode, accepting_nodes, satisfied},
-    topology::{Group, Groups, required_anti},
+    existing::{ExistingNode, satisfied},
+    topology::{Group, Groups, namespace, required_anti},
 };
-use crate::model::{ClusterSnapshot, PodKey, Requirement, Requirements, is_active, is_terminating};
+use crate::model::{ClusterSnapshot, PodKey, Requirement, Requirements, is_active, is_terminating, tolerates_all};
 use k8s_openapi::api::core::v1::{Pod, Toleration};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,8 +17,12 @@ use std::{
 /// What runs on the machines of a snapshot. Machines are meant by their positions in [`super::Prepared`]'s list.
 #[derive(Debug)]
 pub(super) struct Running {
-    /// Asked for only by solves that know groups.
-    pods: OnceLock<Pods>,
+    /// Where each pod runs; asked for only where one moves though its machine stays.
+    homes: OnceLock<BTreeMap<PodKey, (usize, Arc<Pod>)>>,
+    /// Pods that keep others away, by the identity of the group that they do that to; asked for only by solves that know groups.
+    keepers: OnceLock<BTreeMap<String, Tally>>,
+    /// Likewise.
+    kinds: OnceLock<Vec<Kind>>,
     /// By position in the snapshot.
     positions: BTreeMap<usize, usize>,
     /// Groups that some active pod keeps away, each once.
@@ -33,12 +37,13 @@ pub(super) struct Running {
     labelled: Mutex<BTreeMap<Requirements, Bits>>,
 }
 
-/// Where each pod runs, and which of them keep others away.
+/// Pods of one namespace with the same labels: a group selects all of them or none.
 #[derive(Debug)]
-struct Pods {
-    homes: BTreeMap<PodKey, (usize, Arc<Pod>)>,
-    /// By the identity of the group that is kept away.
-    keepers: BTreeMap<String, Tally>,
+struct Kind {
+    /// One of them.
+    example: Arc<Pod>,
+    /// By position of the machine: how many are active, and how many are not being deleted.
+    counts: Vec<(usize, [u32; 2])>,
 }
 
 type Accepting = (Arc<[Toleration]>, Bits);
@@ -60,7 +65,9 @@ pub(super) type Moving = Vec<(usize, Arc<Pod>)>;
 impl Running {
     pub(super) fn of(nodes: &[ExistingNode], kept_away: Vec<Group>) -> Self {
         Self {
-            pods: OnceLock::new(),
+            homes: OnceLock::new(),
+            keepers: OnceLock::new(),
+            kinds: OnceLock::new(),
             positions: nodes.iter().enumerate().map(|(position, node)| (node.index, position)).collect(),
             kept_away,
             selected: Mutex::default(),
@@ -70,31 +77,41 @@ impl Running {
         }
     }
 
-    fn pods(&self, snapshot: &ClusterSnapshot, nodes: &[ExistingNode]) -> &Pods {
-        self.pods.get_or_init(|| {
+    fn keepers_by_group(&self, snapshot: &ClusterSnapshot, nodes: &[ExistingNode]) -> &BTreeMap<String, Tally> {
+        self.keepers.get_or_init(|| {
             let groups = Groups::new(&snapshot.namespaces);
-            let all = || {
-                let of_node = |(position, node): (usize, &ExistingNode)| {
-                    snapshot.nodes[node.index].pods.iter().map(move |pod| (position, pod))
-                };
-                nodes.iter().enumerate().flat_map(of_node)
-            };
-            let homes = all().map(|(position, pod)| (PodKey::of(pod), (position, Arc::clone(pod)))).collect();
             let mut keepers = BTreeMap::new();
-            for (position, pod) in all() {
+            for (position, pod) in all(snapshot, nodes) {
                 for term in required_anti(pod) {
                     let group = groups.term_group(pod, term);
                     let tally = keepers.entry(group.identity()).or_insert_with(|| Tally::none(nodes.len()));
-                    tally.count(position, &nodes[position], pod, &group.key);
+                    tally.count(position, &nodes[position], &group.key, counts(pod));
                 }
             }
-            Pods { homes, keepers }
+            keepers
+        })
+    }
+
+    fn kinds(&self, snapshot: &ClusterSnapshot, nodes: &[ExistingNode]) -> &[Kind] {
+        self.kinds.get_or_init(|| {
+            let mut numbers = BTreeMap::new();
+            let mut kinds: Vec<Kind> = Vec::new();
+            for (position, pod) in all(snapshot, nodes) {
+                let next = kinds.len();
+                let number = *numbers.entry((namespace(pod), pod.metadata.labels.as_ref())).or_insert(next);
+                if number == next {
+                    kinds.push(Kind { example: Arc::clone(pod), counts: Vec::new() });
+                }
+                kinds[number].count(position, counts(pod));
+            }
+            kinds
         })
     }
 
     /// Counts what runs now rather than when the first solve asks.
     pub(super) fn count(&self, snapshot: &ClusterSnapshot, nodes: &[ExistingNode]) {
-        self.pods(snapshot, nodes);
+        self.keepers_by_group(snapshot, nodes);
+        self.kinds(snapshot, nodes);
     }
 
     /// Those of `pods` that run on machines that are not `gone`.
@@ -104,12 +121,17 @@ impl Running {
         gone: &BTreeSet<usize>,
         (snapshot, nodes): (&ClusterSnapshot, &[ExistingNode]),
     ) -> Moving {
-        if nodes.is_empty() {
+        let on_gone = gone.iter().flat_map(|index| &snapshot.nodes[*index].pods);
+        let going: BTreeSet<(&str, Option<&str>)> = on_gone.map(|pod| full_name(pod)).collect();
+        let mut others = pods.iter().filter(|pod| !going.contains(&full_name(pod))).peekable();
+        if nodes.is_empty() || others.peek().is_none() {
             return Vec::new();
         }
-        let homes = &self.pods(snapshot, nodes).homes;
+        let homes = self.homes.get_or_init(|| {
+            all(snapshot, nodes).map(|(position, pod)| (PodKey::of(pod), (position, Arc::clone(pod)))).collect()
+        });
         let gone: BTreeSet<usize> = self.positions_of(gone).collect();
-        let keys: BTreeSet<PodKey> = pods.iter().map(|pod| PodKey::of(pod)).collect();
+        let keys: BTreeSet<PodKey> = others.map(|pod| PodKey::of(pod)).collect();
         keys.iter().filter_map(|key| homes.get(key)).filter(|(home, _)| !gone.contains(home)).cloned().collect()
     }
 
@@ -120,7 +142,7 @@ impl Running {
 
     /// The pods that keep a group away; none if there are none.
     pub(super) fn keepers(&self, identity: &str, snapshot: &ClusterSnapshot, nodes: &[ExistingNode]) -> Option<&Tally> {
-        self.pods(snapshot, nodes).keepers.get(identity)
+        self.keepers_by_group(snapshot, nodes).get(identity)
     }
 
     /// The pods that a group selects.
@@ -128,9 +150,9 @@ impl Running {
         let mut known = self.selected.lock().unwrap_or_else(PoisonError::into_inner);
         let count = || {
             let mut tally = Tally::none(nodes.len());
-            for (position, node) in nodes.iter().enumerate() {
-                for pod in snapshot.nodes[node.index].pods.iter().filter(|pod| group.selects(pod)) {
-                    tally.count(position, node, pod, &group.key);
+            for kind in self.kinds(snapshot, nodes).iter().filter(|kind| group.selects(&kind.example)) {
+                for (position, counts) in &kind.counts {
+                    tally.count(*position, &nodes[*position], &group.key, *counts);
                 }
             }
             Arc::new(tally)
@@ -176,7 +198,10 @@ impl Running {
         if let Some((_, bits)) = by_tolerations.iter().find(|(own, _)| *own == shape.tolerations) {
             return bits.clone();
         }
-        let bits = accepting_nodes(nodes, shape);
+        let mut bits = Bits::none(nodes.len());
+        let is_tolerated = |position: &usize| tolerates_all(&shape.tolerations, &nodes[*position].taints);
+        let labelled = self.labelled(&shape.requirements, nodes);
+        labelled.iter().filter(is_tolerated).for_each(|position| bits.insert(position));
         by_tolerations.push((Arc::clone(&shape.tolerations), bits.clone()));
         bits
     }
@@ -187,15 +212,40 @@ impl Tally {
         Self { active: vec![0; nodes], staying: vec![0; nodes], by_domain: BTreeMap::new() }
     }
 
-    fn count(&mut self, position: usize, node: &ExistingNode, pod: &Pod, key: &str) {
-        self.staying[position] += u32::from(!is_terminating(pod));
-        if is_active(pod) {
-            self.active[position] += 1;
-            if let Some(domain) = domain(node, key) {
-                *self.by_domain.entry(domain.to_owned()).or_insert(0) += 1;
-            }
+    fn count(&mut self, position: usize, node: &ExistingNode, key: &str, [active, staying]: [u32; 2]) {
+        self.staying[position] += staying;
+        self.active[position] += active;
+        if let Some(domain) = domain(node, key).filter(|_| active > 0) {
+            *self.by_domain.entry(domain.to_owned()).or_insert(0) += active;
         }
     }
+}
+
+impl Kind {
+    /// Counts a further pod; machines come in order.
+    fn count(&mut self, position: usize, [active, staying]: [u32; 2]) {
+        match self.counts.last_mut().filter(|(last, _)| *last == position) {
+            Some((_, counts)) => *counts = [counts[0] + active, counts[1] + staying],
+            None => self.counts.push((position, [active, staying])),
+        }
+    }
+}
+
+/// Every pod with the position of its machine, machines in order.
+fn all<'a>(snapshot: &'a ClusterSnapshot, nodes: &'a [ExistingNode]) -> impl Iterator<Item = (usize, &'a Arc<Pod>)> {
+    let of_node = |(position, node): (usize, &ExistingNode)| {
+        snapshot.nodes[node.index].pods.iter().map(move |pod| (position, pod))
+    };
+    nodes.iter().enumerate().flat_map(of_node)
+}
+
+/// Whether a pod counts as active, and as one that is not being deleted.
+fn counts(pod: &Pod) -> [u32; 2] {
+    [u32::from(is_active(pod)), u32::from(!is_terminating(pod))]
+}
+
+fn full_name(pod: &Pod) -> (&str, Option<&str>) {
+    (namespace(pod), pod.metadata.name.as_deref())
 }
 
 /// The value that a machine has for a label.
