@@ -41,16 +41,16 @@ fn too_little(candidates: &[&Candidate], replacements: &[PlannedNodeClaim]) -> O
 }
 
 /// What replacing `candidates` has to save.
-fn needed(candidates: &[&Candidate]) -> Price {
+pub(super) fn needed(candidates: &[&Candidate]) -> Price {
     let cost: i128 = candidates.iter().map(|own| i128::from(own.cost.units())).sum();
     let price = i128::from(price_of_all(candidates.iter().copied()).nanos());
     let nanos = price * cost * PERMILLE_PER_DISRUPTION / (1_000 * i128::from(ONE));
     Price::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
-/// What replacements of a candidate may cost at most.
-pub(super) fn most_worth(candidate: &Candidate) -> Price {
-    candidate.price.saturating_sub(needed(&[candidate]))
+/// What replacements of `candidates` may cost at most.
+pub(super) fn most_worth(candidates: &[&Candidate]) -> Price {
+    price_of_all(candidates.iter().copied()).saturating_sub(needed(candidates))
 }
 
 /// Until when the machine is not replaced, if it came as a replacement a moment ago.

@@ -189,6 +189,16 @@ pub struct Move {
     pub to: MoveTo,
 }
 
+impl Move {
+    /// The machine that it goes to, if that exists.
+    pub(super) fn existing(&self) -> Option<&str> {
+        match &self.to {
+            MoveTo::Existing(name) => Some(name),
+            MoveTo::Replacement(_) => None,
+        }
+    }
+}
+
 /// A machine that takes a pod over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MoveTo {

@@ -249,7 +249,10 @@ fn find(pass: &mut Pass<'_>, memory: &mut ConsolidationMemory) -> Option<Command
         return None;
     }
     pass.resume_at = memory.place().cloned();
-    let found = consolidation::find_multi(pass).or_else(|| consolidation::find_single(pass));
+    let found = consolidation::find_multi(pass)
+        .or_else(|| consolidation::find_single(pass))
+        .or_else(|| consolidation::find_few(pass));
+    let found = found.map(|command| consolidation::or_more_worth(pass, command));
     memory.stop_at(pass.stopped_at.take());
     if found.is_none() && memory.place().is_none() {
         memory.remember(pass, fingerprint);

@@ -5,7 +5,10 @@ use super::{
     consolidation::{consolidatable, evaluate_single, find_multi},
     decide::Pass,
 };
-use crate::model::{NodeName, Price};
+use crate::{
+    model::{NodeName, Price},
+    scheduling::Effort,
+};
 
 /// A cluster about which questions are asked. What [`super::decide`] makes ready once for all its questions is ready here too.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ impl<'a> ConsolidationLook<'a> {
     /// them, none if some would be without a place or there is no such candidate.
     pub fn simulate(&self, node: &NodeName) -> Option<usize> {
         let candidate = self.candidates.iter().find(|own| own.node == *node)?;
-        self.pass.simulator().without(&[candidate]).ok().map(|simulated| simulated.planned.len())
+        self.pass.simulator().without(&[candidate], Effort::Quick).ok().map(|simulated| simulated.planned.len())
     }
 
     /// What each machine by itself would save if it went or became something cheaper, or why that cannot be.

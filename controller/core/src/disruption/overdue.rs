@@ -2,7 +2,7 @@
 //! comes in its place first.
 
 use super::{Candidate, Command, Method, Move, WhyKept, candidates::pool_of, decide::Pass, static_pools};
-use crate::scheduling::PlannedNodeClaim;
+use crate::scheduling::{Effort, PlannedNodeClaim};
 use jiff::Timestamp;
 
 /// A machine that has to go.
@@ -43,5 +43,5 @@ pub(super) fn in_its_place(
     if pool_of(candidate, pass.input.snapshot).is_some_and(|pool| pool.spec.is_static()) {
         return static_pools::replacement(pass, candidate).map(|planned| (vec![planned], Vec::new()));
     }
-    pass.simulator().without(&[candidate]).map(|found| (found.planned, found.moves))
+    pass.simulator().without(&[candidate], Effort::Quick).map(|found| (found.planned, found.moves))
 }

@@ -24,6 +24,8 @@ pub(super) struct Rules {
     pub(super) multi: bool,
     /// Whether spot may be replaced by spot.
     pub(super) spot_to_spot: bool,
+    /// Whether that needs a choice of types.
+    pub(super) choice_of_spot: bool,
 }
 
 /// `planned` with only the types that are cheaper, all of them together, than `candidates` together.
@@ -38,7 +40,8 @@ pub(super) fn all_cheaper(
         // Each may cost its part of what there is to spend, so that together they cost less whatever is launched.
         let part = if several { part_of(price, own.cheapest_price, cheapest) } else { price };
         let own = cheaper(own, part, candidates, rules)?;
-        if rules.multi { not_the_same_again(own, candidates) } else { Ok(own) }
+        // What several become need not differ from them: they are fewer, or cost less together.
+        if rules.multi && !several { not_the_same_again(own, candidates) } else { Ok(own) }
     };
     planned.into_iter().map(narrow).collect()
 }
@@ -81,7 +84,7 @@ fn spot_for_spot(planned: PlannedNodeClaim, price: Price, rules: Rules) -> Resul
     }
     let requirements = pinned_to_spot(&planned.requirements);
     let mut types = types_below(&planned, &requirements, price)?;
-    if !rules.multi {
+    if rules.choice_of_spot {
         if types.len() < MIN_SPOT_TO_SPOT_TYPES {
             return Err(WhyKept::SpotToSpotTooFew(types.len()));
         }

@@ -2,7 +2,7 @@
 
 use super::{Candidate, Move, MoveTo, WhyKept};
 use crate::{
-    model::{ClusterSnapshot, PodKey, Price, is_provisionable, is_virtual},
+    model::{ClusterSnapshot, PodKey, is_provisionable, is_virtual},
     scheduling::{
         Effort, IndexedCatalog, PlannedNodeClaim, Prepared, Results, SchedulingInput, pods_to_provision, solve,
     },
@@ -68,27 +68,9 @@ impl<'a> Simulator<'a> {
         self.prepared.count_running();
     }
 
-    /// What would become of the pods without `candidates`; why that cannot be where one of them would be without a place.
-    pub(super) fn without(&self, candidates: &[&Candidate]) -> Result<Simulation, WhyKept> {
-        self.simulate(candidates, Effort::Quick)
-    }
-
-    /// [`Self::without`], looking harder for machines that cost no more than `most` where there is hope for them.
-    pub(super) fn cheaply_without(&self, candidate: &Candidate, most: Price) -> Result<Simulation, WhyKept> {
-        self.simulate(&[candidate], Effort::Within(most))
-    }
-
-    /// [`Self::without`], looking harder for few and cheap machines.
-    pub(super) fn thoroughly_without(&self, candidates: &[&Candidate]) -> Result<Simulation, WhyKept> {
-        self.simulate(candidates, Effort::Thorough)
-    }
-
     /// How many pods of buffers would lose their room on machines that are there if `candidates`, on which nothing else
     /// runs, were gone.
     pub(super) fn losing_room(&self, candidates: &[&Candidate]) -> usize {
-        if !self.waiting.iter().any(|pod| is_virtual(pod)) {
-            return 0;
-        }
         let without: BTreeSet<usize> = candidates.iter().map(|candidate| candidate.index).collect();
         let input = SchedulingInput {
             without: &without,
@@ -98,7 +80,9 @@ impl<'a> Simulator<'a> {
         not_on_machines(&solve(&input)).saturating_sub(self.without_room)
     }
 
-    fn simulate(&self, candidates: &[&Candidate], effort: Effort) -> Result<Simulation, WhyKept> {
+    /// What would become of the pods without `candidates`, with so hard a look for few and cheap machines; why that cannot be where
+    /// one of them would be without a place.
+    pub(super) fn without(&self, candidates: &[&Candidate], effort: Effort) -> Result<Simulation, WhyKept> {
         let mut pods = self.waiting.clone();
         pods.extend(candidates.iter().flat_map(|candidate| candidate.pods.iter().cloned()));
         let without: BTreeSet<usize> = candidates.iter().map(|candidate| candidate.index).collect();

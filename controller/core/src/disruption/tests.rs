@@ -12,7 +12,7 @@ use crate::{
         CapacityType, Catalog, ClusterSnapshot, InstanceType, Offering, Operator, Overhead, Price, Requirement,
         Requirements, Resources, StateNode,
     },
-    scheduling::IndexedCatalog,
+    scheduling::{Effort, IndexedCatalog},
 };
 use k8s_openapi::api::core::v1::Pod;
 use rstest::rstest;
@@ -520,8 +520,8 @@ fn a_full_machine_is_kept_without_a_simulation_and_for_the_same_reason() {
     let pass = decide::Pass::new(&input, None);
     for candidate in &pass.survey.candidates {
         let by_bound = pass.bound().objection(&[candidate]).unwrap();
-        let simulated = pass.simulator().without(&[candidate]).unwrap().planned.remove(0);
-        let rules = replacement::Rules { multi: false, spot_to_spot: false };
+        let simulated = pass.simulator().without(&[candidate], Effort::Quick).unwrap().planned.remove(0);
+        let rules = replacement::Rules { multi: false, spot_to_spot: false, choice_of_spot: true };
         let by_simulation = replacement::all_cheaper(vec![simulated], &[candidate], rules).unwrap_err();
         assert_eq!(by_bound, by_simulation);
     }
@@ -538,8 +538,8 @@ proptest::proptest! {
         let pass = decide::Pass::new(&input, None);
         for candidate in &pass.survey.candidates {
             let Some(_) = pass.bound().objection(&[candidate]) else { continue };
-            let rules = replacement::Rules { multi: false, spot_to_spot: false };
-            if let Ok(found) = pass.simulator().without(&[candidate]) {
+            let rules = replacement::Rules { multi: false, spot_to_spot: false, choice_of_spot: true };
+            if let Ok(found) = pass.simulator().without(&[candidate], Effort::Quick) {
                 proptest::prop_assert!(!found.planned.is_empty(), "{} can be deleted", candidate.node);
                 let single = found.planned.len() == 1;
                 let cheaper = found.planned.into_iter().next().map(|planned| replacement::all_cheaper(vec![planned], &[candidate], rules));

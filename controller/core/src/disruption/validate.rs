@@ -2,14 +2,14 @@
 
 use super::{
     Candidate, Command, Method, WhyKept,
-    consolidation::{self},
+    consolidation::{self, Look},
     decide::{DisruptionInput, Pass},
     emptiness,
     orchestration::done_ahead,
     replacement::is_covered,
     simulate::Simulation,
 };
-use crate::model::NodePoolName;
+use crate::{model::NodePoolName, scheduling::Effort};
 use std::{collections::BTreeMap, fmt};
 
 /// Why a command is given up.
@@ -118,15 +118,23 @@ fn still_worth_it(command: &Command, pass: &mut Pass<'_>) -> Result<Command, Rej
         same_number && is_covered(&command.replacements, &simulated.planned)
     };
     let refused = |why| Rejected::Scheduling(Some(why));
-    let mut simulated = pass.simulator().without(&together).map_err(refused)?;
-    if !is_same(&simulated) {
-        // It may have taken a harder look to find.
-        simulated = pass.simulator().thoroughly_without(&together).map_err(refused)?;
+    for effort in efforts(&together, command.method) {
+        let simulated = pass.simulator().without(&together, effort).map_err(refused)?;
+        if is_same(&simulated) {
+            return Ok(Command { candidates, moves: simulated.moves, ..command.clone() });
+        }
     }
-    if !is_same(&simulated) {
-        return Err(Rejected::Scheduling(None));
-    }
-    Ok(Command { candidates, moves: simulated.moves, ..command.clone() })
+    Err(Rejected::Scheduling(None))
+}
+
+/// How hard was looked, one after the other, for what a consolidation came to.
+fn efforts(candidates: &[&Candidate], method: Method) -> Vec<Effort> {
+    let looks: &[Look] = match method {
+        Method::MultiNodeConsolidation => &[Look::Run, Look::Few],
+        _ => &[Look::Single],
+    };
+    let first = looks.iter().map(|look| consolidation::effort(candidates, *look));
+    first.chain([Effort::Thorough]).collect()
 }
 
 /// The candidate as it is now.
