@@ -79,7 +79,7 @@ pub struct DecisionArgs {
         long,
         env = "FEATURE_GATES",
         value_name = "GATES",
-        default_value = "NodeRepair=false,ReservedCapacity=true,SpotToSpotConsolidation=false,StaticCapacity=false,CapacityBuffer=false",
+        default_value = "NodeRepair=false,ReservedCapacity=true,SpotToSpotConsolidation=false,NodeOverlay=false,StaticCapacity=false,CapacityBuffer=false",
         value_parser = feature_gates
     )]
     pub feature_gates: Gates,
@@ -263,6 +263,7 @@ fn feature_gates(text: &str) -> Result<Gates, String> {
             "ReservedCapacity" => gates.reserved_capacity = value,
             "StaticCapacity" => gates.static_capacity = value,
             "CapacityBuffer" => gates.capacity_buffer = value,
+            "NodeOverlay" => gates.node_overlay = value,
             "SpotToSpotConsolidation" => gates.spot_to_spot_consolidation = value,
             // As the reference does: a deployment may name gates of other versions.
             _ => {}

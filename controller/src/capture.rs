@@ -13,9 +13,12 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, api::ListParams};
 use sawhorse_core::{
-    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool},
+    api::{
+        CapacityBuffer, Ec2NodeClass, NodeClaim, NodeOverlay, NodePool,
+        conditions::{Conditioned, READY},
+    },
     lifecycle::is_ready_for_provisioning,
-    model::{Catalog, ClusterSnapshot, Settings},
+    model::{Catalog, ClusterSnapshot, Overlays, Settings},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -64,6 +67,7 @@ pub async fn capture(
     list::<StorageClass>(client, &mut state).await?;
     list::<CSINode>(client, &mut state).await?;
     list_buffers(client, &mut state).await?;
+    list_overlays(client, &mut state).await?;
     let snapshot = state.snapshot(now);
     let catalog = match provider {
         Some(provider) => catalog(client, provider, &snapshot).await?,
@@ -72,15 +76,10 @@ pub async fn capture(
     Ok((snapshot, catalog))
 }
 
-/// The buffers that a controller keeps room for, and what they refer to. A cluster may not have the definition, and where the
-/// feature is off no buffer says that it is ready.
+/// The buffers that a controller keeps room for, and what they refer to. Where the feature is off no buffer says that it is
+/// ready.
 async fn list_buffers(client: &Client, state: &mut State) -> Result<(), CaptureError> {
-    let mut buffers = match objects::<CapacityBuffer>(client).await {
-        Err(CaptureError::List { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 404) => {
-            return Ok(());
-        }
-        listed => listed?,
-    };
+    let mut buffers = objects_if_defined::<CapacityBuffer>(client).await?;
     buffers.retain(is_ready_for_provisioning);
     if buffers.is_empty() {
         return Ok(());
@@ -90,6 +89,24 @@ async fn list_buffers(client: &Client, state: &mut State) -> Result<(), CaptureE
     list::<Deployment>(client, state).await?;
     list::<StatefulSet>(client, state).await?;
     list::<ReplicaSet>(client, state).await
+}
+
+/// The overlays that a controller looks at. Where the feature is off no overlay says that it is ready.
+async fn list_overlays(client: &Client, state: &mut State) -> Result<(), CaptureError> {
+    let mut overlays = objects_if_defined::<NodeOverlay>(client).await?;
+    overlays.retain(|overlay| overlay.is_true(READY));
+    state.reset(overlays);
+    Ok(())
+}
+
+/// The objects of a kind; none where the cluster does not have its definition.
+async fn objects_if_defined<K: Mirrored>(client: &Client) -> Result<Vec<K>, CaptureError> {
+    match objects::<K>(client).await {
+        Err(CaptureError::List { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 404) => {
+            Ok(Vec::new())
+        }
+        listed => listed,
+    }
 }
 
 async fn list<K: Mirrored>(client: &Client, state: &mut State) -> Result<(), CaptureError> {
@@ -123,5 +140,5 @@ async fn catalog(
         let types = provider.instance_types(pool, &class).await.map_err(failed(name.as_str()))?;
         catalog.by_pool.insert(name.clone(), types.into());
     }
-    Ok(catalog)
+    Ok(Overlays::of(snapshot, &catalog))
 }

@@ -20,7 +20,7 @@ use k8s_openapi::api::{
 use kube::{Api, Client};
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_core::{
-    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool},
+    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodeOverlay, NodePool},
     model::Settings,
 };
 use std::{fmt, future::Future, sync::Arc, time::Duration};
@@ -111,8 +111,12 @@ pub async fn run(config: ControllerConfig, shutdown: CancellationToken) -> anyho
         serve_all(&mut background, servers, &metrics, &mirror, &shutdown).await?;
     }
     watch_all(&mut background, &client, &mirror);
-    if mirror.read(|state| state.settings().feature_gates.capacity_buffer) {
+    let gates = mirror.read(|state| state.settings().feature_gates.clone());
+    if gates.capacity_buffer {
         watch_buffers(&mut background, &client, &mirror);
+    }
+    if gates.node_overlay {
+        background.spawn("watch of NodeOverlays", follow(Api::<NodeOverlay>::all(client.clone()), Arc::clone(&mirror)));
     }
     let mut writer = Tasks::default();
     writer.spawn("events", events::write(client.clone(), to_write));

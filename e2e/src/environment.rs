@@ -397,14 +397,15 @@ async fn controller_client(control_plane: &ControlPlane) -> anyhow::Result<Optio
 
 /// How the controller decides.
 pub(crate) fn settings(scenario: &Scenario) -> Settings {
-    let ControllerSpec { spot_to_spot_consolidation, node_repair, static_capacity, capacity_buffer, .. } =
-        scenario.controller;
+    let ControllerSpec { spot_to_spot_consolidation, node_repair, static_capacity, .. } = scenario.controller;
+    let ControllerSpec { capacity_buffer, node_overlay, .. } = scenario.controller;
     let ControllerSpec { forceful_expiration, forceful_repair, .. } = scenario.controller;
     let feature_gates = FeatureGates {
         spot_to_spot_consolidation,
         node_repair,
         static_capacity,
         capacity_buffer,
+        node_overlay,
         ..FeatureGates::default()
     };
     Settings { forceful_expiration, forceful_repair, feature_gates, ..Settings::default() }

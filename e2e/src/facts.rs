@@ -12,7 +12,7 @@ use std::{
 };
 
 /// The names that expressions may use, with what they are.
-pub const NAMES: [(&str, &str); 12] = [
+pub const NAMES: [(&str, &str); 13] = [
     ("pods", "list of pods: name, namespace, app, phase, ready, node, deleting, reason, message"),
     ("nodes", "list of Nodes: name, ready, nodePool, capacityType, instanceType, zone, deleting"),
     ("nodeClaims", "list of NodeClaims: name, nodePool, capacityType, instanceType, zone, node, deleting, conditions"),
@@ -26,6 +26,7 @@ pub const NAMES: [(&str, &str); 12] = [
     ),
     ("reservations", "list of capacity reservations: id, instanceType, zone, total, used, state, block"),
     ("buffers", "list of CapacityBuffers: name, namespace, replicas, conditions (reasons by type)"),
+    ("overlays", "list of NodeOverlays: name, conditions (reasons by type)"),
     ("calls", "cloud API calls by operation; ask with `'CreateFleet' in calls`"),
     ("marks", "facts remembered by earlier steps, by name"),
 ];
@@ -54,6 +55,8 @@ pub struct Facts {
     pub reservations: Vec<ReservationFact>,
     /// CapacityBuffers, by namespace and name.
     pub buffers: Vec<BufferFact>,
+    /// NodeOverlays, by name.
+    pub overlays: Vec<OverlayFact>,
     /// Cloud API calls by operation.
     pub calls: BTreeMap<String, i64>,
 }
@@ -143,6 +146,14 @@ pub struct BufferFact {
     name: String,
     namespace: String,
     replicas: i64,
+    conditions: BTreeMap<String, String>,
+}
+
+/// A NodeOverlay.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OverlayFact {
+    name: String,
     conditions: BTreeMap<String, String>,
 }
 
@@ -245,7 +256,8 @@ impl Facts {
         let events = if wanted.events { list(objects, "", "events", event) } else { Vec::new() };
         let (left, reservations) = (Left::of(world), reservations(world));
         let buffers = list(objects, "autoscaling.x-k8s.io", "capacitybuffers", buffer);
-        Self { pods, nodes, node_claims, instances, events, count, cost, left, reservations, buffers, calls }
+        let overlays = list(objects, "karpenter.sh", "nodeoverlays", overlay);
+        Self { pods, nodes, node_claims, instances, events, count, cost, left, reservations, buffers, overlays, calls }
     }
 }
 
@@ -363,14 +375,22 @@ fn claim(value: &Value) -> ClaimFact {
     }
 }
 
-fn buffer(value: &Value) -> BufferFact {
+fn overlay(value: &Value) -> OverlayFact {
+    OverlayFact { name: text(value, "/metadata/name"), conditions: reasons(value) }
+}
+
+/// The reasons of an object's conditions, by type.
+fn reasons(value: &Value) -> BTreeMap<String, String> {
     let conditions = value["status"]["conditions"].as_array();
-    let conditions = conditions.into_iter().flatten().map(|found| (text(found, "/type"), text(found, "/reason")));
+    conditions.into_iter().flatten().map(|found| (text(found, "/type"), text(found, "/reason"))).collect()
+}
+
+fn buffer(value: &Value) -> BufferFact {
     BufferFact {
         name: text(value, "/metadata/name"),
         namespace: text(value, "/metadata/namespace"),
         replicas: value["status"]["replicas"].as_i64().unwrap_or(0),
-        conditions: conditions.collect(),
+        conditions: reasons(value),
     }
 }
 
@@ -482,6 +502,7 @@ fn fact(name: &str, facts: &Facts, marks: &BTreeMap<String, Facts>) -> Value {
         "left" => json!(facts.left),
         "reservations" => json!(facts.reservations),
         "buffers" => json!(facts.buffers),
+        "overlays" => json!(facts.overlays),
         "calls" => json!(facts.calls),
         "marks" => {
             let mark = |facts: &Facts| json!({"count": facts.count, "cost": facts.cost, "calls": facts.calls});

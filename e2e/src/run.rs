@@ -578,7 +578,7 @@ async fn follow(client: Client, curve: Curve) {
 }
 
 /// Kinds that a step may name without saying their group.
-const GROUPS: [(&str, &str); 13] = [
+const GROUPS: [(&str, &str); 14] = [
     ("Deployment", "apps/v1"),
     ("ReplicaSet", "apps/v1"),
     ("StatefulSet", "apps/v1"),
@@ -591,6 +591,7 @@ const GROUPS: [(&str, &str); 13] = [
     ("NodeClaim", "karpenter.sh/v1"),
     ("EC2NodeClass", "karpenter.k8s.aws/v1"),
     ("CapacityBuffer", "autoscaling.x-k8s.io/v1beta1"),
+    ("NodeOverlay", "karpenter.sh/v1alpha1"),
     ("Namespace", "v1"),
 ];
 

@@ -45,6 +45,7 @@ fn group_and_version(kind: &str) -> (&'static str, &'static str) {
     match kind {
         "EC2NodeClass" => ("karpenter.k8s.aws", "v1"),
         "CapacityBuffer" => ("autoscaling.x-k8s.io", "v1beta1"),
+        "NodeOverlay" => ("karpenter.sh", "v1alpha1"),
         _ => ("karpenter.sh", "v1"),
     }
 }
@@ -66,6 +67,7 @@ fn good(kind: &str) -> Value {
         "NodePool" => json!({"template": {"spec": {"nodeClassRef": class, "requirements": []}}}),
         "NodeClaim" => json!({"nodeClassRef": class, "requirements": []}),
         "CapacityBuffer" => json!({"podTemplateRef": {"name": "web"}, "replicas": 1}),
+        "NodeOverlay" => json!({"requirements": []}),
         _ => json!({
             "role": "node", "amiFamily": "AL2023", "amiSelectorTerms": [{"id": "ami-1"}],
             "subnetSelectorTerms": [{"id": "subnet-1"}], "securityGroupSelectorTerms": [{"id": "sg-1"}],

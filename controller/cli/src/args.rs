@@ -473,7 +473,7 @@ pub(crate) struct CaptureArgs {
 /// Options of `plan`.
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
-    /// NodePools that are thought to be applied, as YAML
+    /// NodePools and NodeOverlays that are thought to be applied, as YAML
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// A node that is thought to be gone

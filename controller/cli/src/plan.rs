@@ -3,8 +3,9 @@
 use crate::{args::PlanArgs, snapshot};
 use anyhow::{Context, bail};
 use sawhorse_core::{
-    api::NodePool,
-    plan::{PlanInput, plan as plan_of},
+    api::NodeOverlay,
+    model::Overlays,
+    plan::{Manifests, PlanInput, plan as plan_of},
     report::plan_text,
 };
 use std::{collections::BTreeSet, fs, io::Write, path::Path, process::ExitCode};
@@ -12,9 +13,9 @@ use std::{collections::BTreeSet, fs, io::Write, path::Path, process::ExitCode};
 /// Prints the plan.
 pub(crate) fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let (snapshot, catalog) = snapshot::read(&args.snapshot)?;
-    let mut applied = Vec::new();
+    let mut applied = Manifests::default();
     for file in &args.files {
-        applied.extend(pools(file)?);
+        read_manifests(file, &mut applied)?;
     }
     let removed: BTreeSet<String> = args.remove_node.iter().cloned().collect();
     let known = |name: &&String| snapshot.nodes.iter().any(|own| own.name() == name.as_str());
@@ -27,18 +28,26 @@ pub(crate) fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The NodePools of a file; other objects in it change no plan, and are refused rather than passed over.
-fn pools(file: &Path) -> anyhow::Result<Vec<NodePool>> {
+/// Reads the objects of a file; those that change no plan are refused rather than passed over.
+fn read_manifests(file: &Path, applied: &mut Manifests) -> anyhow::Result<()> {
     let name = || format!("the file `{}`", file.display());
     let text = fs::read_to_string(file).with_context(name)?;
     let values: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).with_context(name)?;
-    let mut pools = Vec::new();
     for value in values {
-        let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or("nothing");
-        if kind != "NodePool" {
-            bail!("{}: a plan takes NodePools, and this is `{kind}`", name());
+        match value.get("kind").and_then(serde_json::Value::as_str).unwrap_or("nothing") {
+            "NodePool" => applied.node_pools.push(serde_json::from_value(value).with_context(name)?),
+            "NodeOverlay" => applied.node_overlays.push(overlay(value).with_context(name)?),
+            kind => bail!("{}: a plan takes NodePools and NodeOverlays, and this is `{kind}`", name()),
         }
-        pools.push(serde_json::from_value(value).with_context(name)?);
     }
-    Ok(pools)
+    Ok(())
+}
+
+/// An overlay that can be used.
+fn overlay(value: serde_json::Value) -> anyhow::Result<NodeOverlay> {
+    let overlay: NodeOverlay = serde_json::from_value(value)?;
+    match Overlays::problems(&overlay).first() {
+        Some(problem) => bail!("NodeOverlay `{}`: {problem}", overlay.metadata.name.unwrap_or_default()),
+        None => Ok(overlay),
+    }
 }

@@ -66,6 +66,7 @@ fn instance_type(index: usize, cpu: i64, gib_per_cpu: i64) -> InstanceType {
             kube_reserved: Resources::from_iter([("cpu", 80), ("memory", 1 << 29)]),
             ..Overhead::default()
         },
+        listed: None,
         name,
     }
 }

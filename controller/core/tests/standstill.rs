@@ -5,7 +5,7 @@
 
 use sawhorse_core::{
     model::{Catalog, ClusterSnapshot, Price, is_reschedulable},
-    plan::{PlanInput, plan, price},
+    plan::{Manifests, PlanInput, plan, price},
     scenario::Scenario,
     scheduling::{IndexedCatalog, Prepared, SchedulingInput, solve},
 };
@@ -73,7 +73,12 @@ fn at_a_standstill_no_machine_could_go_or_become_cheaper() {
     let mut ratios = Vec::new();
     for seed in 0..CLUSTERS {
         let (snapshot, catalog) = cluster(seed);
-        let input = PlanInput { snapshot: &snapshot, catalog: &catalog, applied: &[], removed: &BTreeSet::new() };
+        let input = PlanInput {
+            snapshot: &snapshot,
+            catalog: &catalog,
+            applied: &Manifests::default(),
+            removed: &BTreeSet::new(),
+        };
         let plan = plan(&input);
         assert!(!plan.unfinished && plan.homeless.is_empty(), "seed {seed}");
         assert!(plan.price_after <= plan.price_before, "seed {seed}");

@@ -4,6 +4,7 @@
 use super::{Context, Next, ReconcileError};
 use kube::Api;
 use sawhorse_core::{
+    api::CapacityBuffer,
     lifecycle::buffer_with_status,
     model::{BufferKey, BufferRoom},
 };
@@ -45,16 +46,10 @@ pub(super) async fn reconcile(ctx: Context, key: BufferKey) -> Result<Next, Reco
         return Ok(Next::OnChange);
     };
     let after = buffer_with_status(&buffer, &resolved, ctx.memory.buffer_rooms.of(&key), ctx.now());
-    let said = |status: Option<&sawhorse_core::api::CapacityBufferStatus>| {
-        let conditions = status.map(|status| status.conditions.clone()).unwrap_or_default();
-        conditions.into_iter().map(|own| (own.type_, own.status, own.reason)).collect::<Vec<_>>()
-    };
-    let (before, now) = (said(buffer.status.as_ref()), said(after.status.as_ref()));
-    for (type_, status, reason) in now.into_iter().filter(|condition| !before.contains(condition)) {
-        let fields =
-            vec![("CapacityBuffer", key.to_string()), ("condition", type_), ("status", status), ("reason", reason)];
-        ctx.decided("capacitybuffer", "condition of capacitybuffer changed", fields);
-    }
+    let conditions = |buffer: &CapacityBuffer| buffer.status.clone().unwrap_or_default().conditions;
+    let message = "condition of capacitybuffer changed";
+    let both = [conditions(&buffer), conditions(&after)];
+    ctx.say_changes("capacitybuffer", message, ("CapacityBuffer", &key), both.each_ref().map(Vec::as_slice));
     let api = Api::namespaced(ctx.apply.client.clone(), &key.namespace);
     ctx.apply.update(&api, &*buffer, &after).await?;
     Ok(Next::OnChange)

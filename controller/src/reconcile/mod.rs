@@ -6,7 +6,7 @@
 //! - [`termination`] — a Node's end: taint, drain, volumes, machine
 //! - [`disruption`] — which nodes should go, and seeing that through
 //! - [`conditions`] — `Drifted` and `Consolidatable` of NodeClaims, and when a pod last came or went
-//! - [`node_pool`], [`node_class`], [`capacity_buffer`] — their status
+//! - [`node_pool`], [`node_class`], [`capacity_buffer`], [`node_overlay`] — their status
 //! - [`garbage_collection`] — NodeClaims without a machine, machines without a NodeClaim
 //! - [`queue`] — what the per-object loops are worked off from
 //!
@@ -22,6 +22,7 @@ mod instance_status;
 mod interruption;
 mod node_claim;
 mod node_class;
+mod node_overlay;
 mod node_pool;
 mod provisioner;
 mod queue;
@@ -30,6 +31,7 @@ mod termination;
 mod triggers;
 
 pub(crate) use capacity_buffer::BufferRooms;
+pub(crate) use catalog::KnownCatalog;
 pub(crate) use node_claim::Launches;
 pub(crate) use node_pool::RegistrationHealth;
 pub(crate) use termination::EvictionPace;
@@ -43,13 +45,13 @@ use crate::{
     state::Mirror,
 };
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use queue::{Next, Pace, WorkQueue, work_off};
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_core::{
     api::NodeClassReference,
     lifecycle::{self, About},
-    model::{BufferKey, ClusterSnapshot, NodeClaimName, NodeName, NodePoolName},
-    scheduling::IndexedCatalog,
+    model::{BufferKey, ClusterSnapshot, NodeClaimName, NodeName, NodeOverlayName, NodePoolName},
 };
 use std::{
     future::Future,
@@ -103,8 +105,8 @@ pub(crate) struct Memory {
     /// Held while NodeClaims are decided on and created, so that no two decisions share one pool's head-room.
     pub(crate) creation: Arc<tokio::sync::Mutex<()>>,
     pub(crate) numbers: Arc<AtomicU64>,
-    /// What the pools may buy, as last read: indexed anew only when the provider has learnt something.
-    pub(crate) catalog: Arc<Mutex<IndexedCatalog>>,
+    /// What the pools may buy, as last read.
+    pub(crate) catalog: Arc<Mutex<KnownCatalog>>,
 }
 
 impl Context {
@@ -172,6 +174,22 @@ impl Context {
         }
     }
 
+    /// Says which conditions of an object are new or changed, `message` for each.
+    fn say_changes(
+        &self,
+        controller: &'static str,
+        message: &'static str,
+        (kind, name): (&'static str, &dyn std::fmt::Display),
+        [before, after]: [&[Condition]; 2],
+    ) {
+        let said = |own: &Condition| (own.type_.clone(), own.status.clone(), own.reason.clone());
+        let before: Vec<_> = before.iter().map(said).collect();
+        for (type_, status, reason) in after.iter().map(said).filter(|condition| !before.contains(condition)) {
+            let fields = vec![(kind, name.to_string()), ("condition", type_), ("status", status), ("reason", reason)];
+            self.decided(controller, message, fields);
+        }
+    }
+
     /// Says that something was decided or done: one line of the log, and the decision log.
     pub(crate) fn decided(&self, controller: &'static str, message: &'static str, fields: Vec<(&'static str, String)>) {
         let text: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -207,6 +225,7 @@ pub(crate) fn spawn_all(tasks: &mut Tasks, ctx: &Context, stop: &CancellationTok
     per_object(tasks, "node.termination", ctx, stop, queues.nodes, NODES, termination::reconcile);
     per_object(tasks, "nodepool", ctx, stop, queues.node_pools, POOLS, node_pool::reconcile);
     per_object(tasks, "nodeclass", ctx, stop, queues.node_classes, POOLS, node_class::reconcile);
+    per_object(tasks, "nodeoverlay", ctx, stop, queues.node_overlays, POOLS, node_overlay::reconcile);
     per_object(tasks, "capacitybuffer", ctx, stop, queues.capacity_buffers, POOLS, capacity_buffer::reconcile);
     singleton(tasks, "provisioner", ctx, stop, provisioner::run);
     singleton(tasks, "static.provisioning", ctx, stop, static_capacity::run);
@@ -244,6 +263,7 @@ fn per_object<K, R>(
                 node = Empty,
                 node_class = Empty,
                 capacity_buffer = Empty,
+                node_overlay = Empty,
                 provider_id = Empty
             );
             span.record(K::FIELD, tracing::field::display(&key));
@@ -304,6 +324,10 @@ impl Named for NodeName {
 
 impl Named for NodePoolName {
     const FIELD: &'static str = "node_pool";
+}
+
+impl Named for NodeOverlayName {
+    const FIELD: &'static str = "node_overlay";
 }
 
 impl Named for BufferKey {

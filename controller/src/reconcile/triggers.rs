@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use sawhorse_ambient::Clock;
 use sawhorse_core::{
-    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool},
+    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodeOverlay, NodePool},
     lifecycle::TemplateRef,
-    model::{BufferKey, NodeClaimName, NodeName, NodePoolName, ProviderId},
+    model::{BufferKey, NodeClaimName, NodeName, NodeOverlayName, NodePoolName, ProviderId},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +28,7 @@ pub(crate) struct Queues {
     pub(super) node_pools: WorkQueue<NodePoolName>,
     pub(super) node_classes: WorkQueue<String>,
     pub(super) capacity_buffers: WorkQueue<BufferKey>,
+    pub(super) node_overlays: WorkQueue<NodeOverlayName>,
 }
 
 impl Queues {
@@ -40,6 +41,7 @@ impl Queues {
             node_pools: WorkQueue::new(clock),
             node_classes: WorkQueue::new(clock),
             capacity_buffers: WorkQueue::new(clock),
+            node_overlays: WorkQueue::new(clock),
         }
     }
 
@@ -59,6 +61,7 @@ impl Queues {
             Change::Node(step) => self.node_changed(mirror, step),
             Change::Pod(step) => self.pod_changed(mirror, step),
             Change::CapacityBuffer(step) => self.capacity_buffer_changed(step),
+            Change::NodeOverlay(step) => self.node_overlay_changed(mirror, step),
             Change::Template(of) => self.template_changed(mirror, of),
             // The provisioner and disruption follow the revision, which has moved.
             Change::Other => {}
@@ -114,6 +117,22 @@ impl Queues {
     fn capacity_buffer_changed(&self, step: &Step<CapacityBuffer>) {
         if let Some(buffer) = step.either() {
             self.capacity_buffers.add(BufferKey::of(buffer));
+        }
+    }
+
+    fn node_overlay_changed(&self, mirror: &Mirror, step: &Step<NodeOverlay>) {
+        if step.before.as_ref().map(|own| &own.spec) != step.after.as_ref().map(|own| &own.spec) {
+            // Another may be in conflict with it, or no longer.
+            self.look_at_overlays(mirror);
+        } else if let Some(overlay) = step.either() {
+            self.node_overlays.add(NodeOverlayName::from(overlay.metadata.name.as_deref().unwrap_or_default()));
+        }
+    }
+
+    /// All of them are to be evaluated anew.
+    pub(super) fn look_at_overlays(&self, mirror: &Mirror) {
+        for overlay in mirror.read(|state| state.node_overlays()) {
+            self.node_overlays.add(NodeOverlayName::from(overlay.metadata.name.as_deref().unwrap_or_default()));
         }
     }
 

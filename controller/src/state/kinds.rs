@@ -15,8 +15,8 @@ use k8s_openapi::{
 };
 use kube::Resource;
 use sawhorse_core::{
-    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool},
-    lifecycle::{TemplateKind, TemplateRef, template_of},
+    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodeOverlay, NodePool},
+    lifecycle::{TemplateKind, TemplateRef},
     model::{NodeClaimName, PodKey, is_provisionable},
 };
 use serde::de::DeserializeOwned;
@@ -35,6 +35,7 @@ pub(crate) enum Change {
     Node(Step<Node>),
     Pod(Step<Pod>),
     CapacityBuffer(Step<CapacityBuffer>),
+    NodeOverlay(Step<NodeOverlay>),
     /// Something that has a template of pods, of which CapacityBuffers may keep room.
     Template(TemplateRef),
     /// Of a kind that no loop looks at one by one; the revision has moved.
@@ -99,6 +100,22 @@ impl Mirrored for CapacityBuffer {
     }
 }
 
+impl Mirrored for NodeOverlay {
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.node_overlays
+    }
+
+    fn change(step: Step<Self>) -> Change {
+        Change::NodeOverlay(step)
+    }
+
+    fn index(state: &mut State, step: &Step<Self>) {
+        // Machines may have now what pods wait for.
+        let spec = |overlay: &Option<Arc<Self>>| overlay.as_ref().map(|overlay| overlay.spec.clone());
+        state.arrivals += u64::from(spec(&step.before) != spec(&step.after));
+    }
+}
+
 /// What CapacityBuffers keep room by. Of its metadata and of workloads nothing counts but what [`super::buffers`] asks for.
 macro_rules! has_template {
     ($kind:ident, $store:ident, $strip:expr) => {
@@ -121,8 +138,7 @@ macro_rules! has_template {
             fn index(state: &mut State, step: &Step<Self>) {
                 let Some(object) = step.either() else { return };
                 let of = template_ref(TemplateKind::$kind, object.meta());
-                let refers = |buffer: &Arc<CapacityBuffer>| template_of(buffer).is_ok_and(|named| named == of);
-                state.arrivals += u64::from(state.capacity_buffers.iter().any(refers));
+                state.arrivals += u64::from(!state.buffers_by(&of).is_empty());
             }
         }
     };

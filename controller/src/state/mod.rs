@@ -34,7 +34,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use sawhorse_core::{
-    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool},
+    api::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodeOverlay, NodePool},
     model::{ClusterSnapshot, NodeClaimName, NodeName, PodKey, ProviderId, Settings},
 };
 use std::{
@@ -61,6 +61,8 @@ pub(crate) struct State {
     persistent_volumes: Store<PersistentVolume>,
     storage_classes: Store<StorageClass>,
     csi_nodes: Store<CSINode>,
+    /// Followed with the feature NodeOverlay only.
+    node_overlays: Store<NodeOverlay>,
     /// These, and what they may refer to, are followed with the feature CapacityBuffer only.
     capacity_buffers: Store<CapacityBuffer>,
     pod_templates: Store<PodTemplate>,
@@ -143,6 +145,7 @@ impl State {
             && self.persistent_volumes.is_listed()
             && self.storage_classes.is_listed()
             && self.csi_nodes.is_listed()
+            && (!self.settings.feature_gates.node_overlay || self.node_overlays.is_listed())
             && (!self.settings.feature_gates.capacity_buffer || self.buffers_listed())
     }
 
@@ -217,6 +220,14 @@ impl State {
 
     pub(crate) fn ec2_node_class(&self, name: &str) -> Option<Arc<Ec2NodeClass>> {
         self.ec2_node_classes.get("", name).cloned()
+    }
+
+    pub(crate) fn node_overlay(&self, name: &str) -> Option<Arc<NodeOverlay>> {
+        self.node_overlays.get("", name).cloned()
+    }
+
+    pub(crate) fn node_overlays(&self) -> Vec<Arc<NodeOverlay>> {
+        self.node_overlays.iter().cloned().collect()
     }
 
     pub(crate) fn node(&self, name: &str) -> Option<Arc<Node>> {

@@ -15,6 +15,7 @@ pub(super) fn build(state: &State, now: Timestamp) -> ClusterSnapshot {
     ClusterSnapshot {
         now,
         node_pools: pools.collect(),
+        node_overlays: state.node_overlays(),
         nodes: machines(state),
         pending: state.pending.iter().filter_map(|key| state.pod(key)).collect(),
         virtual_pods: state.virtual_pods(),

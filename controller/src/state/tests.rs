@@ -5,7 +5,7 @@ use k8s_openapi::api::{
     core::v1::{Node, Pod},
 };
 use sawhorse_core::{
-    api::{CapacityBuffer, NodeClaim},
+    api::{CapacityBuffer, NodeClaim, NodeOverlay},
     model::{NodeClaimName, NodeName},
 };
 use serde_json::{Value, json};
@@ -203,4 +203,22 @@ fn a_buffer_follows_its_workload() {
     assert!(state.apply(deployment(4, 3)).is_none(), "how many are ready is no news");
     state.apply(deployment(6, 3));
     assert_eq!((room(&mut state), state.arrivals()), (3, 3));
+}
+
+#[test]
+fn what_an_overlay_says_may_be_what_a_pod_waits_for() {
+    let overlay = |spec: Value, status: &str| -> NodeOverlay {
+        serde_json::from_value(json!({
+            "apiVersion": "karpenter.sh/v1alpha1", "kind": "NodeOverlay", "metadata": {"name": "fuse"}, "spec": spec,
+            "status": {"conditions": [{"type": "Ready", "status": status, "reason": "Ready", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+        }))
+        .unwrap()
+    };
+    let mut state = State::default();
+    state.apply(overlay(json!({"requirements": []}), "Unknown"));
+    state.apply(overlay(json!({"requirements": []}), "True"));
+    assert_eq!(state.arrivals(), 1, "its status gives no machine anything");
+    state.apply(overlay(json!({"requirements": [], "capacity": {"example.com/fuse": "1"}}), "True"));
+    assert_eq!((state.arrivals(), state.snapshot(Timestamp::UNIX_EPOCH).node_overlays.len()), (2, 1));
 }

@@ -17,12 +17,13 @@ use std::{
 };
 
 /// What is followed: group, version, kind, plural.
-const KINDS: [(&str, &str, &str, &str); 7] = [
+const KINDS: [(&str, &str, &str, &str); 8] = [
     ("", "v1", "Pod", "pods"),
     ("", "v1", "Node", "nodes"),
     ("", "v1", "Event", "events"),
     ("karpenter.sh", "v1", "NodeClaim", "nodeclaims"),
     ("karpenter.sh", "v1", "NodePool", "nodepools"),
+    ("karpenter.sh", "v1alpha1", "NodeOverlay", "nodeoverlays"),
     ("autoscaling.x-k8s.io", "v1beta1", "CapacityBuffer", "capacitybuffers"),
     ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
 ];

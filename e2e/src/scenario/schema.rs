@@ -221,6 +221,8 @@ pub struct ControllerSpec {
     pub static_capacity: bool,
     /// Keep the room that CapacityBuffers ask for.
     pub capacity_buffer: bool,
+    /// Look at NodeOverlays.
+    pub node_overlay: bool,
     /// End machines that have reached their age at once, as the reference does.
     pub forceful_expiration: bool,
     /// End broken machines at once, as the reference does.

@@ -9,7 +9,7 @@ use crate::{
 };
 use sawhorse_core::{
     model::{ClusterSnapshot, PodKey},
-    plan::{PlanInput, plan},
+    plan::{Manifests, PlanInput, plan},
     scheduling::{PlannedNodeClaim, Prepared, SchedulingInput, solve, tight_lower_bound},
     solve::Problem,
 };
@@ -76,7 +76,12 @@ fn row(family: Family, seed: u64, reference: Option<&mut Reference>) -> Option<R
     let problem = cluster(&family.problem(seed));
     let read = Problem::read(&problem.input.to_string()).expect("generated clusters are well formed");
     let removed = BTreeSet::new();
-    let input = PlanInput { snapshot: &read.snapshot, catalog: &read.catalog, applied: &[], removed: &removed };
+    let input = PlanInput {
+        snapshot: &read.snapshot,
+        catalog: &read.catalog,
+        applied: &Manifests::default(),
+        removed: &removed,
+    };
     let started = now();
     let planned = plan(&input);
     let seconds = started.elapsed().as_secs_f64();

@@ -2,7 +2,7 @@
 //!
 //! `Ready` is the root: it follows from its dependents and is never set directly.
 
-use super::{Ec2NodeClass, NodeClaim, NodePool};
+use super::{Ec2NodeClass, NodeClaim, NodeOverlay, NodePool};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -30,7 +30,7 @@ pub const INSTANCE_TERMINATING: &str = "InstanceTerminating";
 /// NodeClaim: a running disruption command has claimed it.
 pub const DISRUPTION_REASON: &str = "DisruptionReason";
 
-/// NodePool and EC2NodeClass: the spec is valid.
+/// NodePool, NodeOverlay and EC2NodeClass: the spec is valid.
 pub const VALIDATION_SUCCEEDED: &str = "ValidationSucceeded";
 /// NodePool: its NodeClass exists and is ready.
 pub const NODE_CLASS_READY: &str = "NodeClassReady";
@@ -285,6 +285,7 @@ macro_rules! conditioned {
 }
 
 conditioned!(NodePool, [VALIDATION_SUCCEEDED, NODE_CLASS_READY]);
+conditioned!(NodeOverlay, [VALIDATION_SUCCEEDED]);
 conditioned!(NodeClaim, [LAUNCHED, REGISTERED, INITIALIZED]);
 conditioned!(
     Ec2NodeClass,

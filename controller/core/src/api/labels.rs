@@ -51,6 +51,10 @@ pub const NODE_POOL_HASH_VERSION: &str = "karpenter.sh/nodepool-hash-version";
 pub const TERMINATION_TIMESTAMP: &str = "karpenter.sh/nodeclaim-termination-timestamp";
 /// Annotation of NodeClaims: whether `minValues` was lowered for it, `true` or `false`.
 pub const MIN_VALUES_RELAXED: &str = "karpenter.sh/nodeclaim-min-values-relaxed";
+/// Annotation of NodeClaims, `true`: a NodeOverlay says what one of their offerings costs.
+pub const PRICE_OVERLAY_APPLIED: &str = "karpenter.sh/price-overlay-applied";
+/// Annotation of NodeClaims, `true`: a NodeOverlay says what one of their instance types has.
+pub const CAPACITY_OVERLAY_APPLIED: &str = "karpenter.sh/capacity-overlay-applied";
 /// Annotation of a NodeClaim that consolidation launched in place of others: why those went. Not one of the reference's.
 pub const REPLACEMENT_FOR: &str = "sawhorse.karpenter.sh/replacement-for";
 /// Annotation of a NodeClaim that a disruption command has: the command, as JSON. Not one of the reference's.

@@ -44,6 +44,7 @@ fn instance_type(name: &str, cpu: i64, cents: i64, spot: bool) -> Arc<InstanceTy
         offerings,
         capacity: capacity(cpu),
         overhead: Overhead::default(),
+        listed: None,
     })
 }
 

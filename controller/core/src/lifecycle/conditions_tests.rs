@@ -21,6 +21,7 @@ fn types() -> Vec<Arc<InstanceType>> {
         offerings: vec![offering("zone-a", CapacityType::OnDemand), offering("zone-b", CapacityType::Spot)],
         capacity: Resources::new(),
         overhead: Overhead::default(),
+        listed: None,
     })]
 }
 

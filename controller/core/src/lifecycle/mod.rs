@@ -7,6 +7,7 @@
 //! - [`disruption_conditions`], [`drift_reason`] — `Drifted` and `Consolidatable`
 //! - [`DoNotDisrupt`] — how long a pod asks to be left alone; drains and disruption both heed it
 //! - [`resolve`], [`buffer_with_status`] — for which pods a CapacityBuffer keeps room, and what its users are told
+//! - [`overlay_with_status`] — whether a NodeOverlay counts
 //! - [`uncollected_claims`], [`orphans`] — garbage collection both ways
 //!
 //! Every function returns what should be written and done; none does anything. Write the objects of a [`Step`] first, then
@@ -19,6 +20,7 @@ mod event;
 mod garbage;
 mod initialization;
 mod launch;
+mod node_overlay;
 mod registration;
 mod step;
 
@@ -31,6 +33,7 @@ pub use do_not_disrupt::DoNotDisrupt;
 pub use event::{About, Event};
 pub use garbage::{ListedInstance, orphans, uncollected_claims};
 pub use launch::{LaunchOutcome, LaunchedMachine};
+pub use node_overlay::overlay_with_status;
 pub use step::{Action, DeletionReason, LookAgain, Milestone, Step, expires_at, next_step};
 
 use jiff::Timestamp;

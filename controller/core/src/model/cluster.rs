@@ -1,7 +1,7 @@
 //! What is known of the cluster at one instant: the input of every decision.
 
 use super::{GangKey, NodeClaimName, NodeName, NodePoolName, ProviderId, Settings, Storage};
-use crate::api::{NodeClaim, NodePool};
+use crate::api::{NodeClaim, NodeOverlay, NodePool};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
@@ -17,6 +17,8 @@ pub struct ClusterSnapshot {
     pub now: Timestamp,
     /// Every NodePool, whatever its state.
     pub node_pools: BTreeMap<NodePoolName, Arc<NodePool>>,
+    /// Every NodeOverlay, if they are looked at. Catalogs have what they say in them already ([`super::Overlays`]).
+    pub node_overlays: Vec<Arc<NodeOverlay>>,
     /// Machines: every NodeClaim with its Node, and every Node without a NodeClaim. Sorted by name.
     pub nodes: Vec<StateNode>,
     /// Pods that wait for a node (`PodScheduled` is False with reason `Unschedulable`, and so on: spec core 2.3).
@@ -44,6 +46,7 @@ impl ClusterSnapshot {
         Self {
             now,
             node_pools: BTreeMap::new(),
+            node_overlays: Vec::new(),
             nodes: Vec::new(),
             pending: Vec::new(),
             virtual_pods: Vec::new(),

@@ -50,6 +50,10 @@ name!(
     NodeName
 );
 name!(
+    /// The name of a NodeOverlay.
+    NodeOverlayName
+);
+name!(
     /// A cloud's id of a machine as Nodes carry it, e.g. `aws:///us-east-1a/i-0123456789abcdef0`.
     ProviderId
 );

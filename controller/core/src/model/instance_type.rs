@@ -3,7 +3,7 @@
 use super::{HUGE_PAGES_PREFIX, MEMORY, Operator, Price, Requirement, Requirements, Resources};
 use crate::api::labels;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// How a machine is paid for. The order is the precedence at launch: reserved, then spot, then on-demand (spec core 2.15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,6 +52,8 @@ pub struct InstanceType {
     pub capacity: Resources,
     /// What of it pods cannot use.
     pub overhead: Overhead,
+    /// The type as its cloud lists it, where NodeOverlays say otherwise ([`super::Overlays`]).
+    pub listed: Option<Arc<InstanceType>>,
 }
 
 impl InstanceType {
@@ -64,6 +66,19 @@ impl InstanceType {
             allocatable.set(MEMORY, (allocatable.get(MEMORY) - huge).max(0));
         }
         allocatable
+    }
+
+    /// Whether NodeOverlays say what one of the offerings costs.
+    pub fn is_price_overlaid(&self) -> bool {
+        let price = |own: &Offering| own.price;
+        self.listed
+            .as_ref()
+            .is_some_and(|listed| !listed.offerings.iter().map(price).eq(self.offerings.iter().map(price)))
+    }
+
+    /// Whether NodeOverlays say what the machine has.
+    pub fn is_capacity_overlaid(&self) -> bool {
+        self.listed.as_ref().is_some_and(|listed| listed.capacity != self.capacity)
     }
 
     /// The cheapest available offering that `requirements` allow; of equally cheap ones the first by capacity type and zone.
@@ -170,6 +185,7 @@ mod tests {
                 eviction_threshold: Resources::from_iter([("memory", 1 << 20)]),
                 ..Overhead::default()
             },
+            listed: None,
         }
     }
 

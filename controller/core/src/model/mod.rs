@@ -7,6 +7,7 @@ mod gang;
 mod ids;
 mod instance_type;
 mod node;
+mod overlay;
 mod pod;
 mod price;
 mod quantity;
@@ -22,8 +23,9 @@ pub use buffer::{Buffer, BufferKey, BufferRoom, buffer_of, is_virtual};
 pub use catalog::{Catalog, UnavailableOfferings};
 pub use cluster::{ClusterSnapshot, StateNode};
 pub use gang::GangKey;
-pub use ids::{NodeClaimName, NodeName, NodePoolName, PodKey, ProviderId};
+pub use ids::{NodeClaimName, NodeName, NodeOverlayName, NodePoolName, PodKey, ProviderId};
 pub use instance_type::{CapacityType, InstanceType, Offering, Overhead};
+pub use overlay::{Overlays, WhyRefused};
 pub use pod::{
     HostPort, host_ports, is_active, is_daemon_pod, is_gated, is_provisionable, is_reschedulable, is_static_pod,
     is_terminal, is_terminating, pod_requests, pod_spec,

@@ -106,6 +106,8 @@ pub struct FeatureGates {
     pub static_capacity: bool,
     /// Keep the room that CapacityBuffers ask for.
     pub capacity_buffer: bool,
+    /// Look at NodeOverlays.
+    pub node_overlay: bool,
 }
 
 impl Default for FeatureGates {
@@ -116,6 +118,7 @@ impl Default for FeatureGates {
             node_repair: false,
             static_capacity: false,
             capacity_buffer: false,
+            node_overlay: false,
         }
     }
 }

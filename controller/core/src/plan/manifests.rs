@@ -1,8 +1,8 @@
-//! NodePools as if they had been applied.
+//! Objects as if they had been applied.
 
 use crate::{
     api::{
-        NodePool,
+        NodeOverlay, NodePool,
         conditions::{Conditioned, DRIFTED},
         hash, labels,
     },
@@ -11,8 +11,27 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Puts `pools` into the snapshot, and says of each machine that they make drift why.
-pub(super) fn apply(snapshot: &mut ClusterSnapshot, pools: &[NodePool]) -> Vec<(String, &'static str)> {
+/// What is thought to be applied.
+#[derive(Clone, Debug, Default)]
+pub struct Manifests {
+    /// NodePools.
+    pub node_pools: Vec<NodePool>,
+    /// NodeOverlays.
+    pub node_overlays: Vec<NodeOverlay>,
+}
+
+impl Manifests {
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.node_pools.is_empty() && self.node_overlays.is_empty()
+    }
+}
+
+/// Puts what is applied into the snapshot, and says of each machine that it makes drift why.
+pub(super) fn apply(snapshot: &mut ClusterSnapshot, manifests: &Manifests) -> Vec<(String, &'static str)> {
+    let Manifests { node_pools: pools, node_overlays } = manifests;
+    snapshot.node_overlays.retain(|own| node_overlays.iter().all(|new| new.metadata.name != own.metadata.name));
+    snapshot.node_overlays.extend(node_overlays.iter().cloned().map(Arc::new));
     // Machines say which hash they were made for. Where one does not, it was made for its pool as it is now.
     let before: BTreeMap<NodePoolName, String> =
         snapshot.node_pools.iter().map(|(name, pool)| (name.clone(), hash::node_pool(pool))).collect();

@@ -2,7 +2,7 @@
 //!
 //! - [`plan`] — the entry
 //! - `carry_out` — a decision as if it had been carried out
-//! - `manifests` — NodePools as if they had been applied
+//! - [`Manifests`] — NodePools and NodeOverlays as if they had been applied
 //!
 //! A round takes [`ROUND`] of the copy's time. Nothing fails in it: machines come, pods start at once, and have been quiet for
 //! long enough when the next round begins.
@@ -11,11 +11,12 @@ mod carry_out;
 mod manifests;
 
 use crate::{
-    api::NodePool,
     disruption::{Command, DisruptionDecision, DisruptionInput, WhyKept, decide, machine_price},
-    model::{Catalog, ClusterSnapshot, NodePoolName, PodKey, Price, WhyNot},
+    model::{Catalog, ClusterSnapshot, NodePoolName, Overlays, PodKey, Price, WhyNot},
     scheduling::{IndexedCatalog, Launch, Prepared, SchedulingInput, pods_to_provision, solve},
 };
+pub use manifests::Manifests;
+
 use carry_out::World;
 use jiff::{SignedDuration, Timestamp};
 use std::{collections::BTreeSet, time::Duration};
@@ -34,8 +35,8 @@ pub struct PlanInput<'a> {
     pub snapshot: &'a ClusterSnapshot,
     /// What each pool may buy.
     pub catalog: &'a Catalog,
-    /// NodePools that are thought to be applied.
-    pub applied: &'a [NodePool],
+    /// What is thought to be applied.
+    pub applied: &'a Manifests,
     /// Machines that are thought to be gone, by name.
     pub removed: &'a BTreeSet<String>,
 }
@@ -124,16 +125,18 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     };
     let drifted = manifests::apply(&mut planner.world.snapshot, input.applied);
     if !input.applied.is_empty() {
-        let catalog = manifests::catalog_with(input.catalog, input.applied);
-        planner.catalog = IndexedCatalog::new(catalog);
+        let catalog = manifests::catalog_with(input.catalog, &input.applied.node_pools);
+        planner.catalog = IndexedCatalog::new(Overlays::of(&planner.world.snapshot, &catalog));
     }
+    // Where prices are said to be others, they are that before, too.
+    let price_before = price(input.snapshot, planner.catalog.catalog());
     for name in input.removed {
         planner.remove(name);
     }
     let (last, unfinished) = planner.run();
     let after = planner.world.snapshot;
     Plan {
-        price_before: price(input.snapshot, input.catalog),
+        price_before,
         price_after: price(&after, planner.catalog.catalog()),
         nodes_before: input.snapshot.nodes.len(),
         after,

@@ -1,4 +1,4 @@
-use super::{Act, PlanInput, plan};
+use super::{Act, Manifests, PlanInput, plan};
 use crate::scenario::Scenario;
 use std::collections::BTreeSet;
 
@@ -21,14 +21,14 @@ nodePools:
 
 fn planned(nodes: &str, removed: &[&str], apply: bool) -> (super::Plan, crate::scenario::World) {
     let world = Scenario::read(&format!("{POOL}{nodes}")).unwrap().world(CATALOG).unwrap();
-    let mut pools = Vec::new();
+    let mut applied = Manifests::default();
     if apply {
         let mut pool = world.snapshot.node_pools.values().next().unwrap().as_ref().clone();
         pool.spec.template.metadata.labels.insert("team".to_owned(), "new".to_owned());
-        pools.push(pool);
+        applied.node_pools.push(pool);
     }
     let removed: BTreeSet<String> = removed.iter().map(|name| (*name).to_owned()).collect();
-    let input = PlanInput { snapshot: &world.snapshot, catalog: &world.catalog, applied: &pools, removed: &removed };
+    let input = PlanInput { snapshot: &world.snapshot, catalog: &world.catalog, applied: &applied, removed: &removed };
     (plan(&input), world)
 }
 
@@ -74,4 +74,21 @@ nodes:
     assert!(matches!(&plan.steps[0].act, Act::Remove(name) if name == "a"));
     assert!(matches!(&plan.steps[1].act, Act::Launch { pods: 1, .. }), "{:?}", plan.steps);
     assert_eq!((plan.evictions(), plan.after.nodes.len()), (1, 2));
+}
+
+#[test]
+fn an_overlay_is_applied_to_what_machines_cost_before_and_after() {
+    let nodes = "
+nodes:
+  - { name: a, pool: default, instanceType: small, zone: zone-a, pods: [{ name: web, requests: { cpu: 2 } }] }
+";
+    let world = Scenario::read(&format!("{POOL}{nodes}")).unwrap().world(CATALOG).unwrap();
+    let overlay = serde_json::json!({
+        "apiVersion": "karpenter.sh/v1alpha1", "kind": "NodeOverlay", "metadata": {"name": "dear"},
+        "spec": {"requirements": [{"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["small"]}], "price": "5"},
+    });
+    let applied = Manifests { node_overlays: vec![serde_json::from_value(overlay).unwrap()], ..Manifests::default() };
+    let (snapshot, removed) = (&world.snapshot, BTreeSet::new());
+    let plan = plan(&PlanInput { snapshot, catalog: &world.catalog, applied: &applied, removed: &removed });
+    assert_eq!((plan.price_before.to_string(), plan.price_after.to_string()), ("$5.0000".into(), "$0.4000".into()));
 }

@@ -4,20 +4,20 @@ use super::text::{count, pod_name, pod_names, table};
 use crate::{
     api::labels,
     model::{
-        CPU, CapacityType, Catalog, ClusterSnapshot, MEMORY, NODES, NodePoolName, Offering, PodKey, Price,
+        CPU, CapacityType, Catalog, ClusterSnapshot, MEMORY, NODES, NodePoolName, Offering, Overlays, PodKey, Price,
         Requirements, Resources, StateNode, pod_spec, quantity_text,
     },
     scheduling::{PlannedNodeClaim, Results},
 };
 use std::{collections::BTreeMap, collections::BTreeSet, fmt::Write as _};
 
-/// What `results` say to launch, where the other pods go, which have no place and why, and how the pools' limits stand.
-/// `snapshot` and `catalog` are those that were decided on.
+/// What `results` say to launch, where the other pods go, which have no place and why, how the pools' limits stand, and which NodeOverlays
+/// do not count. /// `snapshot` and `catalog` are those that were decided on.
 pub fn scheduling_text(results: &Results, snapshot: &ClusterSnapshot, catalog: &Catalog) -> String {
     let mut text = format!("{}\n", headline(results));
     let claims = numbered(&results.planned);
     let mut sections = vec![claims_table(&claims, snapshot, catalog), existing_table(results), missing_table(results)];
-    sections.push(limits_table(&claims, snapshot));
+    sections.extend([limits_table(&claims, snapshot), refused_overlays(snapshot, catalog)]);
     for section in sections.iter().filter(|section| !section.is_empty()) {
         write!(text, "\n{section}").expect("text takes all that is written");
     }
@@ -109,11 +109,32 @@ fn notes(planned: &PlannedNodeClaim, snapshot: &ClusterSnapshot, catalog: &Catal
     if let Some(id) = &planned.launch.reservation_id {
         notes.push(format!("from reservation {id}"));
     }
+    notes.extend(overlaid_price(planned));
     if planned.min_values_relaxed {
         notes.push("fewer types than minValues asks for: more would not do".to_owned());
     }
     notes.extend(out_of_stock(planned, snapshot, catalog));
     notes
+}
+
+/// Why NodeOverlays do not count.
+fn refused_overlays(snapshot: &ClusterSnapshot, catalog: &Catalog) -> String {
+    let overlays = Overlays::evaluate(catalog, &snapshot.node_pools, &snapshot.node_overlays);
+    let names = snapshot.node_overlays.iter().filter_map(|own| own.metadata.name.as_deref());
+    let line = |name: &str| Some(format!("NodeOverlay {name} does not count: {}\n", overlays.why_refused(name)?));
+    names.filter_map(line).collect()
+}
+
+/// What the cloud lists the machine at, where NodeOverlays say something else.
+fn overlaid_price(planned: &PlannedNodeClaim) -> Option<String> {
+    let launch = &planned.launch;
+    let kind = planned.instance_types.iter().find(|kind| kind.name == launch.instance_type)?;
+    let is_launched = |own: &&Offering| {
+        (&own.zone, own.capacity_type, &own.reservation_id)
+            == (&launch.zone, launch.capacity_type, &launch.reservation_id)
+    };
+    let listed = kind.listed.as_ref()?.offerings.iter().find(is_launched)?.price;
+    (listed != launch.price).then(|| format!("by a NodeOverlay; listed at {listed}"))
 }
 
 /// Offerings that would have been cheaper than what is launched, had they been in stock.

@@ -91,6 +91,7 @@ fn instance_type(
         offerings,
         capacity: Resources::of_capacity(&form.capacity),
         overhead: Overhead { kube_reserved: Resources::of_capacity(&form.overhead), ..Overhead::default() },
+        listed: None,
     }
 }
 

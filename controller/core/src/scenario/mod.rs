@@ -23,8 +23,10 @@ mod tests;
 pub use error::ScenarioError;
 
 use crate::{
-    api::NodePool,
-    model::{Catalog, ClusterSnapshot, FeatureGates, NodePoolName, Settings, StateNode, UnavailableOfferings},
+    api::{NodeOverlay, NodePool},
+    model::{
+        Catalog, ClusterSnapshot, FeatureGates, NodePoolName, Overlays, Settings, StateNode, UnavailableOfferings,
+    },
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -78,6 +80,7 @@ impl Scenario {
         let form = &mut other.form;
         form.unavailable.reverse();
         form.node_pools.reverse();
+        form.node_overlays.reverse();
         form.nodes.reverse();
         form.nodes.iter_mut().for_each(|node| node.pods.reverse());
         form.pods.reverse();
@@ -107,6 +110,11 @@ impl Scenario {
                 ));
             }
         }
+        let mut node_overlays: Vec<Arc<NodeOverlay>> = Vec::new();
+        for value in &form.node_overlays {
+            node_overlays.push(Arc::new(real::read(&self.text, value)?));
+        }
+        node_overlays.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         let writer = pods::Writer { text: &self.text, now: form.now };
         let mut nodes: Vec<StateNode> = Vec::new();
         for node in &form.nodes {
@@ -115,6 +123,7 @@ impl Scenario {
         nodes.sort_by(|a, b| a.name().cmp(b.name()));
         let snapshot = ClusterSnapshot {
             now: form.now,
+            node_overlays,
             nodes,
             pending: writer.pending(&form.pods)?,
             virtual_pods: writer.virtual_pods(&form.capacity_buffers)?,
@@ -133,7 +142,8 @@ impl Scenario {
             node_pools,
         };
         let by_pool = snapshot.node_pools.keys().map(|name| (name.clone(), types.clone())).collect();
-        Ok(World { snapshot, catalog: Catalog { by_pool }, unavailable })
+        let catalog = Overlays::of(&snapshot, &Catalog { by_pool });
+        Ok(World { snapshot, catalog, unavailable })
     }
 }
 
@@ -153,6 +163,7 @@ fn settings(form: &schema::SettingsForm) -> Settings {
             node_repair: form.node_repair.unwrap_or(gates.node_repair),
             static_capacity: form.static_capacity.unwrap_or(gates.static_capacity),
             capacity_buffer: gates.capacity_buffer,
+            node_overlay: gates.node_overlay,
         },
         ..default
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_saphyr::Spanned;
 
 /// Maps whose values are quantities, which people write as plain numbers.
-const QUANTITIES: [&str; 2] = ["limits", "requests"];
+const QUANTITIES: [&str; 3] = ["capacity", "limits", "requests"];
 
 /// Reads `block`, a part of `text`.
 ///

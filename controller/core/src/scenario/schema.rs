@@ -24,6 +24,8 @@ pub(super) struct Form {
     #[serde(default)]
     pub(super) node_pools: Vec<Spanned<Value>>,
     #[serde(default)]
+    pub(super) node_overlays: Vec<Spanned<Value>>,
+    #[serde(default)]
     pub(super) nodes: Vec<NodeForm>,
     #[serde(default)]
     pub(super) pods: Vec<PodForm>,

@@ -341,6 +341,13 @@ impl Draft<'_> {
         if pool.min_values().next().is_some() {
             annotations.insert(labels::MIN_VALUES_RELAXED.to_owned(), relaxed.to_string());
         }
+        let kinds = || self.types.iter().map(|kind| &pool.types[*kind].kind);
+        let overlaid = [
+            (labels::PRICE_OVERLAY_APPLIED, kinds().any(|kind| kind.is_price_overlaid())),
+            (labels::CAPACITY_OVERLAY_APPLIED, kinds().any(|kind| kind.is_capacity_overlaid())),
+        ];
+        let applied = overlaid.into_iter().filter(|(_, applied)| *applied);
+        annotations.extend(applied.map(|(key, _)| (key.to_owned(), "true".to_owned())));
         annotations
     }
 

@@ -146,6 +146,7 @@ pub(crate) fn instance_type(name: &str, cpu: i64, gib: i64, cents: i64) -> Insta
             kube_reserved: Resources::from_iter([("cpu", 100), ("memory", 1 << 28)]),
             ..Overhead::default()
         },
+        listed: None,
     }
 }
 

@@ -27,17 +27,18 @@ const ANNOTATION_PARTS: [&str; 3] = ["karpenter.sh/", "karpenter.k8s.aws/", "saw
 const ANNOTATIONS: [&str; 1] = [labels::POD_DELETION_COST];
 
 /// `snapshot` and `catalog` as JSON that [`super::Problem::read`] reads. A type that pools are offered differently is written as
-/// the first pool is offered it.
+/// the first pool is offered it; what NodeOverlays say is left to them.
 pub fn save(snapshot: &ClusterSnapshot, catalog: &Catalog) -> String {
     let mut types: BTreeMap<&str, &Arc<InstanceType>> = BTreeMap::new();
     for own in catalog.by_pool.values().flat_map(|types| types.iter()) {
-        types.entry(&own.name).or_insert(own);
+        types.entry(&own.name).or_insert(own.listed.as_ref().unwrap_or(own));
     }
     let claims = snapshot.nodes.iter().filter_map(|machine| machine.node_claim.as_deref()).map(claim);
     let storage = &snapshot.storage;
     let value = json!({
         "now": snapshot.now,
         "nodePools": snapshot.node_pools.values().map(|own| pool(own)).collect::<Vec<_>>(),
+        "nodeOverlays": each(&snapshot.node_overlays, |own| own.metadata = meta(&own.metadata)),
         "nodeClaims": claims.collect::<Vec<_>>(),
         "instanceTypes": types.values().map(|own| instance_type(own)).collect::<Vec<_>>(),
         "nodes": snapshot.nodes.iter().filter_map(machine).collect::<Vec<_>>(),

@@ -3,10 +3,10 @@
 use super::{SolveError, strict};
 use crate::{
     api::{
-        NodeClaim, NodeClaimSpec, NodeClaimStatus, NodePool, NodePoolSpec, NodePoolStatus,
-        NodeSelectorRequirementWithMinValues,
+        NodeClaim, NodeClaimSpec, NodeClaimStatus, NodeOverlay, NodeOverlaySpec, NodeOverlayStatus, NodePool,
+        NodePoolSpec, NodePoolStatus, NodeSelectorRequirementWithMinValues, Problem,
     },
-    model::{CapacityType, InvalidResource, MinValuesPolicy, PodKey, PreferencePolicy, Price, Resources},
+    model::{CapacityType, InvalidResource, MinValuesPolicy, Overlays, PodKey, PreferencePolicy, Price, Resources},
 };
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -28,6 +28,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Input {
     #[schemars(with = "Vec<NodePoolFields>")]
     pub(super) node_pools: Vec<NodePool>,
+    #[schemars(with = "Vec<NodeOverlayFields>")]
+    pub(super) node_overlays: Vec<NodeOverlay>,
     pub(super) instance_types: Vec<InstanceTypeInput>,
     pub(super) nodes: Vec<NodeInput>,
     #[schemars(with = "Vec<NodeClaimFields>")]
@@ -59,6 +61,18 @@ struct NodePoolFields {
     metadata: ObjectMeta,
     spec: NodePoolSpec,
     status: Option<NodePoolStatus>,
+}
+
+/// The fields of a NodeOverlay, likewise.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct NodeOverlayFields {
+    api_version: String,
+    kind: String,
+    metadata: ObjectMeta,
+    spec: NodeOverlaySpec,
+    status: Option<NodeOverlayStatus>,
 }
 
 /// The fields of a NodeClaim, likewise.
@@ -192,6 +206,13 @@ impl Check<'_> {
         self.names("nodePools", "metadata.name", input.node_pools.iter().map(|own| own.metadata.name.as_deref()))?;
         self.names("instanceTypes", "name", input.instance_types.iter().map(|own| Some(own.name.as_str())))?;
         self.names("nodes", "node.metadata.name", input.nodes.iter().map(|own| own.node.metadata.name.as_deref()))?;
+        let overlays = input.node_overlays.iter().map(|own| own.metadata.name.as_deref());
+        self.names("nodeOverlays", "metadata.name", overlays)?;
+        for (index, own) in input.node_overlays.iter().enumerate() {
+            if let Some(Problem { field, message }) = Overlays::problems(own).into_iter().next() {
+                return Err(self.error(format!("nodeOverlays[{index}].{field}"), message));
+            }
+        }
         let claims = input.node_claims.iter().map(|own| own.metadata.name.as_deref());
         self.names("nodeClaims", "metadata.name", claims)?;
         self.pods(input)?;

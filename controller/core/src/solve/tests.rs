@@ -142,6 +142,12 @@ fn options_are_heeded() {
     2,
     "needs its `reservationID`"
 )]
+#[case::overlay(
+    "{\"nodeOverlays\": [{\"apiVersion\": \"karpenter.sh/v1alpha1\", \"kind\": \"NodeOverlay\", \"metadata\": {\"name\": \"a\"}, \"spec\": {\n\"price\": \"cheap\"}}]}",
+    Some("nodeOverlays[0].spec.price"),
+    2,
+    "`cheap` is no price: use dollars per hour such as `0.096`"
+)]
 #[case::option("{\"options\": {\"maxInstanceTypes\": 0}}", Some("options.maxInstanceTypes"), 1, "at least 1 is needed")]
 fn bad_input_is_refused_with_field_and_line(
     #[case] text: &str,
@@ -197,4 +203,18 @@ fn room_that_a_buffer_keeps_is_read_and_written() {
     let problem = super::Problem::read(&input.to_string()).unwrap();
     let again = super::Problem::read(&super::save(&problem.snapshot, &problem.catalog)).unwrap();
     assert_eq!((again.snapshot.pending.len(), again.snapshot.virtual_pods.len()), (0, 1));
+}
+
+#[test]
+fn overlays_change_what_machines_cost_and_are_written_beside_what_the_cloud_lists() {
+    let mut input = input();
+    input["nodes"] = json!([]);
+    let listed = answer(&input, false)["totalPrice"].as_f64().unwrap();
+    input["nodeOverlays"] = json!([{"apiVersion": "karpenter.sh/v1alpha1", "kind": "NodeOverlay", "metadata": {"name": "half"},
+        "spec": {"requirements": [], "priceAdjustment": "-50%"}}]);
+    let said = answer(&input, false)["totalPrice"].as_f64().unwrap();
+    assert!(listed > 0.0 && (said * 2.0 - listed).abs() < 1e-9, "{listed} {said}");
+    let problem = super::Problem::read(&input.to_string()).unwrap();
+    let saved = super::save(&problem.snapshot, &problem.catalog);
+    assert_eq!(answer(&serde_json::from_str(&saved).unwrap(), false)["totalPrice"].as_f64(), Some(said));
 }

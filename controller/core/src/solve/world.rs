@@ -2,10 +2,10 @@
 
 use super::schema::{Input, InstanceTypeInput, NodeInput, OfferingInput, Options, PodGroupInput};
 use crate::{
-    api::{NodeClaim, NodeClaimSpec, NodeClaimStatus, NodePool, conditions, labels},
+    api::{NodeClaim, NodeClaimSpec, NodeClaimStatus, NodeOverlay, NodePool, conditions, labels},
     model::{
         Catalog, ClusterSnapshot, FeatureGates, GangKey, InstanceType, NodePoolName, Offering, Operator, Overhead,
-        PodKey, Requirement, Requirements, Resources, Settings, StateNode, Storage, is_virtual,
+        Overlays, PodKey, Requirement, Requirements, Resources, Settings, StateNode, Storage, is_virtual,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -38,9 +38,12 @@ pub(super) fn of(input: Input) -> (ClusterSnapshot, Catalog) {
     nodes.extend(claims.without_node());
     nodes.sort_by(|a, b| a.name().cmp(b.name()));
     let (virtual_pods, pending) = input.pods.into_iter().map(Arc::new).partition(|pod| is_virtual(pod));
+    let mut node_overlays: Vec<Arc<NodeOverlay>> = input.node_overlays.into_iter().map(Arc::new).collect();
+    node_overlays.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     let snapshot = ClusterSnapshot {
         now,
         node_pools,
+        node_overlays,
         nodes,
         pending,
         virtual_pods,
@@ -56,7 +59,8 @@ pub(super) fn of(input: Input) -> (ClusterSnapshot, Catalog) {
         gangs: input.pod_groups.into_iter().map(gang).collect(),
         settings: settings(&input.options, input.well_known_labels),
     };
-    (snapshot, Catalog { by_pool })
+    let catalog = Overlays::of(&snapshot, &Catalog { by_pool });
+    (snapshot, catalog)
 }
 
 fn gang(input: PodGroupInput) -> (GangKey, u32) {
@@ -100,6 +104,7 @@ fn instance_type(input: &InstanceTypeInput) -> InstanceType {
             system_reserved: Resources::of_capacity(&input.overhead.system_reserved),
             eviction_threshold: Resources::of_capacity(&input.overhead.eviction_threshold),
         },
+        listed: None,
     }
 }
 

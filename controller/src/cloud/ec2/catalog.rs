@@ -61,7 +61,7 @@ pub(super) fn instance_type(
     }
     let capacity = capacity(machine, shape);
     let overhead = overhead(machine, shape, &capacity);
-    Some(InstanceType { name: machine.name.clone(), requirements, offerings, capacity, overhead })
+    Some(InstanceType { name: machine.name.clone(), requirements, offerings, capacity, overhead, listed: None })
 }
 
 fn subnets(class: &Ec2NodeClass) -> &[Subnet] {

@@ -41,10 +41,13 @@ pub(super) fn request(plan: &Plan, token: &str) -> CreateFleetInputBuilder {
         .total_target_capacity(1)
         .default_target_capacity_type(kind)
         .build();
-    let of_spot =
-        SpotOptionsRequest::builder().allocation_strategy(SpotAllocationStrategy::PriceCapacityOptimized).build();
-    let of_on_demand =
-        OnDemandOptionsRequest::builder().allocation_strategy(FleetOnDemandAllocationStrategy::LowestPrice).build();
+    let (spot_strategy, on_demand_strategy) = if plan.by_price {
+        (SpotAllocationStrategy::CapacityOptimizedPrioritized, FleetOnDemandAllocationStrategy::Prioritized)
+    } else {
+        (SpotAllocationStrategy::PriceCapacityOptimized, FleetOnDemandAllocationStrategy::LowestPrice)
+    };
+    let of_spot = SpotOptionsRequest::builder().allocation_strategy(spot_strategy).build();
+    let of_on_demand = OnDemandOptionsRequest::builder().allocation_strategy(on_demand_strategy).build();
     let tagged = [ResourceType::Instance, ResourceType::Volume, ResourceType::Fleet];
     CreateFleetInputBuilder::default()
         .r#type(FleetType::Instant)

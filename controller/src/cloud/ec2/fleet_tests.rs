@@ -47,6 +47,7 @@ fn plan(capacity_type: CapacityType) -> Plan {
         tags: tags::Tags::from([(tags::NODE_CLAIM.into(), "claim-1".into())]),
         context: None,
         addresses: 29,
+        by_price: false,
     }
 }
 
@@ -85,6 +86,15 @@ fn read_answer(answer: &CreateFleetOutput, refusals: &mut Refusals) -> Result<Cl
 fn a_request_as_the_api_takes_it(#[case] capacity_type: CapacityType) {
     let input = request(&plan(capacity_type), "token-1").build().unwrap();
     insta::assert_debug_snapshot!(format!("create_fleet_{capacity_type}"), input);
+}
+
+#[test]
+fn pools_are_tried_by_price_where_overlays_say_it() {
+    let asked = |capacity_type| request(&Plan { by_price: true, ..plan(capacity_type) }, "token-1").build().unwrap();
+    let spot = asked(CapacityType::Spot).spot_options.unwrap().allocation_strategy;
+    assert_eq!(spot, Some(SpotAllocationStrategy::CapacityOptimizedPrioritized));
+    let on_demand = asked(CapacityType::OnDemand).on_demand_options.unwrap().allocation_strategy;
+    assert_eq!(on_demand, Some(FleetOnDemandAllocationStrategy::Prioritized));
 }
 
 #[test]

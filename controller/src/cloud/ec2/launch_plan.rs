@@ -49,6 +49,8 @@ pub(super) struct Plan {
     pub(super) context: Option<String>,
     /// How many addresses a machine may take: the least pods of all types in the plan.
     pub(super) addresses: i64,
+    /// Whether pools are tried by price, as NodeOverlays say what some of them cost: EC2 knows nothing of that.
+    pub(super) by_price: bool,
 }
 
 /// Machines that share a launch template.
@@ -145,7 +147,8 @@ pub(super) fn plan(request: &LaunchRequest, around: &Surroundings<'_>) -> Result
         .flatten()
         .any(|(key, value)| key == labels::MIN_VALUES_RELAXED && value == "true");
     let context = around.class.spec.context.clone().filter(|_| !relaxed);
-    Ok(Plan { capacity_type, groups, tags, context, addresses })
+    let by_price = candidates.iter().any(|one| one.instance_type.is_price_overlaid());
+    Ok(Plan { capacity_type, groups, tags, context, addresses, by_price })
 }
 
 fn class_tags(request: &LaunchRequest, around: &Surroundings<'_>) -> tags::Tags {

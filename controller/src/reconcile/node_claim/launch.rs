@@ -1,6 +1,6 @@
 //! Buying the machine of a NodeClaim.
 
-use super::super::{Context, pool_of};
+use super::super::{Context, catalog, pool_of};
 use crate::cloud::{CloudError, LaunchRequest, Launched};
 use sawhorse_core::{
     api::{NodeClaim, NodePool, labels},
@@ -93,10 +93,11 @@ async fn request(ctx: &Context, claim: &NodeClaim) -> Result<LaunchRequest, Clou
         name: name.clone(),
         message: "NodeClass not found on cluster".to_owned(),
     })?;
-    let pool = pool_of(claim.metadata.labels.as_ref())
-        .and_then(|pool| ctx.mirror.read(|state| state.node_pool(pool.as_str())));
+    let pool_name = pool_of(claim.metadata.labels.as_ref());
+    let pool = pool_name.as_ref().and_then(|pool| ctx.mirror.read(|state| state.node_pool(pool.as_str())));
     let pool = pool.unwrap_or_else(|| Arc::new(stand_in(claim)));
     let types = ctx.provider.instance_types(&pool, &node_class).await?;
+    let types = catalog::overlaid(ctx, &pool_name.unwrap_or_else(|| "".into()), &pool, types).await;
     let requirements = Requirements::from_specs(&claim.spec.requirements);
     Ok(LaunchRequest {
         claim: Arc::new(claim.clone()),

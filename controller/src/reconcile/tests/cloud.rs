@@ -125,6 +125,7 @@ fn the_type() -> InstanceType {
         offerings: vec![offering],
         capacity: Resources::from_iter([("cpu", 4000), ("memory", 8 << 30), ("pods", 110)]),
         overhead: Overhead::default(),
+        listed: None,
     }
 }
 

@@ -12,9 +12,10 @@ use serde_json::json;
 use std::time::Duration;
 
 /// What runs leave behind, in the order in which it is deleted: what makes others first.
-const KINDS: [(&str, &str, &str, &str); 15] = [
+const KINDS: [(&str, &str, &str, &str); 16] = [
     ("autoscaling.x-k8s.io", "v1beta1", "CapacityBuffer", "capacitybuffers"),
     ("karpenter.sh", "v1", "NodePool", "nodepools"),
+    ("karpenter.sh", "v1alpha1", "NodeOverlay", "nodeoverlays"),
     ("apps", "v1", "Deployment", "deployments"),
     ("apps", "v1", "StatefulSet", "statefulsets"),
     ("apps", "v1", "DaemonSet", "daemonsets"),

@@ -102,6 +102,7 @@ impl Kind {
                     "nodeRepair": gates.node_repair,
                     "staticCapacity": gates.static_capacity,
                     "capacityBuffer": gates.capacity_buffer,
+                    "nodeOverlay": gates.node_overlay,
                     "spotToSpotConsolidation": gates.spot_to_spot_consolidation,
                 },
             },

@@ -5,10 +5,11 @@ mod capacity_buffer;
 mod ec2_node_class;
 mod edit;
 mod node_claim;
+mod node_overlay;
 mod node_pool;
 mod shared;
 
-use super::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodePool};
+use super::{CapacityBuffer, Ec2NodeClass, NodeClaim, NodeOverlay, NodePool};
 use edit::Schema;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
 use kube::CustomResourceExt;
@@ -19,6 +20,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         finish(CapacityBuffer::crd(), capacity_buffer::constrain),
         finish(Ec2NodeClass::crd(), ec2_node_class::constrain),
         finish(NodeClaim::crd(), node_claim::constrain),
+        finish(NodeOverlay::crd(), node_overlay::constrain),
         finish(NodePool::crd(), node_pool::constrain),
     ]
 }
@@ -59,7 +61,7 @@ mod tests {
     use rstest::rstest;
     use serde_json::Value;
 
-    const FILES: [(&str, &str); 4] = [
+    const FILES: [(&str, &str); 5] = [
         (
             "autoscaling.x-k8s.io_capacitybuffers.yaml",
             include_str!("../../../../crds/autoscaling.x-k8s.io_capacitybuffers.yaml"),
@@ -69,6 +71,7 @@ mod tests {
             include_str!("../../../../crds/karpenter.k8s.aws_ec2nodeclasses.yaml"),
         ),
         ("karpenter.sh_nodeclaims.yaml", include_str!("../../../../crds/karpenter.sh_nodeclaims.yaml")),
+        ("karpenter.sh_nodeoverlays.yaml", include_str!("../../../../crds/karpenter.sh_nodeoverlays.yaml")),
         ("karpenter.sh_nodepools.yaml", include_str!("../../../../crds/karpenter.sh_nodepools.yaml")),
     ];
 
@@ -125,6 +128,7 @@ mod tests {
         "nodeclaims.karpenter.sh", &[],
         &["Type", "Capacity", "Zone", "Node", "Ready", "Age", "ImageID*", "ID*", "NodePool*", "NodeClass*", "Drifted*"], false
     )]
+    #[case("nodeoverlays.karpenter.sh", &["overlays"], &["Ready", "Age", "Weight*"], false)]
     #[case("nodepools.karpenter.sh", &[], &["NodeClass", "Nodes", "Ready", "Age", "Weight*", "CPU*", "Memory*"], true)]
     fn names_columns_and_subresources(
         #[case] name: &str,

@@ -16,7 +16,7 @@ pub(super) fn constrain(schema: &mut Schema) {
         .set("spec.terminationGracePeriod", json!({ "pattern": DURATION }))
         .set("spec.expireAfter", json!({ "default": "720h", "pattern": NILLABLE_DURATION }))
         .replace("status.conditions", conditions());
-    shared::requirements(schema, "spec.requirements", true);
+    shared::requirements_with_min_values(schema, "spec.requirements", true);
     shared::node_class_ref(schema, "spec.nodeClassRef");
 }
 

@@ -66,7 +66,7 @@ fn template(schema: &mut Schema) {
         .set("spec.template.spec.terminationGracePeriod", json!({ "pattern": DURATION }))
         .set("spec.template.spec.expireAfter", json!({ "default": "720h", "pattern": NILLABLE_DURATION }));
     shared::key_rules(schema, labels, "each", false);
-    shared::requirements(schema, "spec.template.spec.requirements", false);
+    shared::requirements_with_min_values(schema, "spec.template.spec.requirements", false);
     let class = "spec.template.spec.nodeClassRef";
     shared::node_class_ref(schema, class);
     schema.rule(class, "self.group == oldSelf.group", "nodeClassRef.group is immutable").rule(

@@ -229,3 +229,23 @@ fn classes_that_are_wrong(#[case] change: Value, #[case] message: &str) {
 fn capacity_buffers(#[case] spec: Value, #[case] messages: &[&str]) {
     assert_eq!(check("CapacityBuffer", &json!({ "spec": spec }), None), messages);
 }
+
+#[rstest]
+#[case::dearer(json!({ "requirements": [], "priceAdjustment": "+10%" }), &[])]
+#[case::of_a_pool(
+    json!({ "requirements": [{ "key": "karpenter.sh/nodepool", "operator": "In", "values": ["batch"] }], "capacity": { "example.com/fuse": "1" } }),
+    &[]
+)]
+#[case::two_prices(
+    json!({ "requirements": [], "price": "1", "priceAdjustment": "+1" }), &["cannot set both 'price' and 'priceAdjustment'"]
+)]
+#[case::what_the_cloud_knows(
+    json!({ "requirements": [], "capacity": { "example.com/fuse": "1", "memory": "1Gi" } }), &["invalid resource restricted"]
+)]
+#[case::not_in_nothing(
+    json!({ "requirements": [{ "key": "kubernetes.io/arch", "operator": "NotIn" }] }),
+    &["requirements with operator 'NotIn' must have a value defined"]
+)]
+fn node_overlays(#[case] spec: Value, #[case] messages: &[&str]) {
+    assert_eq!(check("NodeOverlay", &json!({ "spec": spec }), None), messages);
+}

@@ -72,6 +72,16 @@ pub(super) fn conditions() -> Value {
     })
 }
 
+/// The rules of a list of requirements at `path` that may ask for `minValues`; otherwise as [`requirements`].
+pub(super) fn requirements_with_min_values(schema: &mut Schema, path: &str, node_pool: bool) {
+    requirements(schema, path, node_pool);
+    schema.set(&format!("{path}[].minValues"), json!({ "minimum": 1, "maximum": 50 })).rule(
+        path,
+        "self.all(r, r.operator != 'In' || !has(r.minValues) || (has(r.values) && size(r.values) >= r.minValues))",
+        "requirements with 'minValues' must have at least that many values specified in the 'values' field",
+    );
+}
+
 /// The rules of a list of requirements at `path`. `node_pool` says whether `karpenter.sh/nodepool` may be asked for.
 pub(super) fn requirements(schema: &mut Schema, path: &str, node_pool: bool) {
     let item = format!("{path}[]");
@@ -81,8 +91,7 @@ pub(super) fn requirements(schema: &mut Schema, path: &str, node_pool: bool) {
         .required(&item, &["key", "operator"])
         .set(&key, json!({ "maxLength": 316, "pattern": QUALIFIED_NAME }))
         .set(&format!("{item}.operator"), json!({ "type": "string" }))
-        .set(&format!("{item}.values[]"), json!({ "maxLength": 63, "pattern": LABEL_VALUE }))
-        .set(&format!("{item}.minValues"), json!({ "minimum": 1, "maximum": 50 }));
+        .set(&format!("{item}.values[]"), json!({ "maxLength": 63, "pattern": LABEL_VALUE }));
     key_rules(schema, &key, "self", node_pool);
     schema
         .rule(
@@ -94,11 +103,6 @@ pub(super) fn requirements(schema: &mut Schema, path: &str, node_pool: bool) {
             path,
             "self.all(r, !(r.operator in ['Gt', 'Lt', 'Gte', 'Lte']) || (has(r.values) && size(r.values) == 1 && r.values[0].matches('^[0-9]+$')))",
             "requirements operator 'Gt', 'Lt', 'Gte', or 'Lte' must have a single positive integer value",
-        )
-        .rule(
-            path,
-            "self.all(r, r.operator != 'In' || !has(r.minValues) || (has(r.values) && size(r.values) >= r.minValues))",
-            "requirements with 'minValues' must have at least that many values specified in the 'values' field",
         );
 }
 
