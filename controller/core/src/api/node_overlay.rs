@@ -1,5 +1,4 @@
 //! NodeOverlay `karpenter.sh/v1alpha1` (spec core 1.6).
-#![expect(clippy::duplicated_attributes, reason = "each column of the table repeats the names of its properties")]
 
 use super::{NodeSelectorRequirementWithMinValues, RequirementOperator, ResourceList};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

@@ -41,7 +41,7 @@ fn too_little(candidates: &[&Candidate], replacements: &[PlannedNodeClaim]) -> O
 }
 
 /// What replacing `candidates` has to save.
-pub(super) fn needed(candidates: &[&Candidate]) -> Price {
+fn needed(candidates: &[&Candidate]) -> Price {
     let cost: i128 = candidates.iter().map(|own| i128::from(own.cost.units())).sum();
     let price = i128::from(price_of_all(candidates.iter().copied()).nanos());
     let nanos = price * cost * PERMILLE_PER_DISRUPTION / (1_000 * i128::from(ONE));

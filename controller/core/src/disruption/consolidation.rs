@@ -111,10 +111,10 @@ fn shortened(
     (length, found)
 }
 
-/// Whether it is worth it to move the pods of `further` machines, too, to save `more` in all rather than `less`.
+/// Whether it is worth it that `further` machines go, too, to save `more` in all rather than `less`.
 fn is_worth_more(more: Price, less: Price, further: &[&Candidate]) -> bool {
     let share = price_of_all(further.iter().copied()).nanos() / FURTHER_SAVE_ONE_IN;
-    more > less.saturating_add(churn::needed(further).max(Price::from_nanos(share)))
+    more > less.saturating_add(Price::from_nanos(share))
 }
 
 /// The first few candidates next to one another in order that can become machines which cost less, and are no more than they. Pods

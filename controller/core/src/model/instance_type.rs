@@ -53,7 +53,7 @@ pub struct InstanceType {
     /// What of it pods cannot use.
     pub overhead: Overhead,
     /// The type as its cloud lists it, where NodeOverlays say otherwise ([`super::Overlays`]).
-    pub listed: Option<Arc<InstanceType>>,
+    pub listed: Option<Arc<Self>>,
 }
 
 impl InstanceType {
