@@ -167,8 +167,11 @@ pub(super) fn find_single(pass: &mut Pass<'_>) -> Option<Command> {
 pub(super) fn or_more_worth(pass: &mut Pass<'_>, command: Command) -> Command {
     let mut saves = command.savings();
     let targets: BTreeSet<&str> = command.moves.iter().filter_map(Move::existing).collect();
-    let mut receivers = consolidatable(pass);
-    receivers.retain(|own| targets.contains(own.node.as_str()) && own.price > saves);
+    let (snapshot, catalog) = (pass.input.snapshot, pass.catalog());
+    let takes_over =
+        pass.survey.candidates.iter().filter(|own| targets.contains(own.node.as_str()) && own.price > saves);
+    let mut receivers: Vec<Candidate> =
+        takes_over.filter(|own| objection(own, snapshot, catalog).is_none()).cloned().collect();
     receivers.sort_by(|a, b| (b.price, &a.node).cmp(&(a.price, &b.node)));
     let mut best = None;
     for receiver in receivers.into_iter().take(RECEIVERS) {

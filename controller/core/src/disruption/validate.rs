@@ -129,10 +129,8 @@ fn still_worth_it(command: &Command, pass: &mut Pass<'_>) -> Result<Command, Rej
 
 /// How hard was looked, one after the other, for what a consolidation came to.
 fn efforts(candidates: &[&Candidate], method: Method) -> Vec<Effort> {
-    let looks: &[Look] = match method {
-        Method::MultiNodeConsolidation => &[Look::Run, Look::Few],
-        _ => &[Look::Single],
-    };
+    let several = method == Method::MultiNodeConsolidation;
+    let looks: &[Look] = if several { &[Look::Run, Look::Few] } else { &[Look::Single] };
     let first = looks.iter().map(|look| consolidation::effort(candidates, *look));
     first.chain([Effort::Thorough]).collect()
 }

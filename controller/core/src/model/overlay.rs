@@ -1,10 +1,10 @@
 //! NodeOverlays: what users say of machines that their cloud does not know (spec core 1.6, 2.20).
 
-use super::{Catalog, ClusterSnapshot, InstanceType, Offering, Operator, Price, Requirement, Requirements, Resources};
-use crate::{
-    api::{NodeOverlay, NodePool, Problem, labels, validate_node_overlay},
-    model::NodePoolName,
+use super::{
+    Catalog, ClusterSnapshot, InstanceType, NodePoolName, Offering, Operator, Price, Requirement, Requirements,
+    Resources,
 };
+use crate::api::{NodeOverlay, NodePool, Problem, labels, validate_node_overlay};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -68,7 +68,7 @@ impl fmt::Display for WhyRefused {
 struct Overlay {
     name: String,
     weight: i32,
-    requirements: Vec<Requirement>,
+    requirements: Requirements,
     price: Option<PriceChange>,
     capacity: Resources,
 }
@@ -141,15 +141,19 @@ impl Overlay {
         Ok(Self {
             name: name_of(object).to_owned(),
             weight: weight_of(object),
-            requirements: Requirements::from_specs(
-                &spec.requirements.iter().map(|own| own.to_spec()).collect::<Vec<_>>(),
-            )
-            .iter()
-            .cloned()
-            .collect(),
+            requirements: spec.requirements.iter().map(|own| Requirement::from_spec(&own.to_spec())).collect(),
             price,
             capacity: Resources::of_capacity(&spec.capacity),
         })
+    }
+
+    /// The offerings of a type that it is about, with their positions.
+    fn offerings<'a>(
+        &self,
+        labels: &Requirements,
+        kind: &'a InstanceType,
+    ) -> impl Iterator<Item = (usize, &'a Offering)> {
+        kind.offerings.iter().enumerate().filter(|(_, offering)| self.is_about(labels, kind, offering))
     }
 
     /// Whether it is about machines that are bought so. Every label that it asks for must be stated: by the pool's template, by
@@ -292,9 +296,8 @@ impl Overlays {
         let (mut capacity, mut set) = (kind.capacity.clone(), BTreeSet::new());
         let mut priced = vec![false; prices.len()];
         for overlay in &self.accepted {
-            let about = |offering: &Offering| overlay.is_about(labels, kind, offering);
             let mut any = false;
-            for (index, offering) in kind.offerings.iter().enumerate().filter(|(_, offering)| about(offering)) {
+            for (index, offering) in overlay.offerings(labels, kind) {
                 any = true;
                 if let (Some(change), false) = (overlay.price, priced[index]) {
                     (prices[index], priced[index]) = (change.of(offering.price), true);
@@ -315,9 +318,7 @@ fn subjects(overlay: &Overlay, scopes: &[Scope<'_>]) -> Vec<Subject> {
     let mut all = Vec::new();
     for (at, scope) in scopes.iter().enumerate() {
         for (position, kind) in scope.types.iter().enumerate() {
-            let about = |(_, offering): &(usize, &Offering)| overlay.is_about(&scope.labels, kind, offering);
-            let offerings: Vec<usize> =
-                kind.offerings.iter().enumerate().filter(about).map(|(index, _)| index).collect();
+            let offerings: Vec<usize> = overlay.offerings(&scope.labels, kind).map(|(index, _)| index).collect();
             if !offerings.is_empty() {
                 let of_resource =
                     |(name, _): (&str, i64)| Subject::Capacity { scope: at, kind: position, resource: name.to_owned() };

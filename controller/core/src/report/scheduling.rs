@@ -11,8 +11,8 @@ use crate::{
 };
 use std::{collections::BTreeMap, collections::BTreeSet, fmt::Write as _};
 
-/// What `results` say to launch, where the other pods go, which have no place and why, how the pools' limits stand, and which NodeOverlays
-/// do not count. /// `snapshot` and `catalog` are those that were decided on.
+/// What `results` say to launch, where the other pods go, which have no place and why, how the pools' limits stand, and which
+/// NodeOverlays do not count. `snapshot` and `catalog` are those that were decided on.
 pub fn scheduling_text(results: &Results, snapshot: &ClusterSnapshot, catalog: &Catalog) -> String {
     let mut text = format!("{}\n", headline(results));
     let claims = numbered(&results.planned);
