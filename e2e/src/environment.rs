@@ -2,7 +2,7 @@
 //! process and no socket is opened.
 
 use crate::{
-    control_plane::{ControlPlane, Deployment, Kind, Kwok, KwokPrograms, MANAGED, Times},
+    control_plane::{ControlPlane, Deployment, Kind, KubernetesCluster, Kwok, KwokPrograms, MANAGED, Times},
     event_log::{EventLog, Source},
     observer::{self, SharedTally},
     run::apply_all,
@@ -241,7 +241,10 @@ impl Environment {
         let boot = scenario.nodes.boot;
         kubelets.boot = Spread::seconds(boot.registered.least, boot.registered.typical, boot.registered.most);
         kubelets.ready = Spread::seconds(boot.ready.least, boot.ready.typical, boot.ready.most);
-        if let Some(duration) = scenario.nodes.lease_duration {
+        if let Some((_, times)) = self.control_plane.real() {
+            // A node is silent by the cluster's clock, whatever the scenario says; more requests than that needs only cost time.
+            kubelets.leases = Some(LeaseOptions { duration: times.longest_lease() });
+        } else if let Some(duration) = scenario.nodes.lease_duration {
             kubelets.leases = Some(LeaseOptions { duration: duration.0 });
             if let NodeControllers::All(options) = &mut node_controllers {
                 options.grace = options.grace.max(duration.0);
@@ -361,7 +364,15 @@ impl Environment {
     ///
     /// # Errors
     /// A cluster that outlives the run is not left as it was.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.leave(false).await.map(drop)
+    }
+
+    /// As [`Environment::stop`], but that real programs stay for another run if `keep` says so.
+    ///
+    /// # Errors
+    /// A cluster that outlives the run is not left as it was.
+    pub async fn leave(mut self, keep: bool) -> anyhow::Result<Option<KubernetesCluster>> {
         if let Some((task, stop)) = self.controller.running.take() {
             stop.cancel();
             // A controller that broke down has said so in the log.
@@ -372,9 +383,7 @@ impl Environment {
         if let (Some(kwok), Some((_, times))) = (self.kwok.take(), self.control_plane.real()) {
             kwok.stop(times.speed).await;
         }
-        let cleared = self.control_plane.clear().await;
-        self.control_plane.stop().await;
-        cleared
+        self.control_plane.leave(keep).await
     }
 }
 

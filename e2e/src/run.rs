@@ -2,7 +2,8 @@
 
 use crate::{
     control_plane::{
-        ControlPlane, Kind, KindCluster, Kubernetes, KwokPrograms, Programs, Times, access::Access, in_fast_motion,
+        ControlPlane, Kind, KindCluster, Kubernetes, KubernetesCluster, KwokPrograms, Programs, Times, access::Access,
+        in_fast_motion,
     },
     environment::{Environment, LOOK_EVERY, Options, clock_from, settings},
     event_log::{Entry, Source},
@@ -26,7 +27,7 @@ use sawhorse_fake_cloud::world::Ledger;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -89,7 +90,8 @@ pub fn in_virtual_time(
     runtime.block_on(async {
         let clock = clock_from(scenario.start);
         let seed = Seed(seed.unwrap_or(scenario.seed));
-        from_first_to_last(scenario, (seed, None), clock, ControlPlane::embedded(clock, seed), progress, wall).await
+        from_first_to_last(scenario, (seed, None), clock, (ControlPlane::embedded(clock, seed), None), progress, wall)
+            .await
     })
 }
 
@@ -98,6 +100,8 @@ pub fn in_virtual_time(
 pub enum Real<'a> {
     /// One of its own, of these programs.
     Programs(&'a Programs),
+    /// As before; the one that is kept is used if there is one, and kept for the next run if this one ends well.
+    Kept(&'a Programs, &'a Mutex<Option<KubernetesCluster>>),
     /// A kind cluster that it leaves as it was.
     Kind(&'a Arc<KindCluster>),
 }
@@ -151,9 +155,14 @@ pub fn for_real(
         let times = Times { began: clock.now(), speed };
         let control_plane = match on {
             Real::Programs(programs) => ControlPlane::Kubernetes(Box::new(Kubernetes::start(programs, times).await?)),
+            Real::Kept(programs, kept) => {
+                let kept = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+                ControlPlane::Kubernetes(Box::new(begun(programs, kept, times).await?))
+            }
             Real::Kind(cluster) => ControlPlane::Kind(Box::new(Kind::begin(cluster, times).await?)),
         };
-        let run = from_first_to_last(scenario, (seed, kwok), clock, control_plane, progress, wall);
+        let kept = if let Real::Kept(_, kept) = on { Some(kept) } else { None };
+        let run = from_first_to_last(scenario, (seed, kwok), clock, (control_plane, kept), progress, wall);
         tokio::select! {
             biased;
             () = stop.cancelled() => bail!("it was interrupted"),
@@ -163,11 +172,23 @@ pub fn for_real(
     .context("the runtime cannot be made")?
 }
 
+/// The control plane that was kept, or a new one if there is none or it was made for another speed.
+async fn begun(programs: &Programs, kept: Option<KubernetesCluster>, times: Times) -> anyhow::Result<Kubernetes> {
+    match kept {
+        Some(cluster) if cluster.speed() == times.speed => Kubernetes::again(cluster, times).await,
+        Some(cluster) => {
+            cluster.stop(times.speed).await;
+            Kubernetes::start(programs, times).await
+        }
+        None => Kubernetes::start(programs, times).await,
+    }
+}
+
 async fn from_first_to_last(
     scenario: &Scenario,
     (seed, kwok): (Seed, Option<&KwokPrograms>),
     clock: Clock,
-    control_plane: ControlPlane,
+    (control_plane, kept): (ControlPlane, Option<&Mutex<Option<KubernetesCluster>>>),
     progress: OnProgress<'_>,
     wall: impl Fn() -> Duration,
 ) -> anyhow::Result<Outcome> {
@@ -201,9 +222,10 @@ async fn from_first_to_last(
     };
     let heard = run.environment.hear_controller().await;
     let mut outcome = run.outcome(failure, wall());
-    let stopped = run.environment.stop().await;
+    let left = run.environment.leave(kept.is_some() && outcome.summary.failure.is_none()).await;
+    let left = left.map(|cluster| kept.map(|kept| *kept.lock().unwrap_or_else(PoisonError::into_inner) = cluster));
     // What the run itself failed of comes first.
-    let unsound = heard.and(stopped).err().map(|error| format!("{error:#}"));
+    let unsound = heard.and(left.map(drop)).err().map(|error| format!("{error:#}"));
     outcome.summary.failure = outcome.summary.failure.or(unsound);
     Ok(outcome)
 }

@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context, bail};
 use indicatif::MultiProgress;
 use sawhorse_e2e::{
-    control_plane::{KindCluster, KindSettings, KwokPrograms},
+    control_plane::{KindCluster, KindSettings, KubernetesCluster, KwokPrograms},
     report,
     run::{InFastMotion, Outcome, Progress, Real, for_real, in_virtual_time},
     scenario::{Scenario, load},
@@ -21,10 +21,7 @@ use std::{
     num::NonZeroUsize,
     path::Path,
     process::ExitCode,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -85,8 +82,39 @@ struct How {
     stop: CancellationToken,
 }
 
-/// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time; those that may last longest begin
-/// first, so that none is waited for in the end. If one cannot be run, no other is begun.
+/// What a worker keeps from one scenario to the next: to start a control plane takes longer than to clear one.
+#[derive(Default)]
+struct Planes {
+    kind: Option<Arc<KindCluster>>,
+    programs: Mutex<Option<KubernetesCluster>>,
+}
+
+impl Planes {
+    /// Whether what is kept will do for a run of that speed.
+    fn fit(&self, speed: u32) -> bool {
+        let programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        programs.as_ref().map(KubernetesCluster::speed).or(self.kind.as_ref().map(|kind| kind.speed())) == Some(speed)
+    }
+
+    /// Lets the programs end by themselves; a kind cluster goes when it is dropped.
+    fn stop(self) {
+        let Some(cluster) = self.programs.into_inner().unwrap_or_else(PoisonError::into_inner) else { return };
+        // Without a runtime they are killed.
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(cluster.stop(1));
+        }
+    }
+}
+
+/// Takes the first that fits, or the first if none does.
+fn next(waiting: &Mutex<Vec<usize>>, fits: impl Fn(usize) -> bool) -> Option<usize> {
+    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let position = waiting.iter().position(|index| fits(*index)).unwrap_or(0);
+    (position < waiting.len()).then(|| waiting.remove(position))
+}
+
+/// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time; the slowest and those that may
+/// last longest begin first, so that none is waited for in the end. If one cannot be run, no other is begun.
 fn run_all(scenarios: &[Scenario], args: &RunArgs, how: &How) -> anyhow::Result<Vec<Outcome>> {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let jobs = match how.plane {
@@ -96,20 +124,22 @@ fn run_all(scenarios: &[Scenario], args: &RunArgs, how: &How) -> anyhow::Result<
         ChosenPlane::Kind(_) => KIND_CLUSTERS,
     };
     let jobs = args.jobs.map_or(jobs, NonZeroUsize::get);
-    let (bars, next) = (MultiProgress::new(), AtomicUsize::new(0));
+    let bars = MultiProgress::new();
     let outcomes = Mutex::new(BTreeMap::new());
+    let speed = |index: usize| scenarios[index].speed(args.speed);
     let mut order: Vec<usize> = (0..scenarios.len()).collect();
-    order.sort_by_key(|index| Reverse(scenarios[*index].limit));
+    order.sort_by_key(|index| (speed(*index), Reverse(scenarios[*index].limit)));
+    let waiting = Mutex::new(order);
     let work = |worker: usize| {
-        let mut cluster = None;
-        loop {
-            let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)).copied() else { return };
-            let outcome = one(&scenarios[index], args, how, &mut cluster, worker, &bars);
+        let mut planes = Planes::default();
+        while let Some(index) = next(&waiting, |index| planes.fit(speed(index))) {
+            let outcome = one(&scenarios[index], args, how, &mut planes, worker, &bars);
             if outcome.is_err() {
-                next.store(scenarios.len(), Ordering::Relaxed);
+                waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
             }
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(index, outcome);
         }
+        planes.stop();
     };
     let work = &work;
     std::thread::scope(|scope| {
@@ -174,7 +204,7 @@ fn one(
     scenario: &Scenario,
     args: &RunArgs,
     how: &How,
-    cluster: &mut Option<Arc<KindCluster>>,
+    planes: &mut Planes,
     worker: usize,
     bars: &MultiProgress,
 ) -> anyhow::Result<Outcome> {
@@ -183,9 +213,9 @@ fn one(
     let kind = match &how.plane {
         ChosenPlane::Kind(settings) => {
             // A cluster's own times follow from the speed that it was made for; one that does not fit is taken down first.
-            let fitting = cluster.take().filter(|cluster| cluster.speed() == speed);
+            let fitting = planes.kind.take().filter(|cluster| cluster.speed() == speed);
             let made = fitting.map_or_else(|| kind_cluster(settings, (speed, how, worker), bars), Ok);
-            Some(&*cluster.insert(made.with_context(cannot)?))
+            Some(&*planes.kind.insert(made.with_context(cannot)?))
         }
         ChosenPlane::Embedded | ChosenPlane::Binaries(_) => None,
     };
@@ -195,7 +225,7 @@ fn one(
     let real = |on| InFastMotion { on, speed, kwok: how.kwok.as_ref(), stop: &how.stop };
     let outcome = match (&how.plane, kind) {
         (ChosenPlane::Binaries(programs), _) => {
-            for_real(scenario, args.seed, real(Real::Programs(programs)), &show, wall)
+            for_real(scenario, args.seed, real(Real::Kept(programs, &planes.programs)), &show, wall)
         }
         (_, Some(cluster)) => for_real(scenario, args.seed, real(Real::Kind(cluster)), &show, wall),
         (_, None) => in_virtual_time(scenario, args.seed, &show, wall),

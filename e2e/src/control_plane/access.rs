@@ -23,6 +23,11 @@ const KINDS: [&str; 6] = ["Namespace", "ServiceAccount", "ClusterRole", "Cluster
 /// How long a token is good for, in seconds: longer than any run.
 const TOKEN_SECONDS: i64 = 24 * 3600;
 
+/// The namespace of the manifests.
+pub(super) const NAMESPACE: &str = "sawhorse";
+/// The lease of the manifests, which the controller that leads holds.
+pub(super) const LEASE: &str = "karpenter-leader-election";
+
 /// The file of the API server's audit log of the controller's requests, and what it is to hold.
 pub(super) const AUDIT_LOG: &str = "audit.log";
 pub(super) const AUDIT_POLICY: &str = "\
@@ -72,9 +77,15 @@ struct AuditedStatus {
     code: Option<u16>,
 }
 
-/// What the audit log in `folder` holds.
-pub(super) fn audited(folder: &Path) -> anyhow::Result<BTreeSet<Access>> {
+/// How long the audit log in `folder` is, in bytes.
+pub(super) fn logged(folder: &Path) -> u64 {
+    fs::metadata(folder.join(AUDIT_LOG)).map_or(0, |log| log.len())
+}
+
+/// What the audit log in `folder` holds from that byte on.
+pub(super) fn audited(folder: &Path, from: u64) -> anyhow::Result<BTreeSet<Access>> {
     let log = fs::read_to_string(folder.join(AUDIT_LOG)).unwrap_or_default();
+    let log = usize::try_from(from).ok().and_then(|from| log.get(from..)).unwrap_or_default();
     let mut accesses = BTreeSet::new();
     for line in log.lines() {
         let Audited { verb, object_ref, response_status } =

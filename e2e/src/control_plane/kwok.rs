@@ -73,6 +73,6 @@ impl Kwok {
 
     /// Ends it; `speed` seconds of the runtime pass in each real one.
     pub(crate) async fn stop(self, speed: u32) {
-        self.processes.stop(STOP_GRACE * speed).await;
+        self.processes.stop(STOP_GRACE, speed).await;
     }
 }

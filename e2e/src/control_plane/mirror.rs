@@ -41,6 +41,16 @@ pub struct Own {
 }
 
 impl Own {
+    /// These nodes, and what is in these namespaces.
+    pub(super) fn new(nodes: &BTreeSet<String>, namespaces: &[&str]) -> Self {
+        Self { nodes: nodes.clone(), namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect() }
+    }
+
+    /// Whether a namespace is the cluster's own.
+    pub(super) fn has_namespace(&self, name: &str) -> bool {
+        self.namespaces.contains(name)
+    }
+
     /// Whether an object is the cluster's own: one of its nodes, in one of its namespaces, or an event about one of its nodes.
     pub fn has(&self, kind: &str, object: &DynamicObject) -> bool {
         let metadata = &object.metadata;
@@ -50,7 +60,7 @@ impl Own {
             _ => None,
         };
         about.is_some_and(|name| self.nodes.contains(name))
-            || metadata.namespace.as_ref().is_some_and(|namespace| self.namespaces.contains(namespace))
+            || metadata.namespace.as_ref().is_some_and(|namespace| self.has_namespace(namespace))
     }
 }
 
@@ -65,8 +75,7 @@ pub(super) struct Mirror {
 impl Mirror {
     /// One that does not show a cluster's own nodes, and what is in its own namespaces.
     pub(super) fn without(nodes: &BTreeSet<String>, namespaces: &[&str]) -> Self {
-        let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
-        Self { own: Arc::new(Own { nodes: nodes.clone(), namespaces }), ..Self::default() }
+        Self { own: Arc::new(Own::new(nodes, namespaces)), ..Self::default() }
     }
 
     /// What it does not show.

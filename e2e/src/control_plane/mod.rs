@@ -1,7 +1,8 @@
 //! What a run's objects live in: the embedded API server, or a real cluster that this process has started.
 //!
 //! - [`ControlPlane`] — what an environment asks of either
-//! - [`Kubernetes`] — etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes on loopback ports
+//! - [`Kubernetes`] — a run on etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes on loopback ports
+//!   ([`KubernetesCluster`])
 //! - [`Kind`] — a run in a kind cluster ([`KindCluster`]), in which the controller is deployed by its Helm chart
 //! - [`KwokPrograms`] — upstream KWOK in the place of our kubelets
 //! - [`access`] — what the controller may do there, and what it did
@@ -10,6 +11,7 @@
 
 pub mod access;
 mod certificates;
+mod clearing;
 mod fast_motion;
 mod kind;
 mod kubernetes;
@@ -22,7 +24,7 @@ pub(crate) use self::kwok::Kwok;
 pub use self::{
     fast_motion::{client_in_fast_motion, in_fast_motion},
     kind::{Deployment, Kind, KindCluster, KindSettings},
-    kubernetes::{Kubernetes, Programs},
+    kubernetes::{Kubernetes, KubernetesCluster, Programs},
     kwok::{KwokPrograms, MANAGED},
     mirror::Own,
     times::Times,
@@ -126,14 +128,18 @@ impl ControlPlane {
         }
     }
 
-    /// Leaves a cluster that outlives the run as it was before.
+    /// Ends the run. A cluster that outlives it is left as it was before; real programs outlive it if `keep` says so.
     ///
     /// # Errors
-    /// Something of the run stays in it.
-    pub async fn clear(&self) -> anyhow::Result<()> {
+    /// Something of the run stays in the cluster.
+    pub async fn leave(self, keep: bool) -> anyhow::Result<Option<KubernetesCluster>> {
         match self {
-            Self::Embedded(_) | Self::Kubernetes(_) => Ok(()),
-            Self::Kind(run) => run.clear().await,
+            Self::Kubernetes(run) if keep => run.leave().await.map(Some),
+            Self::Kind(run) => run.clear().await.map(|()| None),
+            other => {
+                other.stop().await;
+                Ok(None)
+            }
         }
     }
 

@@ -7,11 +7,12 @@ use std::{
     fs::{self, File},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Child, Command, Stdio},
     time::Duration,
 };
-use tokio::process::{Child, Command};
 
+/// How often it is looked whether they have ended, in real time.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Lines of a program's log that are shown when it has ended.
 const LAST_LINES: usize = 8;
 
@@ -32,7 +33,7 @@ impl Processes {
     pub(super) fn start(&mut self, name: &'static str, program: &Path, arguments: &[String]) -> anyhow::Result<()> {
         let log = File::create(self.log(name))?;
         let mut command = command(program);
-        command.args(arguments).current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
         let child = command.stdout(log.try_clone()?).stderr(log).spawn();
         let child = child.with_context(|| format!("`{}` cannot be started", program.display()))?;
         self.running.push((name, child));
@@ -55,32 +56,38 @@ impl Processes {
 
     /// Those that run, with their ids.
     pub(super) fn ids(&self) -> Vec<(&'static str, u32)> {
-        self.running.iter().filter_map(|(name, child)| Some((*name, child.id()?))).collect()
+        self.running.iter().map(|(name, child)| (*name, child.id())).collect()
     }
 
-    /// Asks all to end, the last started first, and kills those that have not after `grace`.
-    pub(super) async fn stop(mut self, grace: Duration) {
+    /// Asks all to end, the last started first, and kills those that have not after `grace` of real time; `speed` seconds of the
+    /// runtime pass in each real one.
+    pub(super) async fn stop(mut self, grace: Duration, speed: u32) {
         for (_, child) in self.running.iter().rev() {
-            let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-            if let Some(pid) = pid {
-                // It may have ended by itself.
-                let _ = kill_process(pid, Signal::TERM);
-            }
+            // It may have ended by itself.
+            let _ = i32::try_from(child.id()).ok().and_then(Pid::from_raw).map(|pid| kill_process(pid, Signal::TERM));
         }
-        let all_end = async {
-            for (_, child) in &mut self.running {
-                let _ = child.wait().await;
+        // They may have been started on another runtime than this, so that none would wake us.
+        for _ in 0..grace.as_millis() / LOOK_EVERY.as_millis() {
+            self.running.retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
+            if self.running.is_empty() {
+                return;
             }
-        };
-        if tokio::time::timeout(grace, all_end).await.is_err() {
-            for (_, child) in &mut self.running {
-                let _ = child.kill().await;
-            }
+            tokio::time::sleep(LOOK_EVERY * speed).await;
         }
     }
 
     fn log(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.log"))
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.running {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -239,7 +239,7 @@ pub struct ControllerSpec {
 pub struct NodesSpec {
     /// From running to registered, and from registered to Ready.
     pub boot: BootSpec,
-    /// How long node leases are good for; they are renewed after a quarter of that.
+    /// How long node leases are good for; they are renewed after a quarter of that. Real control planes have their own.
     pub lease_duration: Option<Span>,
 }
 

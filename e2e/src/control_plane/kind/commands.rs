@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use std::{path::Path, process::Stdio, time::Duration};
+use tokio::process::Command;
 
 /// Lines of what a command said that are shown when it has failed.
 const LAST_LINES: usize = 12;
@@ -10,7 +11,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(600);
 
 /// Runs a command and returns what it wrote; it is ended when this is dropped, or after `limit` of the runtime's time.
 pub(super) async fn run(program: &Path, arguments: &[&str], limit: Duration) -> anyhow::Result<String> {
-    let mut command = crate::control_plane::processes::command(program);
+    let mut command = Command::from(crate::control_plane::processes::command(program));
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     // Ctrl-C in a terminal is for this process, which then ends its commands one by one.
     command.process_group(0);

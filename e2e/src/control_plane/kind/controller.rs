@@ -1,7 +1,10 @@
 //! The controller in the cluster: put there by its Helm chart, killed as a crash would, asked what it did.
 
 use super::{Kind, commands};
-use crate::event_log::{EventLog, Source};
+use crate::{
+    control_plane::access::{LEASE, NAMESPACE},
+    event_log::{EventLog, Source},
+};
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -10,18 +13,15 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, LogParams},
+    api::{ListParams, LogParams},
 };
 use sawhorse_core::model::Settings;
 use serde::Deserialize;
 use serde_json::json;
 use std::{fs, path::Path, time::Duration};
 
-/// Where the chart is installed, and as what.
-pub(super) const NAMESPACE: &str = "sawhorse";
+/// As what the chart is installed.
 const RELEASE: &str = "sawhorse";
-/// The Lease of the chart's replicas.
-const LEASE: &str = "karpenter-leader-election";
 /// How long all replicas may take to be ready, and how often they are looked at meanwhile, in real time.
 const READY_LIMIT: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -167,7 +167,7 @@ impl Kind {
         Ok(logs)
     }
 
-    /// Takes the chart and its lease away, and waits until its pods are gone.
+    /// Takes the chart away, and waits until its pods are gone.
     pub(super) async fn withdraw(&self) -> anyhow::Result<()> {
         let kubeconfig = self.cluster.kubeconfig();
         let kubeconfig = kubeconfig.to_string_lossy();
@@ -176,11 +176,7 @@ impl Kind {
         commands::run(&self.cluster.settings.program("helm"), &arguments, self.real(commands::LIMIT)).await?;
         for _ in 0..READY_LIMIT.as_millis() / LOOK_EVERY.as_millis() {
             if self.pods().await?.is_empty() {
-                // The next run's replicas need not wait for its end.
-                let leases: Api<Lease> = Api::namespaced(self.client(), NAMESPACE);
-                let deleted = leases.delete(LEASE, &DeleteParams::default()).await;
-                let missing = matches!(&deleted, Err(kube::Error::Api(status)) if status.code == 404);
-                return if missing { Ok(()) } else { Ok(deleted.map(drop)?) };
+                return Ok(());
             }
             tokio::time::sleep(self.real(LOOK_EVERY)).await;
         }

@@ -1,17 +1,15 @@
 //! Kubernetes in docker: a cluster that the `kind` command makes, and a run in it.
 //!
 //! - [`KindCluster`] — the cluster, taken down when it is dropped; runs follow one another in it
-//! - [`Kind`] — one run's view of it; `controller` deploys the controller by its Helm chart and kills its leader, `clearing` leaves
-//!   the cluster as it was
+//! - [`Kind`] — one run's view of it; `controller` deploys the controller by its Helm chart and kills its leader
 
-mod clearing;
 mod commands;
 mod config;
 mod controller;
 
 pub use self::controller::Deployment;
 
-use super::{fast_motion::client, kubernetes::config as config_of, mirror::Mirror, times::Times};
+use super::{access, clearing, fast_motion::client, kubernetes::config as config_of, mirror::Mirror, times::Times};
 use anyhow::{Context, bail};
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
@@ -41,7 +39,7 @@ const READY_WITHIN: &str = "240s";
 /// The docker network that kind puts its nodes in.
 const NETWORK: &str = "kind";
 /// Namespaces of the cluster itself: runs do not see what is in them.
-const NAMESPACES: [&str; 5] = ["kube-system", "kube-public", "kube-node-lease", STORAGE, controller::NAMESPACE];
+const NAMESPACES: [&str; 5] = ["kube-system", "kube-public", "kube-node-lease", STORAGE, access::NAMESPACE];
 /// Where kind's own images put a provisioner that tolerates none of our nodes, and so would be worth a machine to the controller.
 const STORAGE: &str = "local-path-storage";
 
@@ -230,6 +228,15 @@ impl Kind {
 
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Takes away the controller, and then everything that is not the cluster's own.
+    ///
+    /// # Errors
+    /// Something stays; what.
+    pub async fn clear(&self) -> anyhow::Result<()> {
+        self.withdraw().await?;
+        clearing::clear(&self.admin, self.mirror.own(), self.times.speed).await
     }
 
     /// So much real time in the run's.

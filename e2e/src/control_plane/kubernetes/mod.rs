@@ -1,10 +1,16 @@
-//! A Kubernetes control plane of real programs on loopback ports, thrown away when it is stopped.
+//! Kubernetes control planes of real programs on loopback ports, thrown away when they are stopped.
+//!
+//! - [`KubernetesCluster`] — the programs; runs follow one another on it
+//! - [`Kubernetes`] — one run's view of it
+
+mod arguments;
+
+pub(super) use self::arguments::{TOLERATION, node_grace, scheduler_configuration};
 
 use super::{
-    access,
-    certificates::{Authority, Identity},
+    access, clearing,
     fast_motion::client,
-    mirror::Mirror,
+    mirror::{Mirror, Own},
     processes::{Processes, free_ports},
     times::Times,
 };
@@ -34,15 +40,10 @@ use tempfile::TempDir;
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// How often it is asked meanwhile, in real time.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+/// Namespaces of the cluster itself, and of what the controller's manifests put there.
+const NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", access::NAMESPACE];
 /// How long programs may take to end, in real time.
 const STOP_GRACE: Duration = Duration::from_secs(3);
-/// The least grace for silent nodes in real time: renewals of leases must get through on a busy machine.
-const LEAST_NODE_GRACE: u64 = 8;
-/// Seconds after which a node is called silent, and pods leave unready nodes, as Kubernetes has them.
-const NODE_GRACE: u64 = 40;
-/// Seconds between two looks at all nodes.
-const NODE_MONITOR_PERIOD: u64 = 5;
-pub(super) const TOLERATION: u64 = 300;
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -82,15 +83,39 @@ impl Programs {
     }
 }
 
-/// A running control plane.
-pub struct Kubernetes {
+/// The programs of a running control plane, for runs of one speed.
+pub struct KubernetesCluster {
     folder: TempDir,
     url: String,
     processes: Processes,
+    speed: u32,
+}
+
+impl KubernetesCluster {
+    /// Seconds of a run in each real one.
+    pub fn speed(&self) -> u32 {
+        self.speed
+    }
+
+    /// Ends the programs; `speed` seconds of the runtime pass in each real one.
+    pub async fn stop(self, speed: u32) {
+        self.processes.stop(STOP_GRACE, speed).await;
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("admin.kubeconfig")
+    }
+}
+
+/// A running control plane as a run sees it.
+pub struct Kubernetes {
+    cluster: KubernetesCluster,
     times: Times,
     admin: Client,
     requests: Arc<AtomicU64>,
     mirror: Mirror,
+    /// How long the audit log was when the run began.
+    audited: u64,
 }
 
 impl Kubernetes {
@@ -99,14 +124,42 @@ impl Kubernetes {
     /// # Errors
     /// A program ends, or does not answer in time; what it logged last is told.
     pub async fn start(programs: &Programs, times: Times) -> anyhow::Result<Self> {
-        let mut cluster = Self::start_apiserver(programs, times, &[]).await?;
+        let mut run = Self::start_apiserver(programs, times, &[]).await?;
         let program = |name: &str| programs.0.join(name);
         let [manager] = free_ports()?;
-        let arguments = manager_arguments(manager, times);
-        cluster.processes.start("kube-controller-manager", &program("kube-controller-manager"), &arguments)?;
-        cluster.start_scheduler(programs, "")?;
-        cluster.has_default_account().await?;
-        Ok(cluster)
+        let arguments = arguments::manager(manager, times);
+        run.cluster.processes.start("kube-controller-manager", &program("kube-controller-manager"), &arguments)?;
+        run.start_scheduler(programs, "")?;
+        run.has_default_account().await?;
+        Ok(run)
+    }
+
+    /// Another run on a control plane that the run before has left as it was ([`Kubernetes::leave`]).
+    ///
+    /// # Errors
+    /// The run has another speed than the cluster was made for; one of the programs has ended.
+    pub async fn again(mut cluster: KubernetesCluster, times: Times) -> anyhow::Result<Self> {
+        if times.speed != cluster.speed {
+            bail!("the control plane was made for runs of speed {}, not {}", cluster.speed, times.speed);
+        }
+        cluster.processes.all_run()?;
+        let audited = access::logged(cluster.folder.path());
+        Self::of(cluster, times, audited).await
+    }
+
+    async fn of(cluster: KubernetesCluster, times: Times, audited: u64) -> anyhow::Result<Self> {
+        let requests = Arc::new(AtomicU64::new(0));
+        let admin = client(config(&cluster.kubeconfig()).await?, times, Arc::clone(&requests))?;
+        Ok(Self { cluster, times, admin, requests, mirror: Mirror::default(), audited })
+    }
+
+    /// Takes away what the run has made, so that another can follow.
+    ///
+    /// # Errors
+    /// Something stays; what.
+    pub async fn leave(self) -> anyhow::Result<KubernetesCluster> {
+        clearing::clear(&self.admin, &Own::new(&BTreeSet::new(), &NAMESPACES), self.times.speed).await?;
+        Ok(self.cluster)
     }
 
     /// Starts kube-scheduler beside the API server; `further` is YAML that its configuration gets on top.
@@ -115,9 +168,10 @@ impl Kubernetes {
     /// It cannot be started.
     pub fn start_scheduler(&mut self, programs: &Programs, further: &str) -> anyhow::Result<()> {
         let [port] = free_ports()?;
-        let configuration = self.folder.path().join("scheduler.yaml");
+        let configuration = self.cluster.folder.path().join("scheduler.yaml");
         fs::write(&configuration, scheduler_configuration("scheduler.kubeconfig") + further)?;
-        self.processes.start("kube-scheduler", &programs.0.join("kube-scheduler"), &scheduler_arguments(port))
+        let program = programs.0.join("kube-scheduler");
+        self.cluster.processes.start("kube-scheduler", &program, &arguments::scheduler(port))
     }
 
     /// Starts etcd and kube-apiserver only, with further arguments: nothing changes objects behind their users' backs.
@@ -126,21 +180,19 @@ impl Kubernetes {
     /// As of [`Kubernetes::start`].
     pub async fn start_apiserver(programs: &Programs, times: Times, further: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("sawhorse-control-plane-").tempdir()?;
-        let processes = Processes::new(folder.path());
+        let mut processes = Processes::new(folder.path());
         let [etcd, peers, api] = free_ports()?;
         let url = format!("https://127.0.0.1:{api}");
-        write_credentials(folder.path(), &url)?;
-        let requests = Arc::new(AtomicU64::new(0));
-        let admin = client(config(&folder.path().join("admin.kubeconfig")).await?, times, Arc::clone(&requests))?;
-        let mut cluster = Self { folder, url, processes, times, admin, requests, mirror: Mirror::default() };
+        arguments::write_credentials(folder.path(), &url)?;
         let program = |name: &str| programs.0.join(name);
-        fs::write(cluster.folder.path().join("audit.yaml"), access::AUDIT_POLICY)?;
-        cluster.processes.start("etcd", &program("etcd"), &etcd_arguments(etcd, peers))?;
-        let mut arguments = apiserver_arguments(etcd, api, times);
+        fs::write(folder.path().join("audit.yaml"), access::AUDIT_POLICY)?;
+        processes.start("etcd", &program("etcd"), &arguments::etcd(etcd, peers))?;
+        let mut arguments = arguments::apiserver(etcd, api, times);
         arguments.extend(further.iter().map(|argument| (*argument).to_owned()));
-        cluster.processes.start("kube-apiserver", &program("kube-apiserver"), &arguments)?;
-        cluster.answers("/readyz").await?;
-        Ok(cluster)
+        processes.start("kube-apiserver", &program("kube-apiserver"), &arguments)?;
+        let mut run = Self::of(KubernetesCluster { folder, url, processes, speed: times.speed }, times, 0).await?;
+        run.answers("/readyz").await?;
+        Ok(run)
     }
 
     /// A client that may do what the controller's manifests allow, and nothing else.
@@ -188,17 +240,17 @@ impl Kubernetes {
 
     /// The URL of the API server.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.cluster.url
     }
 
     /// The kubeconfig of an administrator.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.folder.path().join("admin.kubeconfig")
+        self.cluster.kubeconfig()
     }
 
     /// Its programs, by name, with their process ids.
     pub fn processes(&self) -> Vec<(&'static str, u32)> {
-        self.processes.ids()
+        self.cluster.processes.ids()
     }
 
     /// Fails if one of its programs has ended.
@@ -206,11 +258,11 @@ impl Kubernetes {
     /// # Errors
     /// Which, and what it logged last.
     pub fn all_run(&mut self) -> anyhow::Result<()> {
-        self.processes.all_run()
+        self.cluster.processes.all_run()
     }
 
     pub(super) fn accesses(&self) -> anyhow::Result<BTreeSet<access::Access>> {
-        access::audited(self.folder.path())
+        access::audited(self.cluster.folder.path(), self.audited)
     }
 
     /// A client that may do everything.
@@ -227,7 +279,7 @@ impl Kubernetes {
     }
 
     pub(super) async fn stop(self) {
-        self.processes.stop(STOP_GRACE * self.times.speed).await;
+        self.cluster.stop(self.times.speed).await;
     }
 
     async fn answers(&mut self, path: &str) -> anyhow::Result<()> {
@@ -237,7 +289,7 @@ impl Kubernetes {
                 Ok(_) => return Ok(()),
                 Err(error) => last = error.to_string(),
             }
-            self.processes.all_run()?;
+            self.cluster.processes.all_run()?;
             tokio::time::sleep(ASK_EVERY * self.times.speed).await;
         }
         bail!("the API server does not answer {path} within {START_LIMIT:?}: {last}")
@@ -250,7 +302,7 @@ impl Kubernetes {
             if accounts.get_opt("default").await?.is_some() {
                 return Ok(());
             }
-            self.processes.all_run()?;
+            self.cluster.processes.all_run()?;
             tokio::time::sleep(ASK_EVERY * self.times.speed).await;
         }
         bail!("kube-controller-manager has made no default ServiceAccount within {START_LIMIT:?}")
@@ -271,132 +323,4 @@ pub(super) async fn serves(client: Client, speed: u32, names: &[String]) -> anyh
 /// The way to a cluster that a kubeconfig says.
 pub(super) async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
     Ok(Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &Default::default()).await?)
-}
-
-fn write_credentials(folder: &Path, url: &str) -> anyhow::Result<()> {
-    let authority = Authority::new()?;
-    let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
-    let server = authority.server("kube-apiserver", &names)?;
-    let accounts = authority.client("service-accounts", None)?;
-    fs::write(folder.join("ca.crt"), &authority.certificate)?;
-    fs::write(folder.join("apiserver.crt"), server.certificate)?;
-    fs::write(folder.join("apiserver.key"), server.key)?;
-    fs::write(folder.join("accounts.crt"), accounts.certificate)?;
-    fs::write(folder.join("accounts.key"), accounts.key)?;
-    let users = [
-        ("admin", "sawhorse-admin", Some("system:masters")),
-        ("manager", "system:kube-controller-manager", None),
-        ("scheduler", "system:kube-scheduler", None),
-    ];
-    for (file, user, group) in users {
-        let kubeconfig = kubeconfig(url, &authority.certificate, &authority.client(user, group)?);
-        fs::write(folder.join(format!("{file}.kubeconfig")), kubeconfig)?;
-    }
-    Ok(())
-}
-
-fn kubeconfig(url: &str, authority: &str, identity: &Identity) -> String {
-    use base64::{Engine, prelude::BASE64_STANDARD};
-    let [authority, certificate, key] =
-        [authority, &identity.certificate, &identity.key].map(|pem| BASE64_STANDARD.encode(pem));
-    format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: sawhorse\n\
-         clusters:\n- name: sawhorse\n  cluster: {{server: \"{url}\", certificate-authority-data: {authority}}}\n\
-         contexts:\n- name: sawhorse\n  context: {{cluster: sawhorse, user: sawhorse, namespace: default}}\n\
-         users:\n- name: sawhorse\n  user: {{client-certificate-data: {certificate}, client-key-data: {key}}}\n"
-    )
-}
-
-fn arguments<const N: usize>(all: [&str; N]) -> Vec<String> {
-    all.map(str::to_owned).into()
-}
-
-fn etcd_arguments(clients: u16, peers: u16) -> Vec<String> {
-    let [clients, peers] = [clients, peers].map(|port| format!("http://127.0.0.1:{port}"));
-    arguments([
-        "--name=sawhorse",
-        "--data-dir=etcd",
-        "--log-level=warn",
-        // Nothing of it outlives the run.
-        "--unsafe-no-fsync",
-        &format!("--listen-client-urls={clients}"),
-        &format!("--advertise-client-urls={clients}"),
-        &format!("--listen-peer-urls={peers}"),
-        &format!("--initial-advertise-peer-urls={peers}"),
-        &format!("--initial-cluster=sawhorse={peers}"),
-    ])
-}
-
-fn apiserver_arguments(etcd: u16, port: u16, times: Times) -> Vec<String> {
-    let toleration = TOLERATION.div_ceil(times.speed.into());
-    arguments([
-        &format!("--etcd-servers=http://127.0.0.1:{etcd}"),
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
-        &format!("--secure-port={port}"),
-        "--endpoint-reconciler-type=none",
-        "--service-cluster-ip-range=10.96.0.0/16",
-        "--tls-cert-file=apiserver.crt",
-        "--tls-private-key-file=apiserver.key",
-        "--client-ca-file=ca.crt",
-        "--authorization-mode=Node,RBAC",
-        "--allow-privileged=true",
-        "--service-account-issuer=https://kubernetes.default.svc",
-        "--service-account-key-file=accounts.crt",
-        "--service-account-signing-key-file=accounts.key",
-        &format!("--default-not-ready-toleration-seconds={toleration}"),
-        &format!("--default-unreachable-toleration-seconds={toleration}"),
-        "--audit-policy-file=audit.yaml",
-        &format!("--audit-log-path={}", access::AUDIT_LOG),
-        "--profiling=false",
-    ])
-}
-
-/// Seconds after which a silent node is unknown, in real time.
-pub(super) fn node_grace(speed: u32) -> u64 {
-    NODE_GRACE.div_ceil(speed.into()).max(LEAST_NODE_GRACE)
-}
-
-fn manager_arguments(port: u16, times: Times) -> Vec<String> {
-    let grace = node_grace(times.speed);
-    arguments([
-        "--kubeconfig=manager.kubeconfig",
-        "--authentication-kubeconfig=manager.kubeconfig",
-        "--authorization-kubeconfig=manager.kubeconfig",
-        "--bind-address=127.0.0.1",
-        &format!("--secure-port={port}"),
-        "--leader-elect=false",
-        "--use-service-account-credentials=true",
-        "--service-account-private-key-file=accounts.key",
-        "--root-ca-file=ca.crt",
-        "--allocate-node-cidrs=false",
-        &format!("--node-monitor-grace-period={grace}s"),
-        &format!("--node-monitor-period={}s", NODE_MONITOR_PERIOD.div_ceil(times.speed.into())),
-        "--kube-api-qps=500",
-        "--kube-api-burst=1000",
-    ])
-}
-
-fn scheduler_arguments(port: u16) -> Vec<String> {
-    arguments([
-        "--config=scheduler.yaml",
-        "--authentication-kubeconfig=scheduler.kubeconfig",
-        "--authorization-kubeconfig=scheduler.kubeconfig",
-        "--bind-address=127.0.0.1",
-        &format!("--secure-port={port}"),
-    ])
-}
-
-/// As kube-scheduler has it by itself, but for a client that is not held back and the shortest backoff.
-pub(super) fn scheduler_configuration(kubeconfig: &str) -> String {
-    format!(
-        "\
-apiVersion: kubescheduler.config.k8s.io/v1
-kind: KubeSchedulerConfiguration
-leaderElection: {{leaderElect: false}}
-clientConnection: {{kubeconfig: {kubeconfig}, qps: 500, burst: 1000}}
-podInitialBackoffSeconds: 1
-podMaxBackoffSeconds: 1
-"
-    )
 }
