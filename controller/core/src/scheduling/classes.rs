@@ -398,7 +398,10 @@ impl<'a> Builder<'a> {
         let (cpu, memory) = (class.requests.get(crate::model::CPU), class.requests.get(crate::model::MEMORY));
         let first = class.pods.first();
         let stands_for_room = first.is_some_and(|pod| is_virtual(pod));
-        (stands_for_room, follows, !demanding, Reverse(cpu), Reverse(memory), first.map(|pod| PodKey::of(pod)))
+        // Who tolerates what others do not goes first where its own machines are, rather than join theirs.
+        let tolerates = first.and_then(|pod| pod_spec(pod).tolerations.as_ref()).map_or(0, Vec::len);
+        // Those that are equal in this stay in the order of what they ask for: what pods are called decides nothing.
+        (stands_for_room, follows, !demanding, Reverse(cpu), Reverse(memory), Reverse(tolerates))
     }
 }
 

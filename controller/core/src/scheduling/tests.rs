@@ -1,7 +1,9 @@
 use super::fixtures::{World, ZONES, instance_type, pod, pool, small_catalog, text};
 use super::{Prepared, Results, SchedulingInput, lower_bound, solve, solve_while, tight_lower_bound};
 use crate::api::labels;
-use crate::model::{MinValuesPolicy, NodePoolName, Operator, PodKey, PreferencePolicy, Price, Requirement, Resources};
+use crate::model::{
+    InstanceType, MinValuesPolicy, NodePoolName, Operator, PodKey, PreferencePolicy, Price, Requirement, Resources,
+};
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -584,6 +586,48 @@ proptest! {
         }
     }
 
+    #[test]
+    fn what_pods_are_called_does_not_change_what_is_bought(seed in any::<u64>(), pods in 1usize..40) {
+        let mut world = random_world(seed, pods);
+        let before = world.solve();
+        for (index, own) in world.pods.iter_mut().enumerate() {
+            Arc::make_mut(own).metadata.name = Some(format!("renamed-{:03}", 999 - index));
+        }
+        let after = world.solve();
+        prop_assert_eq!(after.unschedulable.len(), before.unschedulable.len());
+        prop_assert_eq!(after.total_price(), before.total_price());
+    }
+
+    /// Where several answers are as good at first, rounding may decide between them, and one may turn out a little better.
+    #[test]
+    fn another_currency_changes_next_to_nothing(seed in any::<u64>(), pods in 1usize..40) {
+        let mut world = random_world(seed, pods);
+        // Nor may it decide who gets what is limited.
+        Arc::make_mut(world.snapshot.node_pools.get_mut(&NodePoolName::from("default")).unwrap()).spec.limits.clear();
+        let before = world.solve();
+        for types in world.catalog.by_pool.values_mut() {
+            let dearer = |own: &Arc<InstanceType>| {
+                let mut own = (**own).clone();
+                own.offerings.iter_mut().for_each(|own| own.price = Price::from_nanos(own.price.nanos() * 7));
+                Arc::new(own)
+            };
+            *types = types.iter().map(dearer).collect();
+        }
+        let after = world.solve();
+        prop_assert_eq!(after.unschedulable.len(), before.unschedulable.len());
+        let (own, scaled) = (after.total_price().nanos(), before.total_price().nanos() * 7);
+        prop_assert!((own - scaled).abs() * 8 <= scaled, "{own} instead of {scaled}");
+    }
+
+    #[test]
+    fn an_absurd_pod_costs_the_others_nothing(seed in any::<u64>(), pods in 1usize..40) {
+        let mut world = random_world(seed, pods);
+        let before = world.solve();
+        world.add_pod(pod("absurd", "1000000", "1Gi", &json!({})));
+        let after = world.solve();
+        prop_assert_eq!(after.unschedulable.len(), before.unschedulable.len() + 1);
+        prop_assert!(after.total_price() <= before.total_price());
+    }
 }
 
 // The tight bound takes its time.

@@ -134,7 +134,8 @@ impl<'a> Knapsack<'a> {
         for (number, stage) in stages.iter().enumerate() {
             self.gains(number, stage, &mut gains);
         }
-        gains.sort_by(|a, b| (b.worth * a.size).total_cmp(&(a.worth * b.size)));
+        // Quotients, not products across: those are rounded, and need not be an order.
+        gains.sort_by(|a, b| (b.worth / b.size).total_cmp(&(a.worth / a.size)));
         (stages, gains)
     }
 
