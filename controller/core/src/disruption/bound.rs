@@ -2,10 +2,10 @@
 //! by, at a thousandth of the price of a simulation.
 //!
 //! Invariant: it errs on one side only. Whatever keeps pods apart (taints, affinity, daemons, limits) is left out, so that a
-//! replacement by one machine that a simulation would find is never ruled out here. That several would cost less where not even one
-//! does is not looked for: every well-filled machine would be broken up for the next smaller sizes.
+//! replacement that a simulation would find is never ruled out here; for one machine, a replacement by one. That several would cost
+//! less where not even one does is not looked for then: every well-filled machine would be broken up for the next smaller sizes.
 
-use super::{Candidate, WhyKept, command::price_of_all};
+use super::{Candidate, WhyKept, cheapest_mix::CheapestMix, churn, command::price_of_all};
 use crate::{
     api::{NodePool, labels},
     model::{CPU, Catalog, ClusterSnapshot, InstanceType, MEMORY, PODS, Price, Requirements, Resources, pod_requests},
@@ -29,6 +29,8 @@ pub(super) struct Bound {
     free: BTreeMap<usize, Amounts>,
     /// What each pool may buy, the cheapest first.
     offers: Vec<Offer>,
+    /// What they cost at least if several are bought; worked out when it matters.
+    mix: OnceCell<CheapestMix>,
 }
 
 /// A type that a pool may buy.
@@ -51,7 +53,7 @@ impl Bound {
         let mut offers: Vec<Offer> =
             snapshot.node_pools.iter().flat_map(|(name, pool)| offers(pool, catalog.of(name))).collect();
         offers.sort_by(|a, b| (a.price, &a.instance_type.name).cmp(&(b.price, &b.instance_type.name)));
-        Self { free, offers }
+        Self { free, offers, mix: OnceCell::new() }
     }
 
     /// Why `candidates` can surely not be replaced by something cheaper, or deleted; none if a simulation has to tell.
@@ -66,6 +68,27 @@ impl Bound {
                 Some(WhyKept::NotCheaper { cheapest, price })
             }
         }
+    }
+
+    /// Why `candidates` can surely not be replaced by machines that cost enough less together; none if a simulation has to tell.
+    pub(super) fn objection_to_several(&self, candidates: &[&Candidate]) -> Option<WhyKept> {
+        let [cpu, memory, _] = self.needed_of_replacement(candidates)?;
+        let (price, enough) = (price_of_all(candidates.iter().copied()), churn::most_worth(candidates));
+        match self.mix().price(cpu, memory) {
+            Some(least) if least <= enough && least < price => None,
+            Some(least) if least < price => {
+                let (saves, needed) = (price.saturating_sub(least), price.saturating_sub(enough));
+                Some(WhyKept::SavesTooLittle { saves, needed })
+            }
+            _ => Some(WhyKept::NotCheaper { cheapest: None, price }),
+        }
+    }
+
+    fn mix(&self) -> &CheapestMix {
+        self.mix.get_or_init(|| {
+            let allowed = self.offers.iter().filter(|offer| offer.is_allowed());
+            CheapestMix::new(allowed.map(|offer| (offer.usable[0], offer.usable[1], offer.price)))
+        })
     }
 
     /// What a replacement has to hold at least; none if the pods might all find room elsewhere.

@@ -1,18 +1,19 @@
 //! Fewer or cheaper machines for the same pods (spec core 4.7).
 
 use super::{
-    Candidate, Command, Method, Move, Tried, WhyKept,
+    Candidate, Command, DisruptionInput, Method, Move, MoveTo, Tried, WhyKept,
     candidates::{find_type, pool_of},
     churn,
     command::{cheapest_of_all, price_of_all},
     decide::Pass,
     emptiness,
+    orchestration::{CommandRecord, done_ahead},
     replacement::{Rules, all_cheaper},
     simulate::Simulation,
 };
 use crate::{
     api::{ConsolidationPolicy, DisruptionReason, labels},
-    model::{Catalog, ClusterSnapshot, NodePoolName, Price},
+    model::{Catalog, ClusterSnapshot, NodePoolName, PodKey, Price},
     scheduling::{Effort, PlannedNodeClaim},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,9 +35,9 @@ const FEW_TRIES: u32 = 60;
 pub(super) enum Look {
     /// One machine, which may become several.
     Single,
-    /// A run of machines, which are to become fewer.
+    /// A run of machines, which are not to become more.
     Run,
-    /// A few machines, which are not to become more.
+    /// A few machines, which are not to become more either, and are looked at as hard as a single one.
     Few,
 }
 
@@ -54,9 +55,9 @@ impl Consolidation {
     }
 }
 
-/// The longest run of candidates, in order, that can become nothing or fewer machines together. Whether a run can is taken to
-/// depend on its length alone, so that it is found in a few tries. A longer one is taken if what it saves more is worth the further
-/// pods that it moves.
+/// The longest run of candidates, in order, that can become nothing or cheaper machines together, and no more of them. Whether a run
+/// can is taken to depend on its length alone, so that it is found in a few tries. A longer one is taken if what it saves more is
+/// worth the further pods that it moves.
 pub(super) fn find_multi(pass: &mut Pass<'_>) -> Option<Command> {
     let candidates = within_budgets(pass);
     let mut best: Option<(usize, Consolidation)> = None;
@@ -83,30 +84,61 @@ pub(super) fn find_multi(pass: &mut Pass<'_>) -> Option<Command> {
         }
     }
     let (length, found) = shortened(pass, &candidates, best?);
-    let together = candidates.into_iter().take(length).collect();
-    Some(Command::new(
-        Method::MultiNodeConsolidation,
-        together,
-        found.replacements,
-        found.moves,
-        pass.input.snapshot.now,
-    ))
+    let (mut together, found) = without_swaps(pass, &candidates[..length], found);
+    if let [_] = together[..] {
+        return together.pop().map(|candidate| single(pass, candidate, found));
+    }
+    let now = pass.input.snapshot.now;
+    Some(Command::new(Method::MultiNodeConsolidation, together, found.replacements, found.moves, now))
 }
 
-/// The run, or its first part if that saves nearly as much: what moving its last pods saves is least.
+/// The run without machines that only become others that cost as much, if the rest saves no less without them.
+fn without_swaps(
+    pass: &mut Pass<'_>,
+    candidates: &[Candidate],
+    found: Consolidation,
+) -> (Vec<Candidate>, Consolidation) {
+    let others: Vec<&Candidate> = candidates.iter().filter(|own| !is_swapped(own, &found)).collect();
+    if others.is_empty() || others.len() == candidates.len() {
+        return (candidates.to_vec(), found);
+    }
+    let all: Vec<&Candidate> = candidates.iter().collect();
+    let rest = if let [only] = others[..] { evaluate_single(pass, only) } else { evaluate(pass, &others, Look::Run) };
+    match rest {
+        Ok(rest) if rest.saves(&others) >= found.saves(&all) => (others.into_iter().cloned().collect(), rest),
+        _ => (candidates.to_vec(), found),
+    }
+}
+
+/// Whether a machine's pods would all go to one new machine, alone, that costs no less.
+fn is_swapped(candidate: &Candidate, found: &Consolidation) -> bool {
+    let own: BTreeSet<PodKey> = candidate.pods.iter().map(|pod| PodKey::of(pod)).collect();
+    let mut targets = found.moves.iter().filter(|its| own.contains(&its.pod)).map(|its| &its.to);
+    let Some(to @ MoveTo::Replacement(index)) = targets.next() else { return false };
+    let alone = found.moves.iter().all(|its| (its.to == *to) == own.contains(&its.pod));
+    alone && found.replacements[*index].cheapest_price >= candidate.price
+}
+
+/// The run, or its first part if that saves nearly as much: what moving its last pods saves is least. Half of it is looked at, and
+/// all but the last.
 fn shortened(
     pass: &mut Pass<'_>,
     candidates: &[Candidate],
     (mut length, mut found): (usize, Consolidation),
 ) -> (usize, Consolidation) {
-    while length >= 4 && pass.evaluations_left > 0 {
+    'shorter: while length > 1 && pass.evaluations_left > 0 {
         let whole: Vec<&Candidate> = candidates[..length].iter().collect();
-        let (part, rest) = whole.split_at(length / 2);
-        let Ok(shorter) = evaluate(pass, part, Look::Run) else { break };
-        if is_worth_more(found.saves(&whole), shorter.saves(part), rest) {
-            break;
+        for shorter in [length / 2, length - 1] {
+            let (part, rest) = whole.split_at(shorter);
+            let part_found =
+                if let [only] = part { evaluate_single(pass, only) } else { evaluate(pass, part, Look::Run) };
+            let Ok(part_found) = part_found else { continue };
+            if !is_worth_more(found.saves(&whole), part_found.saves(part), rest) {
+                (length, found) = (shorter, part_found);
+                continue 'shorter;
+            }
         }
-        (length, found) = (part.len(), shorter);
+        break;
     }
     (length, found)
 }
@@ -162,29 +194,63 @@ pub(super) fn find_single(pass: &mut Pass<'_>) -> Option<Command> {
     None
 }
 
-/// `command`, or what saves more and cannot be done any more after it: something cheaper in place of a machine that would take its
-/// pods over. With further pods on it fewer types are cheaper, on spot perhaps too few to choose from.
+/// `command`, or what is worth more and cannot be done any more after it: something cheaper in place of a machine that would take
+/// its pods over. With further pods on it fewer types are cheaper, on spot perhaps too few to choose from.
 pub(super) fn or_more_worth(pass: &mut Pass<'_>, command: Command) -> Command {
-    let mut saves = command.savings();
+    let saves = command.savings();
     let targets: BTreeSet<&str> = command.moves.iter().filter_map(Move::existing).collect();
     let (snapshot, catalog) = (pass.input.snapshot, pass.catalog());
-    let takes_over =
-        pass.survey.candidates.iter().filter(|own| targets.contains(own.node.as_str()) && own.price > saves);
+    let takes_over = pass.survey.candidates.iter().filter(|own| targets.contains(own.node.as_str()));
     let mut receivers: Vec<Candidate> =
         takes_over.filter(|own| objection(own, snapshot, catalog).is_none()).cloned().collect();
     receivers.sort_by(|a, b| (b.price, &a.node).cmp(&(a.price, &b.node)));
-    let mut best = None;
+    let (mut most, mut best) = (saves, None);
     for receiver in receivers.into_iter().take(RECEIVERS) {
         if pass.evaluations_left == 0 || pass.over_budget(&receiver, DisruptionReason::Underutilized).is_some() {
             continue;
         }
         let Ok(found) = evaluate_single(pass, &receiver) else { continue };
-        if found.saves(&[&receiver]) > saves {
-            saves = found.saves(&[&receiver]);
-            best = Some((receiver, found));
+        let mut worth = found.saves(&[&receiver]);
+        let is_lost = is_lost_after(pass, &command, &receiver);
+        let instead = single(pass, receiver, found);
+        if is_lost {
+            worth = worth.saturating_add(saved_after(pass, &instead, &command.candidates));
+        }
+        if worth > most {
+            most = worth;
+            best = Some(instead);
         }
     }
-    best.map_or(command, |(receiver, found)| single(pass, receiver, found))
+    best.unwrap_or(command)
+}
+
+/// Whether the machine that takes the pods of `command` over is too cheap then to be replaced by spot, because too few types are
+/// cheaper that would hold them, too.
+fn is_lost_after(pass: &mut Pass<'_>, command: &Command, receiver: &Candidate) -> bool {
+    pass.evaluations_left = pass.evaluations_left.saturating_sub(1);
+    let all: Vec<&Candidate> = command.candidates.iter().chain([receiver]).collect();
+    let simulated = pass.simulator().without(&all, effort(&[receiver], Look::Single));
+    simulated.is_ok_and(|simulated| {
+        matches!(judge(pass, simulated, &[receiver], Look::Single), Err(WhyKept::SpotToSpotTooFew(_)))
+    })
+}
+
+/// What `candidates` would save, each by itself, once `command` is done.
+fn saved_after(pass: &mut Pass<'_>, command: &Command, candidates: &[Candidate]) -> Price {
+    let DisruptionInput { snapshot, catalog, running } = pass.input;
+    let record = CommandRecord::new(command.clone());
+    let Some(mut snapshot) = done_ahead(snapshot, std::slice::from_ref(&record), None) else { return Price::ZERO };
+    // By then nothing is expected on them any more.
+    snapshot.nodes.iter_mut().for_each(|machine| machine.nominated_until = None);
+    let running = [running, &[record]].concat();
+    let mut after = Pass::new(&DisruptionInput { snapshot: &snapshot, catalog, running: &running }, None);
+    let there = |own: &&Candidate| candidates.iter().any(|other| other.node_claim == own.node_claim);
+    let candidates: Vec<Candidate> = after.survey.candidates.iter().filter(there).cloned().collect();
+    pass.evaluations_left = pass.evaluations_left.saturating_sub(u32::try_from(candidates.len()).unwrap_or(u32::MAX));
+    candidates.iter().fold(Price::ZERO, |saved, own| {
+        let found = evaluate_single(&mut after, own);
+        saved.saturating_add(found.map_or(Price::ZERO, |found| found.saves(&[own])))
+    })
 }
 
 /// The command that does with a candidate what was found for it.
@@ -204,9 +270,13 @@ pub(super) fn evaluate_single(pass: &mut Pass<'_>, candidate: &Candidate) -> Res
     evaluate(pass, &[candidate], Look::Single)
 }
 
-/// Whether `candidates` can become nothing or fewer machines, or one of them others, that cost less.
+/// Whether `candidates` can become nothing or no more machines than they are, or one of them others, that cost less.
 pub(super) fn evaluate(pass: &mut Pass<'_>, candidates: &[&Candidate], look: Look) -> Result<Consolidation, WhyKept> {
-    if let Some(why) = pass.bound().objection(candidates) {
+    let objection = match look {
+        Look::Single => pass.bound().objection(candidates),
+        Look::Run | Look::Few => pass.bound().objection_to_several(candidates),
+    };
+    if let Some(why) = objection {
         return Err(why);
     }
     pass.evaluations_left = pass.evaluations_left.saturating_sub(1);
@@ -241,17 +311,14 @@ fn judge(
     candidates: &[&Candidate],
     look: Look,
 ) -> Result<Consolidation, WhyKept> {
-    let most = match look {
-        Look::Single => usize::MAX,
-        Look::Run => candidates.len() - 1,
-        Look::Few => candidates.len(),
-    };
-    if simulated.planned.len() > most {
-        return Err(WhyKept::NeedsSeveral(simulated.planned.len()));
+    let needed = simulated.planned.len();
+    if look != Look::Single && needed > candidates.len() {
+        return Err(WhyKept::NeedsSeveral(needed));
     }
     let rules = Rules {
         multi: look != Look::Single,
-        choice_of_spot: look != Look::Run,
+        // That they become fewer has an end; that they become others might go on for ever.
+        choice_of_spot: needed >= candidates.len(),
         spot_to_spot: pass.input.snapshot.settings.feature_gates.spot_to_spot_consolidation,
     };
     let replacements = all_cheaper(simulated.planned, candidates, rules)?;

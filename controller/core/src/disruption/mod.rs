@@ -19,6 +19,7 @@ mod balanced;
 mod bound;
 mod budgets;
 mod candidates;
+mod cheapest_mix;
 mod checks;
 mod churn;
 mod command;
