@@ -126,6 +126,8 @@ fn line(name: &str, rows: &[&Row]) {
     let figures = Figures::of(rows);
     let sum = |of: fn(&Row) -> f64| rows.iter().map(|row| of(row)).sum::<f64>();
     let theirs = || rows.iter().filter_map(|row| row.theirs.as_ref());
+    // The sum of nothing is a negative zero.
+    let their_sum = |of: fn(&Answer) -> f64| 0.0 + theirs().map(|theirs| of(&theirs.answer)).sum::<f64>();
     let placed: usize = rows.iter().map(|row| row.ours.placed.len()).sum();
     let pods: usize = rows.iter().map(|row| row.ours.pods).sum();
     println!(
@@ -136,7 +138,7 @@ fn line(name: &str, rows: &[&Row]) {
         rows.iter().map(|row| row.ours.nodes).sum::<usize>(),
         theirs().map(|theirs| theirs.answer.nodes()).sum::<usize>(),
         sum(|row| row.ours.price),
-        theirs().map(|theirs| theirs.answer.price).sum::<f64>(),
+        their_sum(|answer| answer.price),
         ratio(quantile(&figures.gaps, 50)),
         ratio(quantile(&figures.gaps, 90)),
         ratio(greatest(&figures.gaps)),
@@ -149,7 +151,7 @@ fn line(name: &str, rows: &[&Row]) {
         ratio(figures.beside_of_sums),
         sum(|row| row.ours.solved_in.as_secs_f64() * 1e3),
         sum(|row| row.bounded_in.as_secs_f64() * 1e3),
-        theirs().map(|theirs| theirs.answer.solve).sum::<f64>(),
+        their_sum(|answer| answer.solve),
     );
 }
 

@@ -15,6 +15,7 @@ pub(crate) enum Command {
     Disruption,
     Speed,
     One(String),
+    Left(String),
     /// `cargo bench` without further words runs every benchmark; this one waits to be asked.
     Nothing,
 }
@@ -60,6 +61,7 @@ impl Options {
                 "disruption" => options.command = Command::Disruption,
                 "speed" => options.command = Command::Speed,
                 "one" => options.command = Command::One(value()?),
+                "left" => options.command = Command::Left(value()?),
                 "--seeds" => options.seeds = Some(number(value()?)?),
                 "--worst" => options.worst = number(value()?)? as usize,
                 "--only" => options.only.push(value()?),

@@ -71,6 +71,16 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Prints what is left of a problem that is named without that: `plain-4`.
+pub(crate) fn print(name: &str) -> ExitCode {
+    let Some(problem) = sawhorse_problems::Problem::named(name) else {
+        eprintln!("there is no problem `{name}`");
+        return ExitCode::from(2);
+    };
+    println!("{}", cluster(&problem).input);
+    ExitCode::SUCCESS
+}
+
 /// Solves the problem, takes half of its pods away and moves what is left to a standstill; none where nothing is left.
 fn row(family: Family, seed: u64, reference: Option<&mut Reference>) -> Option<Row> {
     let problem = cluster(&family.problem(seed));
@@ -203,15 +213,16 @@ fn line(name: &str, rows: &[&Row]) {
     let over = |of: fn(&Row) -> f64| rows.iter().map(|row| of(row)).sum::<f64>() / bounds;
     let side = |gaps: &[f64], per_dollar: Option<f64>, end: fn(&Row) -> Option<&End>| {
         let ends: Vec<&End> = rows.iter().filter_map(|row| end(row)).collect();
+        let told = |text: String| if ends.is_empty() { "-".to_owned() } else { text };
         format!(
-            "{:>7}{:>7}{:>7}{:>7.3}{:>7}{:>7}{:>8.1}",
+            "{:>7}{:>7}{:>7}{:>7}{:>7}{:>7}{:>8}",
             ratio(quantile(gaps, 50)),
             ratio(quantile(gaps, 90)),
             ratio(greatest(gaps)),
-            ends.iter().map(|end| end.price).sum::<f64>() / bounds,
-            ends.iter().map(|end| end.nodes).sum::<usize>(),
-            per_dollar.map_or_else(|| "-".to_owned(), |own| format!("{own:.1}")),
-            ends.iter().map(|end| end.seconds).sum::<f64>(),
+            told(format!("{:.3}", ends.iter().map(|end| end.price).sum::<f64>() / bounds)),
+            told(ends.iter().map(|end| end.nodes).sum::<usize>().to_string()),
+            told(per_dollar.map_or_else(|| "-".to_owned(), |own| format!("{own:.1}"))),
+            told(format!("{:.1}", ends.iter().map(|end| end.seconds).sum::<f64>())),
         )
     };
     println!(

@@ -142,19 +142,27 @@ impl<'a> Scopes<'a> {
         let scope = &self.list[id];
         let pool = &self.prepared.pools[scope.pool];
         let asked: Vec<(usize, i64)> = request.iter().copied().enumerate().filter(|(_, asked)| *asked > 0).collect();
-        let per_pod = |kind: usize| {
+        let mut least: Option<i128> = None;
+        for kind in scope.types() {
             let room = &pool.types[kind].room;
-            let price = i128::from(scope.price(kind)?.nanos());
-            let mut share = 1i128;
-            for (dimension, asked) in &asked {
-                if *asked > room[*dimension] {
-                    return None;
-                }
-                share = share.max(price * i128::from(*asked) / i128::from(room[*dimension]));
+            if asked.iter().any(|(dimension, asked)| *asked > room[*dimension]) {
+                continue;
             }
-            Some(share)
-        };
-        scope.types().filter_map(per_pod).min()
+            let Some(price) = scope.price(kind) else { continue };
+            // Of the resource that is scarcest, one part in so many. It is divided only where that is less than before: that takes long.
+            let (mut part, mut whole) = (0i128, 1i128);
+            for (dimension, asked) in &asked {
+                let (asked, room) = (i128::from(*asked), i128::from(room[*dimension]));
+                if asked * whole > part * room {
+                    (part, whole) = (asked, room);
+                }
+            }
+            let share = i128::from(price.nanos()) * part;
+            if least.is_none_or(|least| share < least * whole) {
+                least = Some((share / whole).max(1));
+            }
+        }
+        least
     }
 
     /// Whether a machine of the scope could be launched within the pool's limits as they are before this solve.
