@@ -14,24 +14,24 @@ struct Corner {
 }
 
 /// The types of which cheapest mixes are made.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CheapestMix {
-    /// From the one that gives the most CPU for a dollar to the one that gives the most memory: the upper hull.
+    /// From the one that gives the most CPU for a dollar to the one that gives the most memory: the upper hull. If something costs
+    /// nothing, only that.
     corners: Vec<Corner>,
-    /// Whether something costs nothing.
-    free: bool,
 }
 
 impl CheapestMix {
     /// Of types by what pods can use of their CPU and memory, and what they cost.
     pub(super) fn new(types: impl Iterator<Item = (i64, i64, Price)>) -> Self {
-        let (mut all, mut free) = (Vec::new(), false);
-        for (cpu, memory, price) in types.filter(|(cpu, memory, _)| *cpu > 0 && *memory > 0) {
-            free |= price <= Price::ZERO;
-            all.push(Corner { cpu: cpu.into(), memory: memory.into(), price: price.nanos().into() });
-        }
-        if free {
-            return Self { corners: Vec::new(), free };
+        let corner = |(cpu, memory, price): (i64, i64, Price)| Corner {
+            cpu: cpu.into(),
+            memory: memory.into(),
+            price: price.nanos().max(0).into(),
+        };
+        let mut all: Vec<Corner> = types.filter(|(cpu, memory, _)| *cpu > 0 && *memory > 0).map(corner).collect();
+        if let Some(free) = all.iter().find(|own| own.price == 0) {
+            return Self { corners: vec![*free] };
         }
         all.sort_by(|a, b| {
             let more_cpu = (b.cpu * a.price).cmp(&(a.cpu * b.price));
@@ -49,14 +49,11 @@ impl CheapestMix {
             }
             corners.push(own);
         }
-        Self { corners, free }
+        Self { corners }
     }
 
     /// What so much CPU and memory cost at least; none if nothing can be bought.
     pub(super) fn price(&self, cpu: i64, memory: i64) -> Option<Price> {
-        if self.free {
-            return Some(Price::ZERO);
-        }
         let (cpu, memory) = (i128::from(cpu.max(0)), i128::from(memory.max(0)));
         let (first, last) = (self.corners.first()?, self.corners.last()?);
         // What CPU and memory are worth so that no type is worth more than it costs: at either end, and between two corners.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{ConsolidationPolicy, DisruptionReason, labels},
-    model::{Catalog, ClusterSnapshot, NodePoolName, PodKey, Price},
+    model::{CapacityType, Catalog, ClusterSnapshot, NodePoolName, PodKey, Price},
     scheduling::{Effort, PlannedNodeClaim},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,7 +84,8 @@ pub(super) fn find_multi(pass: &mut Pass<'_>) -> Option<Command> {
         }
     }
     let (length, found) = shortened(pass, &candidates, best?);
-    let (mut together, found) = without_swaps(pass, &candidates[..length], found);
+    let run = &candidates[..length];
+    let (mut together, found) = without_swaps(pass, run, &found).unwrap_or_else(|| (run.to_vec(), found));
     if let [_] = together[..] {
         return together.pop().map(|candidate| single(pass, candidate, found));
     }
@@ -92,22 +93,19 @@ pub(super) fn find_multi(pass: &mut Pass<'_>) -> Option<Command> {
     Some(Command::new(Method::MultiNodeConsolidation, together, found.replacements, found.moves, now))
 }
 
-/// The run without machines that only become others that cost as much, if the rest saves no less without them.
+/// The run without machines that only become others that cost as much; none if there are none, or the rest saves less without them.
 fn without_swaps(
     pass: &mut Pass<'_>,
     candidates: &[Candidate],
-    found: Consolidation,
-) -> (Vec<Candidate>, Consolidation) {
-    let others: Vec<&Candidate> = candidates.iter().filter(|own| !is_swapped(own, &found)).collect();
+    found: &Consolidation,
+) -> Option<(Vec<Candidate>, Consolidation)> {
+    let others: Vec<&Candidate> = candidates.iter().filter(|own| !is_swapped(own, found)).collect();
     if others.is_empty() || others.len() == candidates.len() {
-        return (candidates.to_vec(), found);
+        return None;
     }
     let all: Vec<&Candidate> = candidates.iter().collect();
-    let rest = if let [only] = others[..] { evaluate_single(pass, only) } else { evaluate(pass, &others, Look::Run) };
-    match rest {
-        Ok(rest) if rest.saves(&others) >= found.saves(&all) => (others.into_iter().cloned().collect(), rest),
-        _ => (candidates.to_vec(), found),
-    }
+    let rest = evaluate_part(pass, &others).ok().filter(|rest| rest.saves(&others) >= found.saves(&all))?;
+    Some((others.into_iter().cloned().collect(), rest))
 }
 
 /// Whether a machine's pods would all go to one new machine, alone, that costs no less.
@@ -128,11 +126,12 @@ fn shortened(
 ) -> (usize, Consolidation) {
     'shorter: while length > 1 && pass.evaluations_left > 0 {
         let whole: Vec<&Candidate> = candidates[..length].iter().collect();
-        for shorter in [length / 2, length - 1] {
+        // Of two machines both are the same.
+        let mut shorter_ones = vec![length / 2, length - 1];
+        shorter_ones.dedup();
+        for shorter in shorter_ones {
             let (part, rest) = whole.split_at(shorter);
-            let part_found =
-                if let [only] = part { evaluate_single(pass, only) } else { evaluate(pass, part, Look::Run) };
-            let Ok(part_found) = part_found else { continue };
+            let Ok(part_found) = evaluate_part(pass, part) else { continue };
             if !is_worth_more(found.saves(&whole), part_found.saves(part), rest) {
                 (length, found) = (shorter, part_found);
                 continue 'shorter;
@@ -141,6 +140,11 @@ fn shortened(
         break;
     }
     (length, found)
+}
+
+/// What is left of a run, which may be one machine.
+fn evaluate_part(pass: &mut Pass<'_>, part: &[&Candidate]) -> Result<Consolidation, WhyKept> {
+    if let [only] = part { evaluate_single(pass, only) } else { evaluate(pass, part, Look::Run) }
 }
 
 /// Whether it is worth it that `further` machines go, too, to save `more` in all rather than `less`.
@@ -204,14 +208,23 @@ pub(super) fn or_more_worth(pass: &mut Pass<'_>, command: Command) -> Command {
     let mut receivers: Vec<Candidate> =
         takes_over.filter(|own| objection(own, snapshot, catalog).is_none()).cloned().collect();
     receivers.sort_by(|a, b| (b.price, &a.node).cmp(&(a.price, &b.node)));
+    // Only spot asks for a choice of types.
+    let spot_to_spot = snapshot.settings.feature_gates.spot_to_spot_consolidation;
     let (mut most, mut best) = (saves, None);
     for receiver in receivers.into_iter().take(RECEIVERS) {
+        let may_be_lost = spot_to_spot && receiver.capacity_type == Some(CapacityType::Spot);
+        if receiver.price <= saves && !may_be_lost {
+            continue;
+        }
         if pass.evaluations_left == 0 || pass.over_budget(&receiver, DisruptionReason::Underutilized).is_some() {
             continue;
         }
         let Ok(found) = evaluate_single(pass, &receiver) else { continue };
         let mut worth = found.saves(&[&receiver]);
-        let is_lost = is_lost_after(pass, &command, &receiver);
+        let is_lost = may_be_lost && is_lost_after(pass, &command, &receiver);
+        if worth <= most && !is_lost {
+            continue;
+        }
         let instead = single(pass, receiver, found);
         if is_lost {
             worth = worth.saturating_add(saved_after(pass, &instead, &command.candidates));

@@ -250,10 +250,10 @@ fn find(pass: &mut Pass<'_>, memory: &mut ConsolidationMemory) -> Option<Command
     }
     pass.resume_at = memory.place().cloned();
     // What looks at several machines leaves something for looking at each: otherwise none might ever be looked at.
-    let several = pass.evaluations_left / 2;
-    let each = std::mem::replace(&mut pass.evaluations_left, several) - several;
+    let for_each = pass.evaluations_left.div_ceil(2);
+    pass.evaluations_left -= for_each;
     let found = consolidation::find_multi(pass);
-    pass.evaluations_left += each;
+    pass.evaluations_left += for_each;
     let found = found.or_else(|| consolidation::find_single(pass)).or_else(|| consolidation::find_few(pass));
     let found = found.map(|command| consolidation::or_more_worth(pass, command));
     memory.stop_at(pass.stopped_at.take());
