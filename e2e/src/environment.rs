@@ -2,7 +2,7 @@
 //! process and no socket is opened.
 
 use crate::{
-    control_plane::{ControlPlane, Deployment, Kind, KubernetesCluster, Kwok, KwokPrograms, MANAGED, Times},
+    control_plane::{ControlPlane, Deployment, Kind, KubernetesCluster, Kwok, KwokPrograms, MANAGED, Times, access},
     event_log::{EventLog, Source},
     observer::{self, SharedTally},
     run::apply_all,
@@ -430,8 +430,8 @@ fn start_kwok(programs: &KwokPrograms, control_plane: &ControlPlane) -> anyhow::
 /// The lease of the controller's manifests.
 fn lease() -> LeaderElection {
     LeaderElection {
-        name: "karpenter-leader-election".to_owned(),
-        namespace: "sawhorse".to_owned(),
+        name: access::LEASE.to_owned(),
+        namespace: access::NAMESPACE.to_owned(),
         times: LeaseTimes::default(),
     }
 }

@@ -26,8 +26,9 @@ use sawhorse_ambient::{Clock, Seed};
 use sawhorse_fake_cloud::world::Ledger;
 use serde_json::{Value, json};
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -95,13 +96,14 @@ pub fn in_virtual_time(
     })
 }
 
+/// A control plane that stays for the next run.
+pub type Kept = RefCell<Option<KubernetesCluster>>;
+
 /// A real control plane to run on.
 #[derive(Clone, Copy)]
 pub enum Real<'a> {
-    /// One of its own, of these programs.
-    Programs(&'a Programs),
-    /// As before; the one that is kept is used if there is one, and kept for the next run if this one ends well.
-    Kept(&'a Programs, &'a Mutex<Option<KubernetesCluster>>),
+    /// One of these programs: the one that is kept if there is such, which is kept again if the run ends well, or one of its own.
+    Programs(&'a Programs, Option<&'a Kept>),
     /// A kind cluster that it leaves as it was.
     Kind(&'a Arc<KindCluster>),
 }
@@ -131,7 +133,7 @@ pub fn on_kubernetes(
     wall: impl Fn() -> Duration,
 ) -> anyhow::Result<Outcome> {
     let stop = CancellationToken::new();
-    let how = InFastMotion { on: Real::Programs(programs), speed, kwok: None, stop: &stop };
+    let how = InFastMotion { on: Real::Programs(programs, None), speed, kwok: None, stop: &stop };
     for_real(scenario, seed, how, progress, wall)
 }
 
@@ -153,15 +155,13 @@ pub fn for_real(
         let clock = Clock::from_system();
         let seed = Seed(seed.unwrap_or(scenario.seed));
         let times = Times { began: clock.now(), speed };
-        let control_plane = match on {
-            Real::Programs(programs) => ControlPlane::Kubernetes(Box::new(Kubernetes::start(programs, times).await?)),
-            Real::Kept(programs, kept) => {
-                let kept = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
-                ControlPlane::Kubernetes(Box::new(begun(programs, kept, times).await?))
+        let (control_plane, kept) = match on {
+            Real::Programs(programs, kept) => {
+                let begun = begun(programs, kept.and_then(RefCell::take), times).await?;
+                (ControlPlane::Kubernetes(Box::new(begun)), kept)
             }
-            Real::Kind(cluster) => ControlPlane::Kind(Box::new(Kind::begin(cluster, times).await?)),
+            Real::Kind(cluster) => (ControlPlane::Kind(Box::new(Kind::begin(cluster, times).await?)), None),
         };
-        let kept = if let Real::Kept(_, kept) = on { Some(kept) } else { None };
         let run = from_first_to_last(scenario, (seed, kwok), clock, (control_plane, kept), progress, wall);
         tokio::select! {
             biased;
@@ -175,20 +175,18 @@ pub fn for_real(
 /// The control plane that was kept, or a new one if there is none or it was made for another speed.
 async fn begun(programs: &Programs, kept: Option<KubernetesCluster>, times: Times) -> anyhow::Result<Kubernetes> {
     match kept {
-        Some(cluster) if cluster.speed() == times.speed => Kubernetes::again(cluster, times).await,
-        Some(cluster) => {
-            cluster.stop(times.speed).await;
-            Kubernetes::start(programs, times).await
-        }
-        None => Kubernetes::start(programs, times).await,
+        Some(cluster) if cluster.speed() == times.speed => return Kubernetes::again(cluster, times).await,
+        Some(cluster) => cluster.stop(times.speed).await,
+        None => {}
     }
+    Kubernetes::start(programs, times).await
 }
 
 async fn from_first_to_last(
     scenario: &Scenario,
     (seed, kwok): (Seed, Option<&KwokPrograms>),
     clock: Clock,
-    (control_plane, kept): (ControlPlane, Option<&Mutex<Option<KubernetesCluster>>>),
+    (control_plane, kept): (ControlPlane, Option<&Kept>),
     progress: OnProgress<'_>,
     wall: impl Fn() -> Duration,
 ) -> anyhow::Result<Outcome> {
@@ -223,7 +221,7 @@ async fn from_first_to_last(
     let heard = run.environment.hear_controller().await;
     let mut outcome = run.outcome(failure, wall());
     let left = run.environment.leave(kept.is_some() && outcome.summary.failure.is_none()).await;
-    let left = left.map(|cluster| kept.map(|kept| *kept.lock().unwrap_or_else(PoisonError::into_inner) = cluster));
+    let left = left.map(|cluster| kept.map(|kept| kept.replace(cluster)));
     // What the run itself failed of comes first.
     let unsound = heard.and(left.map(drop)).err().map(|error| format!("{error:#}"));
     outcome.summary.failure = outcome.summary.failure.or(unsound);

@@ -9,7 +9,7 @@ use indicatif::MultiProgress;
 use sawhorse_e2e::{
     control_plane::{KindCluster, KindSettings, KubernetesCluster, KwokPrograms},
     report,
-    run::{InFastMotion, Outcome, Progress, Real, for_real, in_virtual_time},
+    run::{InFastMotion, Kept, Outcome, Progress, Real, for_real, in_virtual_time},
     scenario::{Scenario, load},
     summary::table,
     timeline::timeline,
@@ -86,19 +86,19 @@ struct How {
 #[derive(Default)]
 struct Planes {
     kind: Option<Arc<KindCluster>>,
-    programs: Mutex<Option<KubernetesCluster>>,
+    programs: Kept,
 }
 
 impl Planes {
     /// Whether what is kept will do for a run of that speed.
     fn fit(&self, speed: u32) -> bool {
-        let programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-        programs.as_ref().map(KubernetesCluster::speed).or(self.kind.as_ref().map(|kind| kind.speed())) == Some(speed)
+        let programs = self.programs.borrow().as_ref().map(KubernetesCluster::speed);
+        programs.or(self.kind.as_ref().map(|kind| kind.speed())) == Some(speed)
     }
 
     /// Lets the programs end by themselves; a kind cluster goes when it is dropped.
     fn stop(self) {
-        let Some(cluster) = self.programs.into_inner().unwrap_or_else(PoisonError::into_inner) else { return };
+        let Some(cluster) = self.programs.into_inner() else { return };
         // Without a runtime they are killed.
         if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
             runtime.block_on(cluster.stop(1));
@@ -225,7 +225,7 @@ fn one(
     let real = |on| InFastMotion { on, speed, kwok: how.kwok.as_ref(), stop: &how.stop };
     let outcome = match (&how.plane, kind) {
         (ChosenPlane::Binaries(programs), _) => {
-            for_real(scenario, args.seed, real(Real::Kept(programs, &planes.programs)), &show, wall)
+            for_real(scenario, args.seed, real(Real::Programs(programs, Some(&planes.programs))), &show, wall)
         }
         (_, Some(cluster)) => for_real(scenario, args.seed, real(Real::Kind(cluster)), &show, wall),
         (_, None) => in_virtual_time(scenario, args.seed, &show, wall),

@@ -24,9 +24,9 @@ const KINDS: [&str; 6] = ["Namespace", "ServiceAccount", "ClusterRole", "Cluster
 const TOKEN_SECONDS: i64 = 24 * 3600;
 
 /// The namespace of the manifests.
-pub(super) const NAMESPACE: &str = "sawhorse";
+pub(crate) const NAMESPACE: &str = "sawhorse";
 /// The lease of the manifests, which the controller that leads holds.
-pub(super) const LEASE: &str = "karpenter-leader-election";
+pub(crate) const LEASE: &str = "karpenter-leader-election";
 
 /// The file of the API server's audit log of the controller's requests, and what it is to hold.
 pub(super) const AUDIT_LOG: &str = "audit.log";
