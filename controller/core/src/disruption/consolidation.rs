@@ -7,6 +7,7 @@ use super::{
     command::{cheapest_of_all, price_of_all},
     decide::Pass,
     emptiness,
+    memory::ConsolidationMemory,
     orchestration::{CommandRecord, done_ahead},
     replacement::{Rules, all_cheaper},
     simulate::Simulation,
@@ -154,14 +155,18 @@ fn is_worth_more(more: Price, less: Price, further: &[&Candidate]) -> bool {
 }
 
 /// The first few candidates next to one another in order that can become machines which cost less, and are no more than they. Pods
-/// that share their machines badly may share others well, though none of these machines can be replaced by itself.
-pub(super) fn find_few(pass: &mut Pass<'_>) -> Option<Command> {
+/// that share their machines badly may share others well, though none of these machines can be replaced by itself. What was tried a
+/// moment ago is passed by.
+pub(super) fn find_few(pass: &mut Pass<'_>, memory: &mut ConsolidationMemory) -> Option<Command> {
     let candidates = within_budgets(pass);
     let mut tries = FEW_TRIES;
     for length in FEW {
         for window in candidates.windows(length) {
             if pass.evaluations_left == 0 || tries == 0 {
                 return None;
+            }
+            if memory.has_tried(window, pass) {
+                continue;
             }
             let together: Vec<&Candidate> = window.iter().collect();
             let left = pass.evaluations_left;
@@ -171,6 +176,7 @@ pub(super) fn find_few(pass: &mut Pass<'_>) -> Option<Command> {
                 let now = pass.input.snapshot.now;
                 return Some(Command::new(Method::MultiNodeConsolidation, window.to_vec(), replacements, moves, now));
             }
+            memory.has_failed(window, pass);
         }
     }
     None

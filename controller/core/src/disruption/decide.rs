@@ -254,7 +254,7 @@ fn find(pass: &mut Pass<'_>, memory: &mut ConsolidationMemory) -> Option<Command
     pass.evaluations_left -= for_each;
     let found = consolidation::find_multi(pass);
     pass.evaluations_left += for_each;
-    let found = found.or_else(|| consolidation::find_single(pass)).or_else(|| consolidation::find_few(pass));
+    let found = found.or_else(|| consolidation::find_single(pass)).or_else(|| consolidation::find_few(pass, memory));
     let found = found.map(|command| consolidation::or_more_worth(pass, command));
     memory.stop_at(pass.stopped_at.take());
     if found.is_none() && memory.place().is_none() {

@@ -3,7 +3,7 @@
 //! The reference goes by an epoch that some changes move; what it forgets to count is found minutes late. Here everything that
 //! consolidation looks at is put into one number, and only while that stays the same it sleeps.
 
-use super::{WhyKept, decide::Pass};
+use super::{Candidate, WhyKept, decide::Pass};
 use crate::{
     lifecycle::later,
     model::{Catalog, NodeClaimName, PodKey, StateNode, is_provisionable, is_terminal, is_terminating, pod_spec},
@@ -17,12 +17,24 @@ use std::{
 
 /// After so long it looks again, whatever it has seen.
 const SLEEP: Duration = Duration::from_mins(5);
+/// After so long it looks at a few machines again that were to go together, though they and their pods are the same: what they could
+/// become follows from the rest of the cluster too, but hardly ever changes with it.
+const FEW_SLEEP: Duration = Duration::from_mins(30);
 
-/// What [`super::decide_remembering`] keeps between passes. Forgetting it costs time and nothing else.
+/// What [`super::decide_remembering`] keeps between passes. Forgetting it costs time and nothing else; with it, what a few machines
+/// could become together may be found later.
 #[derive(Clone, Debug, Default)]
 pub struct ConsolidationMemory {
     nothing: Option<Nothing>,
     place: Option<NodeClaimName>,
+    few: Few,
+}
+
+/// Sets of a few machines for which nothing was found, by [`of_few`], with when they were looked at.
+#[derive(Clone, Debug, Default)]
+struct Few {
+    tried: BTreeMap<u64, Timestamp>,
+    catalog: Option<Catalog>,
 }
 
 /// Where consolidation found nothing.
@@ -58,6 +70,23 @@ impl ConsolidationMemory {
         self.place = place;
     }
 
+    /// Whether these machines were looked at together a moment ago, with the same pods on them.
+    pub(super) fn has_tried(&self, few: &[Candidate], pass: &Pass<'_>) -> bool {
+        let is_known = self.few.catalog.as_ref().is_some_and(|own| own.is_same(pass.catalog()));
+        let tried = self.few.tried.get(&of_few(few)).filter(|_| is_known);
+        tried.is_some_and(|at| pass.input.snapshot.now < later(*at, FEW_SLEEP))
+    }
+
+    /// Remembers that nothing was found for these machines together.
+    pub(super) fn has_failed(&mut self, few: &[Candidate], pass: &Pass<'_>) {
+        let now = pass.input.snapshot.now;
+        if self.few.catalog.as_ref().is_none_or(|own| !own.is_same(pass.catalog())) {
+            self.few = Few { tried: BTreeMap::new(), catalog: Some(pass.catalog().clone()) };
+        }
+        self.few.tried.retain(|_, at| now < later(*at, FEW_SLEEP));
+        self.few.tried.insert(of_few(few), now);
+    }
+
     /// When it looks again, whatever it has seen.
     pub(super) fn wakes_at(&self) -> Option<Timestamp> {
         self.nothing.as_ref().map(|nothing| later(nothing.at, SLEEP))
@@ -85,6 +114,16 @@ pub(super) fn fingerprint(pass: &Pass<'_>) -> u64 {
     }
     for budget in pass.budgets.uses() {
         (budget.node_pool.as_str(), budget.reason.as_str(), budget.left()).hash(&mut hash);
+    }
+    hash.finish()
+}
+
+/// The machines, what they cost, and what runs on them.
+fn of_few(few: &[Candidate]) -> u64 {
+    let mut hash = DefaultHasher::new();
+    for candidate in few {
+        (candidate.node_claim.as_str(), candidate.price, candidate.pods.len()).hash(&mut hash);
+        candidate.pods.iter().for_each(|pod| (PodKey::of(pod), &pod.metadata.uid).hash(&mut hash));
     }
     hash.finish()
 }

@@ -569,6 +569,33 @@ fn consolidation_sleeps_while_all_that_it_looks_at_is_the_same() {
 }
 
 #[test]
+fn a_few_machines_are_looked_at_again_when_something_is_new_or_after_a_while() {
+    let machines = vec![on_demand("a", "t4", &[1000]), on_demand("b", "t4", &[1000])];
+    let mut world = World::new(pool(&json!({})), machines);
+    let mut memory = ConsolidationMemory::default();
+    let few = {
+        let pass = decide::Pass::new(&world.input(), None);
+        let few = pass.survey.candidates.clone();
+        assert!(!memory.has_tried(&few, &pass));
+        memory.has_failed(&few, &pass);
+        assert!(memory.has_tried(&few, &pass));
+        assert!(!memory.has_tried(&few[..1], &pass));
+        let mut with_another = few.clone();
+        with_another[0].pods.push(Arc::new(pod_of("new", 100, &json!({}))));
+        assert!(!memory.has_tried(&with_another, &pass));
+        few
+    };
+    let has_tried = |world: &World| memory.has_tried(&few, &decide::Pass::new(&world.input(), None));
+    world.snapshot.now = at(1000 + 29 * 60);
+    assert!(has_tried(&world));
+    world.snapshot.now = at(1000 + 30 * 60);
+    assert!(!has_tried(&world));
+    world.snapshot.now = at(1000);
+    world.sell(types());
+    assert!(!has_tried(&world), "prices may be others");
+}
+
+#[test]
 fn cheaper_types_wake_consolidation() {
     let mut world = World::new(pool(&json!({})), vec![on_demand("a", "t2", &[1500])]);
     let mut memory = ConsolidationMemory::default();
