@@ -113,20 +113,14 @@ fn types_below(
     requirements: &Requirements,
     price: Price,
 ) -> Result<Vec<Arc<InstanceType>>, WhyKept> {
-    let worst = |own: &Arc<InstanceType>| worst_launch_price(own, requirements);
     let mut types: Vec<(Price, Arc<InstanceType>)> = planned
         .instance_types
         .iter()
-        .filter(|own| worst(own).is_some_and(|worst| worst < price))
+        .filter(|own| costs_less(own, requirements, price))
         .map(|own| (own.cheapest(requirements).map_or(Price::MAX, |offering| offering.price), Arc::clone(own)))
         .collect();
     if types.is_empty() {
-        let cheapest = planned
-            .instance_types
-            .iter()
-            .filter_map(|own| Some((worst(own)?, own)))
-            .min_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
-        return Err(WhyKept::NotCheaper { cheapest: cheapest.map(|(worst, own)| (own.name.clone(), worst)), price });
+        return Err(WhyKept::NotCheaper { cheapest: least_at_worst(&planned.instance_types, requirements), price });
     }
     types.sort_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
     let types: Vec<Arc<InstanceType>> = types.into_iter().map(|(_, own)| own).collect();
@@ -134,6 +128,39 @@ fn types_below(
         Some(label) => Err(WhyKept::MinValues(label)),
         None => Ok(types),
     }
+}
+
+/// The ways to pay in the order in which they are tried.
+const WAYS_TO_PAY: [CapacityType; 3] = [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand];
+
+/// Whether [`worst_launch_price`] is less than `price`.
+fn costs_less(own: &InstanceType, requirements: &Requirements, price: Price) -> bool {
+    // Prices are looked at first: whether an offering is allowed takes longer to tell.
+    if !own.offerings.iter().any(|offering| offering.available && offering.price < price) {
+        return false;
+    }
+    let offered = |kind: CapacityType, is_less: bool| {
+        let mut such = own.offerings.iter().filter(move |offering| (offering.price < price) == is_less);
+        such.any(|offering| is_open(offering, kind, requirements))
+    };
+    let way = WAYS_TO_PAY
+        .into_iter()
+        .find_map(|kind| if offered(kind, false) { Some(false) } else { offered(kind, true).then_some(true) });
+    way == Some(true)
+}
+
+/// The type of which the worst launch costs least, the first by name of those that are equal.
+fn least_at_worst(types: &[Arc<InstanceType>], requirements: &Requirements) -> Option<(String, Price)> {
+    let mut best: Option<(Price, &str)> = None;
+    for own in types {
+        let least = own.offerings.iter().filter(|offering| offering.available).map(|offering| offering.price).min();
+        if best.is_some_and(|best| least.is_none_or(|least| least > best.0)) {
+            continue;
+        }
+        let found = worst_launch_price(own, requirements).map(|worst| (worst, own.name.as_str()));
+        best = [best, found].into_iter().flatten().min();
+    }
+    best.map(|(worst, name)| (name.to_owned(), worst))
 }
 
 /// The most that a machine of this type may turn out to cost: the dearest offering of the first way to pay that it would be
@@ -146,7 +173,7 @@ fn worst_launch_price(own: &InstanceType, requirements: &Requirements) -> Option
             .map(|offering| offering.price)
             .max()
     };
-    [CapacityType::Reserved, CapacityType::Spot, CapacityType::OnDemand].into_iter().find_map(allowed)
+    WAYS_TO_PAY.into_iter().find_map(allowed)
 }
 
 fn is_open(offering: &Offering, kind: CapacityType, requirements: &Requirements) -> bool {

@@ -18,6 +18,8 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 /// How often all is packed anew.
 const RESTARTS: usize = 16;
+/// How often where something is only to become cheap enough.
+const HASTY_RESTARTS: usize = 4;
 /// So many sets of machines are tried at most.
 const TRIES: usize = 5_000;
 /// After so many in a row that were not better it ends; of few machines there are fewer sets.
@@ -99,7 +101,7 @@ impl Packing<'_> {
         let budget = if enough.is_some() { budget / HASTE } else { budget };
         let until = self.work + budget;
         self.price_all();
-        self.pack_all_anew(until, go_on);
+        self.pack_all_anew(until, if enough.is_some() { HASTY_RESTARTS } else { RESTARTS }, go_on);
         self.replace_some(until, enough, go_on);
         if self.costs_at_most(enough) {
             return;
@@ -109,7 +111,7 @@ impl Packing<'_> {
     }
 
     /// Packs all anew, with pods worth what they came to cost.
-    fn pack_all_anew(&mut self, until: u64, go_on: &mut dyn FnMut() -> bool) {
+    fn pack_all_anew(&mut self, until: u64, restarts: usize, go_on: &mut dyn FnMut() -> bool) {
         let heaviest = self.bins.iter().map(|bin| self.weight(bin)).max();
         let movable: Vec<usize> = (0..self.bins.len())
             .filter(|bin| self.may_be_given_up(&self.bins[*bin]) && Some(self.weight(&self.bins[*bin])) == heaviest)
@@ -123,7 +125,7 @@ impl Packing<'_> {
         self.learn(&given_up.bins);
         let mut best: Option<Found> = None;
         let mut least = cost(&given_up.bins);
-        for round in 0..RESTARTS {
+        for round in 0..restarts {
             if self.work + each > until || !go_on() {
                 break;
             }

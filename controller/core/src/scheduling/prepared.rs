@@ -8,6 +8,7 @@ use super::{
     key_index::KeyIndex,
     pool::{Pool, PoolParts, Signatures, unready},
     running::{Moving, Running, Tally},
+    scopes::KnownOffers,
     sold_out::SoldOut,
     topology::{Group, Groups, required_anti},
     volumes::limited_drivers,
@@ -50,6 +51,7 @@ pub struct Prepared<'a> {
     running: OnceLock<Running>,
     /// Worked out when the first pod lacks a type: most solves never ask.
     sold_out: OnceLock<SoldOut>,
+    pub(super) known_offers: KnownOffers,
 }
 
 /// What pools are made of.
@@ -105,6 +107,7 @@ impl<'a> Prepared<'a> {
             daemons,
             running: OnceLock::new(),
             sold_out: OnceLock::new(),
+            known_offers: KnownOffers::default(),
         }
     }
 

@@ -7,7 +7,10 @@ use super::{
     prepared::Prepared,
 };
 use crate::model::{CapacityType, Price, Requirements, WhyNot, first_untolerated, taint_text};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// A position in [`Scopes`].
 pub(super) type ScopeId = usize;
@@ -17,11 +20,27 @@ pub(super) type ScopeId = usize;
 pub(super) struct Scope {
     pub(super) pool: usize,
     pub(super) admission: Admission,
+    offers: Arc<Offers>,
+}
+
+/// What machines of a scope cost.
+#[derive(Debug)]
+struct Offers {
     /// By type: the offering that would be launched, and its price; none where the type will not do.
-    offers: Vec<Option<(Price, PoolOffering)>>,
+    launched: Vec<Option<(Price, PoolOffering)>>,
     /// By type: the least price outside of reservations, which stays the same however many are taken from those.
     unreserved: Vec<Option<Price>>,
+    /// By request: what one pod is worth, where somebody has asked.
+    worths: Mutex<BTreeMap<Vec<i64>, Option<i128>>>,
 }
+
+/// Pool, requirements, types and offerings, and whether there is something besides reservations: what [`Offers`] follow from while no
+/// reservation has run out.
+type Question = (usize, Requirements, Bits, Bits, bool);
+
+/// What solves of one cluster have asked already: hundreds of simulations ask the same.
+#[derive(Debug, Default)]
+pub(super) struct KnownOffers(Mutex<BTreeMap<Question, Arc<Offers>>>);
 
 /// How many machines each reservation still holds in this solve.
 pub(super) type Ledger = BTreeMap<String, u32>;
@@ -35,28 +54,37 @@ pub(super) struct Scopes<'a> {
     merged: BTreeMap<(ScopeId, ScopeId), Option<ScopeId>>,
     by_admission: BTreeMap<(usize, Requirements, Bits, Bits), ScopeId>,
     pub(super) ledger: Ledger,
+    /// Whether a reservation has run out since.
+    is_changed: bool,
     reserved_fallback: bool,
+}
+
+impl KnownOffers {
+    fn get_or(&self, question: Question, answer: impl FnOnce() -> Offers) -> Arc<Offers> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(question).or_insert_with(|| Arc::new(answer())))
+    }
 }
 
 impl Scope {
     /// What one machine of `kind` costs; none where it will not do.
     pub(super) fn price(&self, kind: usize) -> Option<Price> {
-        self.offers[kind].map(|(price, _)| price)
+        self.offers.launched[kind].map(|(price, _)| price)
     }
 
     /// The offering that a machine of `kind` would be launched through.
     pub(super) fn offer(&self, kind: usize) -> Option<PoolOffering> {
-        self.offers[kind].map(|(_, offering)| offering)
+        self.offers.launched[kind].map(|(_, offering)| offering)
     }
 
     /// What one machine of `kind` costs at least that comes out of no reservation.
     pub(super) fn unreserved(&self, kind: usize) -> Option<Price> {
-        self.unreserved[kind]
+        self.offers.unreserved[kind]
     }
 
     /// The types that will do and can be had.
     pub(super) fn types(&self) -> impl Iterator<Item = usize> {
-        self.admission.types.iter().filter(|kind| self.offers[*kind].is_some())
+        self.admission.types.iter().filter(|kind| self.offers.launched[*kind].is_some())
     }
 }
 
@@ -69,6 +97,7 @@ impl<'a> Scopes<'a> {
             merged: BTreeMap::new(),
             by_admission: BTreeMap::new(),
             ledger: ledger(prepared),
+            is_changed: false,
             reserved_fallback,
         }
     }
@@ -140,6 +169,16 @@ impl<'a> Scopes<'a> {
     /// What one pod is worth in a scope, in nano-dollars: the least price of a machine divided by how many such pods it holds.
     pub(super) fn worth(&self, id: ScopeId, request: &[i64]) -> Option<i128> {
         let scope = &self.list[id];
+        let mut known = scope.offers.worths.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(worth) = known.get(request) {
+            return *worth;
+        }
+        let worth = self.worth_anew(scope, request);
+        known.insert(request.to_vec(), worth);
+        worth
+    }
+
+    fn worth_anew(&self, scope: &Scope, request: &[i64]) -> Option<i128> {
         let pool = &self.prepared.pools[scope.pool];
         let asked: Vec<(usize, i64)> = request.iter().copied().enumerate().filter(|(_, asked)| *asked > 0).collect();
         let mut least: Option<i128> = None;
@@ -178,17 +217,25 @@ impl<'a> Scopes<'a> {
         if let Some(known) = self.by_admission.get(&key) {
             return *known;
         }
-        let own = &self.prepared.pools[pool];
-        let offers = self.offers(own, &admission);
-        let unreserved = (0..own.types.len()).map(|kind| unreserved(&own.types[kind], &admission)).collect();
-        self.list.push(Scope { pool, admission, offers, unreserved });
+        let offers = if self.is_changed {
+            Arc::new(self.offers(pool, &admission))
+        } else {
+            let question = (pool, key.1.clone(), key.2.clone(), key.3.clone(), self.reserved_fallback);
+            self.prepared.known_offers.get_or(question, || self.offers(pool, &admission))
+        };
+        self.list.push(Scope { pool, admission, offers });
         self.by_admission.insert(key, self.list.len() - 1);
         self.list.len() - 1
     }
 
-    fn offers(&self, pool: &Pool, admission: &Admission) -> Vec<Option<(Price, PoolOffering)>> {
-        let offer = |kind: usize| admission.types.contains(kind).then(|| self.offer(pool, kind, admission)).flatten();
-        (0..pool.types.len()).map(offer).collect()
+    fn offers(&self, pool: usize, admission: &Admission) -> Offers {
+        let own = &self.prepared.pools[pool];
+        let offer = |kind: usize| admission.types.contains(kind).then(|| self.offer(own, kind, admission)).flatten();
+        Offers {
+            launched: (0..own.types.len()).map(offer).collect(),
+            unreserved: own.types.iter().map(|kind| unreserved(kind, admission)).collect(),
+            worths: Mutex::default(),
+        }
     }
 
     /// How one machine would be launched: from a reservation that has one left, else at the lowest price, spot before on-demand
@@ -222,10 +269,11 @@ impl<'a> Scopes<'a> {
         let Some(left) = self.ledger.get_mut(id) else { return };
         *left = left.saturating_sub(count);
         if *left == 0 {
+            self.is_changed = true;
             for position in 0..self.list.len() {
                 let scope = &self.list[position];
-                let offers = self.offers(&self.prepared.pools[scope.pool], &scope.admission);
-                self.list[position].offers = offers;
+                let offers = self.offers(scope.pool, &scope.admission);
+                self.list[position].offers = Arc::new(offers);
             }
         }
     }
