@@ -3,9 +3,9 @@
 
     python beside_moto.py path/to/sawhorse path/to/moto_server
 
-Also: from the start of the program to its first answer, the median of a few starts, and memory then. Requests are bytes that are sent again as they are, by
-one client and by several at once, so that no client's work is measured; what counts is each server's better rate. Ends with 1 if a
-ratio is below what is claimed.
+Also: from the start of the program to its first answer, the median of a few starts, and memory then. Requests are bytes that
+are sent again as they are, by one client and by several at once, so that no client's work is measured; what counts is each
+server's better rate. Ends with 1 if a ratio is below what is claimed.
 """
 
 import http.client
@@ -99,7 +99,7 @@ def send_again(port, request):
 
 def read_answer(connection):
     """Reads one answer to its end; its status, and whether the connection stays."""
-    data = connection.recv(65536)
+    data = more(connection)
     while (end := data.find(b"\r\n\r\n")) < 0:
         data += more(connection)
     head = data[:end].lower()
@@ -112,7 +112,7 @@ def read_answer(connection):
 def more(connection):
     data = connection.recv(1 << 20)
     if not data:
-        raise RuntimeError("the server has closed the connection in the midst of an answer")
+        raise RuntimeError("the server has closed the connection before the end of an answer")
     return data
 
 
