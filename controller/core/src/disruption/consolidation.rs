@@ -159,13 +159,14 @@ fn is_worth_more(more: Price, less: Price, further: &[&Candidate]) -> bool {
 /// moment ago is passed by.
 pub(super) fn find_few(pass: &mut Pass<'_>, memory: &mut ConsolidationMemory) -> Option<Command> {
     let candidates = within_budgets(pass);
+    let (now, few) = (pass.input.snapshot.now, memory.few(pass));
     let mut tries = FEW_TRIES;
     for length in FEW {
         for window in candidates.windows(length) {
             if pass.evaluations_left == 0 || tries == 0 {
                 return None;
             }
-            if memory.has_tried(window, pass) {
+            if few.has_tried(window) {
                 continue;
             }
             let together: Vec<&Candidate> = window.iter().collect();
@@ -173,10 +174,9 @@ pub(super) fn find_few(pass: &mut Pass<'_>, memory: &mut ConsolidationMemory) ->
             let found = evaluate(pass, &together, Look::Few);
             tries -= u32::from(pass.evaluations_left < left);
             if let Ok(Consolidation { replacements, moves }) = found {
-                let now = pass.input.snapshot.now;
                 return Some(Command::new(Method::MultiNodeConsolidation, window.to_vec(), replacements, moves, now));
             }
-            memory.has_failed(window, pass);
+            few.has_failed(window, now);
         }
     }
     None

@@ -32,7 +32,7 @@ pub struct ConsolidationMemory {
 
 /// Sets of a few machines for which nothing was found, by [`of_few`], with when they were looked at.
 #[derive(Clone, Debug, Default)]
-struct Few {
+pub(super) struct Few {
     tried: BTreeMap<u64, Timestamp>,
     catalog: Option<Catalog>,
 }
@@ -70,26 +70,31 @@ impl ConsolidationMemory {
         self.place = place;
     }
 
-    /// Whether these machines were looked at together a moment ago, with the same pods on them.
-    pub(super) fn has_tried(&self, few: &[Candidate], pass: &Pass<'_>) -> bool {
-        let is_known = self.few.catalog.as_ref().is_some_and(|own| own.is_same(pass.catalog()));
-        let tried = self.few.tried.get(&of_few(few)).filter(|_| is_known);
-        tried.is_some_and(|at| pass.input.snapshot.now < later(*at, FEW_SLEEP))
-    }
-
-    /// Remembers that nothing was found for these machines together.
-    pub(super) fn has_failed(&mut self, few: &[Candidate], pass: &Pass<'_>) {
+    /// The sets of a few machines that were looked at a moment ago, with the prices of now.
+    pub(super) fn few(&mut self, pass: &Pass<'_>) -> &mut Few {
         let now = pass.input.snapshot.now;
         if self.few.catalog.as_ref().is_none_or(|own| !own.is_same(pass.catalog())) {
             self.few = Few { tried: BTreeMap::new(), catalog: Some(pass.catalog().clone()) };
         }
         self.few.tried.retain(|_, at| now < later(*at, FEW_SLEEP));
-        self.few.tried.insert(of_few(few), now);
+        &mut self.few
     }
 
     /// When it looks again, whatever it has seen.
     pub(super) fn wakes_at(&self) -> Option<Timestamp> {
         self.nothing.as_ref().map(|nothing| later(nothing.at, SLEEP))
+    }
+}
+
+impl Few {
+    /// Whether these machines were looked at together, with the same pods on them.
+    pub(super) fn has_tried(&self, few: &[Candidate]) -> bool {
+        self.tried.contains_key(&of_few(few))
+    }
+
+    /// Remembers that nothing was found for these machines together.
+    pub(super) fn has_failed(&mut self, few: &[Candidate], now: Timestamp) {
+        self.tried.insert(of_few(few), now);
     }
 }
 

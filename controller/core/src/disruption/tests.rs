@@ -576,16 +576,17 @@ fn a_few_machines_are_looked_at_again_when_something_is_new_or_after_a_while() {
     let few = {
         let pass = decide::Pass::new(&world.input(), None);
         let few = pass.survey.candidates.clone();
-        assert!(!memory.has_tried(&few, &pass));
-        memory.has_failed(&few, &pass);
-        assert!(memory.has_tried(&few, &pass));
-        assert!(!memory.has_tried(&few[..1], &pass));
+        let known = memory.few(&pass);
+        assert!(!known.has_tried(&few));
+        known.has_failed(&few, at(1000));
+        assert!(known.has_tried(&few));
+        assert!(!known.has_tried(&few[..1]));
         let mut with_another = few.clone();
         with_another[0].pods.push(Arc::new(pod_of("new", 100, &json!({}))));
-        assert!(!memory.has_tried(&with_another, &pass));
+        assert!(!known.has_tried(&with_another));
         few
     };
-    let has_tried = |world: &World| memory.has_tried(&few, &decide::Pass::new(&world.input(), None));
+    let has_tried = |world: &World| memory.clone().few(&decide::Pass::new(&world.input(), None)).has_tried(&few);
     world.snapshot.now = at(1000 + 29 * 60);
     assert!(has_tried(&world));
     world.snapshot.now = at(1000 + 30 * 60);

@@ -98,10 +98,10 @@ impl Packing<'_> {
         let pods: u64 = self.classes.list.iter().map(|class| u64::from(class.count())).sum();
         let budget = if pods <= SMALL { WORK * pods } else { WORK * SMALL * SMALL / pods };
         // Whether it can become cheap enough is asked of every machine; most that can do so early.
-        let budget = if enough.is_some() { budget / HASTE } else { budget };
+        let (budget, restarts) = if enough.is_some() { (budget / HASTE, HASTY_RESTARTS) } else { (budget, RESTARTS) };
         let until = self.work + budget;
         self.price_all();
-        self.pack_all_anew(until, if enough.is_some() { HASTY_RESTARTS } else { RESTARTS }, go_on);
+        self.pack_all_anew(until, restarts, go_on);
         self.replace_some(until, enough, go_on);
         if self.costs_at_most(enough) {
             return;

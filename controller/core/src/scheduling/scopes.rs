@@ -34,9 +34,10 @@ struct Offers {
     worths: Mutex<BTreeMap<Vec<i64>, Option<i128>>>,
 }
 
-/// Pool, requirements, types and offerings, and whether there is something besides reservations: what [`Offers`] follow from while no
-/// reservation has run out.
-type Question = (usize, Requirements, Bits, Bits, bool);
+/// Pool, requirements, types and offerings: what a scope is.
+type Key = (usize, Requirements, Bits, Bits);
+/// A scope, and whether there is something besides reservations: what [`Offers`] follow from while no reservation has run out.
+type Question = (Key, bool);
 
 /// What solves of one cluster have asked already: hundreds of simulations ask the same.
 #[derive(Debug, Default)]
@@ -52,7 +53,7 @@ pub(super) struct Scopes<'a> {
     list: Vec<Scope>,
     by_shape: BTreeMap<(usize, usize), Result<ScopeId, WhyNot>>,
     merged: BTreeMap<(ScopeId, ScopeId), Option<ScopeId>>,
-    by_admission: BTreeMap<(usize, Requirements, Bits, Bits), ScopeId>,
+    by_admission: BTreeMap<Key, ScopeId>,
     pub(super) ledger: Ledger,
     /// Whether a reservation has run out since.
     is_changed: bool,
@@ -220,7 +221,7 @@ impl<'a> Scopes<'a> {
         let offers = if self.is_changed {
             Arc::new(self.offers(pool, &admission))
         } else {
-            let question = (pool, key.1.clone(), key.2.clone(), key.3.clone(), self.reserved_fallback);
+            let question = (key.clone(), self.reserved_fallback);
             self.prepared.known_offers.get_or(question, || self.offers(pool, &admission))
         };
         self.list.push(Scope { pool, admission, offers });
