@@ -1,6 +1,6 @@
 //! What expectations can speak about: one value made from the cluster's objects and the cloud's ledger, and CEL over it.
 
-use crate::{control_plane::ControlPlane, report::Sample};
+use crate::{control_plane::ControlPlane, objects::Cluster, report::Sample};
 use cel::{Context, Program};
 use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, Reservation, World};
 use sawhorse_kwok::apiserver::GroupResource;
@@ -271,13 +271,13 @@ pub struct Wanted {
 }
 
 /// What there is at this moment, for the report's plots: numbers only, so that it can be asked often.
-pub fn sample(objects: &ControlPlane, world: &World, ledger: &Ledger, elapsed: Duration) -> Sample {
-    let (_, phase) = count_pods(objects);
+pub(crate) fn sample(cluster: &Cluster, world: &World, ledger: &Ledger, elapsed: Duration) -> Sample {
+    let phase = |phase: &str| number(cluster.pods.iter().filter(|pod| !pod.is_deleted && pod.phase == phase).count());
     Sample {
         elapsed,
         pending: phase("Pending"),
         running: phase("Running"),
-        nodes: number(objects.list(&GroupResource::new("", "nodes")).len()),
+        nodes: number(cluster.nodes.len()),
         instances: number(alive(world).count()),
         micro_dollars_per_hour: micro_dollars_per_hour(ledger),
     }

@@ -8,6 +8,7 @@
 //! - [`event_log`] — everything that happened, in order, one line each
 //! - [`observer`] — watches of the cluster, written into the log
 //! - [`invariants`] — what must hold at every moment of every run (pure)
+//! - `objects` — what invariants and plots look at again and again, read once from each version of an object
 //! - [`timeline`] — a run as a person reads it, and as snapshots hold it (pure)
 //! - [`report`] — a run as one HTML file (pure)
 //! - [`summary`] — figures of a run and the closing table
@@ -17,6 +18,7 @@ pub mod environment;
 pub mod event_log;
 pub mod facts;
 pub mod invariants;
+mod objects;
 pub mod observer;
 pub mod report;
 pub mod run;

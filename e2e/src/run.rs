@@ -9,6 +9,7 @@ use crate::{
     event_log::{Entry, Source},
     facts::{self, Expectations, Facts, Wanted},
     invariants::Invariants,
+    objects::KnownObjects,
     report::Sample,
     scenario::{Action, Await, ControlCall, Curve, Hold, ObjectRef, Patch as PatchSpec, Scale, Scenario, Step},
     summary::{Summary, percentiles},
@@ -23,7 +24,6 @@ use kube::{
     discovery::{Scope, pinned_kind},
 };
 use sawhorse_ambient::{Clock, Seed};
-use sawhorse_fake_cloud::world::Ledger;
 use serde_json::{Value, json};
 use std::{
     cell::RefCell,
@@ -209,6 +209,7 @@ async fn from_first_to_last(
         seen: (0, 0),
         audited: 0,
         invariants: Invariants::new(&settings(scenario)),
+        known: KnownObjects::default(),
         checked: Duration::ZERO,
         samples: Vec::new(),
     };
@@ -239,6 +240,7 @@ struct Run<'a> {
     /// The last entry of the audit trail that is in the log.
     audited: u64,
     invariants: Invariants,
+    known: KnownObjects,
     /// When the invariants were checked last.
     checked: Duration,
     samples: Vec<Sample>,
@@ -313,17 +315,18 @@ impl Run<'_> {
         if changed && elapsed >= self.checked + INVARIANTS_EVERY {
             self.checked = elapsed;
             let objects = &self.environment.control_plane;
-            let invariants = &mut self.invariants;
+            let (invariants, known) = (&mut self.invariants, &mut self.known);
             // In real time the ledger would be a later one at another look.
-            let (ledger, violations) = self.environment.world.with(|world| {
+            let (violations, sample) = self.environment.world.with(|world| {
                 let ledger = world.ledger();
-                let violations = invariants.violations(objects, world, &ledger, now);
-                (ledger, violations)
+                let cluster = known.cluster(objects, world, now);
+                let violations = invariants.violations(&cluster, world, &ledger);
+                (violations, facts::sample(&cluster, world, &ledger, elapsed))
             });
             if !violations.is_empty() {
                 bail!("an invariant is violated: {}", violations.join("; "));
             }
-            self.sample(&ledger);
+            self.keep(sample);
         }
         if let Some(what) = self.environment.broken_part() {
             bail!("{what}");
@@ -332,11 +335,8 @@ impl Run<'_> {
     }
 
     /// Notes what there is now, if that has changed.
-    fn sample(&mut self, ledger: &Ledger) {
-        let elapsed = self.elapsed();
-        let objects = &self.environment.control_plane;
-        let sample = self.environment.world.with(|world| facts::sample(objects, world, ledger, elapsed));
-        if self.samples.last().is_none_or(|last| Sample { elapsed, ..*last } != sample) {
+    fn keep(&mut self, sample: Sample) {
+        if self.samples.last().is_none_or(|last| Sample { elapsed: sample.elapsed, ..*last } != sample) {
             self.samples.push(sample);
         }
     }

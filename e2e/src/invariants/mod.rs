@@ -5,33 +5,22 @@
 //! - `disruption` — those that speak of voluntary disruption
 //! - `money` — those that speak of prices and of what was paid
 //! - `progress` — what must come to an end sooner or later
-//! - `objects` — what there is at one moment, and what all of them ask of it
 
 mod disruption;
 mod money;
-mod objects;
 mod progress;
 
-use crate::control_plane::ControlPlane;
+use crate::objects::{CLAIM_TAG, Cluster};
 use disruption::Disruption;
 use jiff::{SignedDuration, Timestamp};
 use money::{Money, Paid};
-use objects::{Cluster, Json, KnownPods};
 use progress::Progress;
 use sawhorse_core::model::{Resources, Settings};
 use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, World};
-use sawhorse_kwok::apiserver::{GroupResource, Object};
-use serde::Deserialize;
-use serde_json::Value;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a machine may run without a NodeClaim: the collector looks every two minutes, and ending takes a while.
 const ORPHAN_GRACE: SignedDuration = SignedDuration::from_mins(5);
-/// The tag that says which NodeClaim a machine was bought for.
-const CLAIM_TAG: &str = "karpenter.sh/nodeclaim";
 
 /// What was seen before, as far as it tells what is new.
 #[derive(Debug, Default)]
@@ -39,7 +28,6 @@ pub struct Invariants {
     disruption: Disruption,
     money: Money,
     progress: Progress,
-    pods: KnownPods,
 }
 
 impl Invariants {
@@ -49,46 +37,15 @@ impl Invariants {
     }
 
     /// Everything that is violated now, as sentences; empty if all is well.
-    /// `ledger` is the world's of this moment.
-    pub fn violations(
-        &mut self,
-        objects: &ControlPlane,
-        world: &World,
-        ledger: &Ledger,
-        now: Timestamp,
-    ) -> Vec<String> {
-        let list = |group: &str, resource: &str| objects.list(&GroupResource::new(group, resource));
-        let claims = list("karpenter.sh", "nodeclaims");
-        let pools = list("karpenter.sh", "nodepools");
-        let (nodes, budgets) = (list("", "nodes"), list("policy", "poddisruptionbudgets"));
-        let buffers = list("autoscaling.x-k8s.io", "capacitybuffers");
-        let mut found = machines_have_claims(&claims, world, now);
-        found.extend(limits_hold(&pools, &claims));
-        let cluster = Cluster {
-            pods: self.pods.of(list("", "pods")),
-            nodes: json(&nodes),
-            claims: json(&claims),
-            pools: json(&pools),
-            budgets: json(&budgets),
-            buffers: json(&buffers),
-            running: running(world),
-            now,
-        };
-        found.extend(self.disruption.violations(&cluster));
-        found.extend(self.money.violations(&cluster, Paid::of(world, ledger)));
-        found.extend(self.progress.violations(&cluster));
+    /// `cluster`, `world` and its `ledger` are of one moment.
+    pub(crate) fn violations(&mut self, cluster: &Cluster, world: &World, ledger: &Ledger) -> Vec<String> {
+        let mut found = machines_have_claims(cluster, world);
+        found.extend(limits_hold(cluster));
+        found.extend(self.disruption.violations(cluster));
+        found.extend(self.money.violations(cluster, Paid::of(world, ledger)));
+        found.extend(self.progress.violations(cluster));
         found
     }
-}
-
-fn json(objects: &[Arc<Object>]) -> Vec<Json<'_>> {
-    objects.iter().map(|own| Json::Borrowed(own.value())).collect()
-}
-
-/// The NodeClaims whose machines run and are not about to be taken.
-fn running(world: &World) -> BTreeSet<String> {
-    let runs = world.instances().filter(|own| own.state == InstanceState::Running);
-    runs.filter_map(|own| own.tags.get(CLAIM_TAG).cloned()).collect()
 }
 
 /// The machines that run or are about to.
@@ -97,13 +54,13 @@ fn alive(world: &World) -> impl Iterator<Item = &Instance> {
 }
 
 /// S1 and S2: every running machine was bought for a NodeClaim that exists, and no NodeClaim has two.
-fn machines_have_claims(claims: &[Arc<Object>], world: &World, now: Timestamp) -> Vec<String> {
+fn machines_have_claims(cluster: &Cluster, world: &World) -> Vec<String> {
     let mut found = Vec::new();
     let mut by_claim: BTreeMap<&str, &str> = BTreeMap::new();
-    let known: BTreeSet<&str> = claims.iter().map(|claim| claim.name()).collect();
+    let known: BTreeSet<&str> = cluster.claims.iter().map(|claim| claim.name.as_str()).collect();
     for instance in alive(world) {
         let claim = instance.tags.get(CLAIM_TAG).map_or("", String::as_str);
-        if !known.contains(claim) && now.duration_since(instance.launched) > ORPHAN_GRACE {
+        if !known.contains(claim) && cluster.now.duration_since(instance.launched) > ORPHAN_GRACE {
             found.push(format!("S1: `{}` runs for `{claim}`, which does not exist", instance.id));
         }
         if let Some(other) = by_claim.insert(claim, &instance.id).filter(|_| !claim.is_empty()) {
@@ -114,26 +71,32 @@ fn machines_have_claims(claims: &[Arc<Object>], world: &World, now: Timestamp) -
 }
 
 /// S7: what the machines of a pool add up to is within its limits.
-fn limits_hold(pools: &[Arc<Object>], claims: &[Arc<Object>]) -> Vec<String> {
+fn limits_hold(cluster: &Cluster) -> Vec<String> {
     let mut found = Vec::new();
-    for pool in pools.iter().filter(|pool| !pool.value()["spec"]["limits"].is_null()) {
-        let limits = quantities(&pool.value()["spec"]["limits"]);
-        let of_pool =
-            claims.iter().filter(|claim| claim.value()["metadata"]["labels"]["karpenter.sh/nodepool"] == pool.name());
+    for pool in &cluster.pools {
         let mut used = Resources::default();
-        for claim in of_pool.filter(|claim| !claim.is_terminating()) {
-            used.add(&quantities(&claim.value()["status"]["capacity"]));
+        for claim in cluster.claims.iter().filter(|claim| claim.pool == pool.name && !claim.is_deleted) {
+            used.add(&claim.capacity);
         }
-        for (name, limit) in limits.iter() {
+        for (name, limit) in pool.limits.iter() {
             let sum = used.get(name);
             if sum > limit {
-                found.push(format!("S7: `{}` uses {sum} of `{name}`, its limit is {limit}", pool.name()));
+                found.push(format!("S7: `{}` uses {sum} of `{name}`, its limit is {limit}", pool.name));
             }
         }
     }
     found
 }
 
-fn quantities(value: &Value) -> Resources {
-    Resources::of_capacity(&BTreeMap::deserialize(value).unwrap_or_default())
+/// Notes since when each name of `due` is there, and gives those that are there for longer than it says.
+fn overdue<'a>(
+    since: &'a mut BTreeMap<String, Timestamp>,
+    due: &BTreeMap<&str, SignedDuration>,
+    now: Timestamp,
+) -> impl Iterator<Item = (&'a String, &'a Timestamp)> {
+    since.retain(|name, _| due.contains_key(name.as_str()));
+    for name in due.keys() {
+        since.entry((*name).to_owned()).or_insert(now);
+    }
+    since.iter().filter(move |(name, since)| now.duration_since(**since) > due[name.as_str()])
 }

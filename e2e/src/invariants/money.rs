@@ -1,12 +1,8 @@
 //! What must hold of money: what a consolidation buys is cheaper than what it gives back, and the ledger is price times time.
 
-use super::{
-    CLAIM_TAG, alive,
-    objects::{Cluster, annotation, each, name_of},
-};
-use sawhorse_core::api::labels;
+use super::alive;
+use crate::objects::{CLAIM_TAG, Cluster, Command};
 use sawhorse_fake_cloud::world::{Amount, Ledger, Market, Price, World};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the machines of one moment cost.
@@ -67,7 +63,7 @@ impl Paid {
 
 impl Money {
     /// Everything that is violated now.
-    pub(super) fn violations(&mut self, cluster: &Cluster<'_>, paid: Paid) -> Vec<String> {
+    pub(super) fn violations(&mut self, cluster: &Cluster, paid: Paid) -> Vec<String> {
         let mut found = Vec::new();
         if let Some(before) = &self.before {
             found.extend(ledger_is_price_times_time(before, &paid));
@@ -78,38 +74,34 @@ impl Money {
     }
 
     /// S8: when the last replacement of a consolidation has its machine, all of them cost less than what they replace.
-    fn consolidation_saves(&mut self, cluster: &Cluster<'_>, paid: &Paid) -> Vec<String> {
-        let mut coming: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for claim in each(&cluster.claims) {
-            if let Some(stamp) = annotation(claim, labels::REPLACEMENT_OF)
-                && let Some(id) = stamp["id"].as_str().filter(|id| !self.compared.contains(*id))
-            {
-                coming.entry(id.to_owned()).or_default().push(name_of(claim));
+    fn consolidation_saves(&mut self, cluster: &Cluster, paid: &Paid) -> Vec<String> {
+        let mut coming: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for claim in &cluster.claims {
+            if let Some(id) = claim.came_for.as_deref().filter(|id| !self.compared.contains(*id)) {
+                coming.entry(id).or_default().push(&claim.name);
             }
         }
         if coming.is_empty() {
             return Vec::new();
         }
-        let commands = each(&cluster.claims).filter_map(|claim| annotation(claim, labels::COMMAND));
-        let commands: BTreeMap<String, Value> =
-            commands.filter_map(|command| Some((command["id"].as_str()?.to_owned(), command))).collect();
+        let commands = cluster.claims.iter().filter_map(|claim| claim.command.as_ref());
+        let commands: BTreeMap<&str, &Command> = commands.map(|command| (command.id.as_str(), command)).collect();
         let mut found = Vec::new();
         for (id, replacements) in coming {
-            let Some(command) = commands.get(&id) else { continue };
+            let Some(command) = commands.get(id) else { continue };
             let price = |name: &&str| paid.claims.get(*name).copied();
             let Some(after) = replacements.iter().map(price).sum::<Option<u64>>() else { continue };
-            if command["replacements"].as_u64() != Some(replacements.len() as u64) {
+            if command.replacements != replacements.len() {
                 continue;
             }
-            self.compared.insert(id.clone());
+            self.compared.insert(id.to_owned());
             // A spot price may just have changed: what counts is what the decision may have seen.
             let was = |name: &str| {
                 let before = self.before.as_ref().and_then(|before| before.claims.get(name));
                 paid.claims.get(name).into_iter().chain(before).max().copied()
             };
-            let candidates = command["candidates"].as_array().into_iter().flatten();
-            let before = candidates.map(|name| was(name.as_str()?)).sum::<Option<u64>>();
-            let consolidates = command["method"].as_str().is_some_and(|method| method.ends_with("-node"));
+            let before = command.candidates.iter().map(|name| was(name)).sum::<Option<u64>>();
+            let consolidates = command.method.ends_with("-node");
             if let Some(before) = before.filter(|before| consolidates && after >= *before) {
                 found.push(format!("S8: command `{id}` replaces {before} by {after} nano-dollars per hour"));
             }
@@ -133,9 +125,10 @@ fn ledger_is_price_times_time(before: &Paid, now: &Paid) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::objects::Json;
+    use crate::objects::each_of;
     use rstest::rstest;
-    use serde_json::json;
+    use sawhorse_core::api::labels;
+    use serde_json::{Value, json};
     use std::borrow::Cow;
 
     const HOUR: u128 = 3_600_000_000_000;
@@ -172,7 +165,7 @@ mod tests {
             claim("old", json!({labels::COMMAND: command})),
             claim("new", json!({labels::REPLACEMENT_OF: r#"{"id":"x","index":0}"#})),
         ];
-        let cluster = Cluster { claims: claims.into_iter().map(Json::Owned).collect(), ..Cluster::default() };
+        let cluster = Cluster { claims: each_of(claims), ..Cluster::default() };
         let prices = [("old", 10), ("new", price)].into_iter().filter(|(_, price)| *price > 0);
         let claims = prices.map(|(name, price)| (name.to_owned(), price)).collect();
         let found = Money::default().violations(&cluster, Paid { claims, ..Paid::default() });

@@ -1,9 +1,9 @@
 //! What must come to an end sooner or later: drained machines are given back, and so are empty ones.
 
-use super::objects::{Cluster, each, is_deleted, is_true, label, name_of, overdue};
+use super::overdue;
+use crate::objects::{Cluster, NodeFacts, PoolFacts};
 use jiff::{SignedDuration, Timestamp};
-use sawhorse_core::api::{DisruptionReason, NodePool, allowed_disruptions, labels};
-use serde_json::Value;
+use sawhorse_core::api::{DisruptionReason, allowed_disruptions};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is due may take so long: a cloud that throttles or refuses, a controller that starts anew.
@@ -20,68 +20,66 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Everything that is violated now.
-    pub(super) fn violations(&mut self, cluster: &Cluster<'_>) -> Vec<String> {
-        let staying = cluster.pods.iter().filter(|pod| !pod.is_ended && !pod.belongs_to_node);
+    pub(super) fn violations(&mut self, cluster: &Cluster) -> Vec<String> {
+        let staying = cluster.pods.iter().filter(|pod| !pod.is_ended() && !pod.belongs_to_node);
         let busy: BTreeSet<&str> = staying.filter_map(|pod| pod.node.as_deref()).collect();
-        let idle = |node: &&Value| !busy.contains(name_of(node));
+        let idle = |node: &NodeFacts| !busy.contains(node.name.as_str());
         let mut found = self.drained_machines_end(cluster, idle);
         found.extend(self.empty_machines_go(cluster, idle));
         found
     }
 
     /// L4: a Node that is deleted and waits for no pod any more is gone soon.
-    fn drained_machines_end(&mut self, cluster: &Cluster<'_>, idle: impl Fn(&&Value) -> bool) -> Vec<String> {
-        let drained = each(&cluster.nodes).filter(|node| is_deleted(node)).filter(idle);
-        let drained = drained.map(|node| (name_of(node), GRACE)).collect();
+    fn drained_machines_end(&mut self, cluster: &Cluster, idle: impl Fn(&NodeFacts) -> bool) -> Vec<String> {
+        let drained = cluster.nodes.iter().filter(|node| node.is_deleted && idle(node));
+        let drained = drained.map(|node| (node.name.as_str(), GRACE)).collect();
         let late = overdue(&mut self.drained, &drained, cluster.now);
         late.map(|(node, since)| format!("L4: `{node}` is drained since {since} and still there")).collect()
     }
 
     /// L8: a Node that no pod is on is given back, where its pool wants that and a budget lets it, and no CapacityBuffer keeps
     /// it: of those there is at most one for each pod that room is kept for.
-    fn empty_machines_go(&mut self, cluster: &Cluster<'_>, idle: impl Fn(&&Value) -> bool) -> Vec<String> {
-        let empty: Vec<&Value> = each(&cluster.nodes)
-            .filter(|node| !is_deleted(node) && label(node, labels::INITIALIZED) == "true")
-            .filter(|node| node["metadata"]["annotations"][labels::DO_NOT_DISRUPT].is_null())
-            .filter(idle)
-            .collect();
+    fn empty_machines_go(&mut self, cluster: &Cluster, idle: impl Fn(&NodeFacts) -> bool) -> Vec<String> {
+        let may_go = |node: &NodeFacts| !node.is_deleted && node.is_initialized && !node.is_protected && idle(node);
         let mut due: BTreeMap<&str, SignedDuration> = BTreeMap::new();
-        for pool in each(&cluster.pools) {
-            let of_pool = |object: &&Value| label(object, labels::NODE_POOL) == name_of(pool);
-            let own: Vec<&Value> = empty.iter().copied().filter(of_pool).collect();
+        for pool in &cluster.pools {
+            let own: Vec<&str> = cluster
+                .nodes
+                .iter()
+                .filter(|node| node.pool == pool.name && may_go(node))
+                .map(|node| node.name.as_str())
+                .collect();
             if !own.is_empty()
                 && let Some(after) = gives_back_after(pool, cluster)
             {
-                due.extend(own.into_iter().map(|node| (name_of(node), after + GRACE)));
+                due.extend(own.into_iter().map(|node| (node, after + GRACE)));
             }
         }
         let late = overdue(&mut self.empty, &due, cluster.now);
-        let kept = each(&cluster.buffers).filter_map(|buffer| buffer["status"]["replicas"].as_u64()).sum::<u64>();
+        let kept = cluster.buffers.iter().filter_map(|buffer| buffer["status"]["replicas"].as_u64()).sum::<u64>();
         let late = late.skip(usize::try_from(kept).unwrap_or(usize::MAX));
         late.map(|(node, since)| format!("L8: `{node}` is empty since {since} and still there")).collect()
     }
 }
 
 /// After how long a pool gives empty machines back; never, if it does not, has a fixed number of them, or has no budget now.
-fn gives_back_after(pool: &Value, cluster: &Cluster<'_>) -> Option<SignedDuration> {
-    let name = name_of(pool);
-    let pool: NodePool = serde_json::from_value(pool.clone()).ok()?;
+fn gives_back_after(facts: &PoolFacts, cluster: &Cluster) -> Option<SignedDuration> {
+    let pool = facts.pool.as_ref()?;
     let after = pool.spec.disruption.consolidate_after.value().filter(|_| !pool.spec.is_static())?;
-    let own = each(&cluster.claims).filter(|claim| label(claim, labels::NODE_POOL) == name);
-    let total = u32::try_from(own.filter(|claim| is_true(claim, "Initialized")).count()).unwrap_or(u32::MAX);
-    let budget = allowed_disruptions(&pool, DisruptionReason::Empty, total, cluster.now);
+    let own = cluster.claims.iter().filter(|claim| claim.pool == facts.name && claim.is_initialized);
+    let total = u32::try_from(own.count()).unwrap_or(u32::MAX);
+    let budget = allowed_disruptions(pool, DisruptionReason::Empty, total, cluster.now);
     SignedDuration::try_from(after).ok().filter(|_| budget.allowed > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::objects::{Json, PodFacts};
+    use crate::objects::each_of;
     use rstest::rstest;
-    use serde_json::json;
-    use std::sync::Arc;
+    use serde_json::{Value, json};
 
-    fn world(node: Value, pods: &[Value], minutes: i64) -> Cluster<'static> {
+    fn world(node: Value, pods: &[Value], minutes: i64) -> Cluster {
         let claim = json!({
             "metadata": {"name": "claim", "labels": {"karpenter.sh/nodepool": "default"}},
             "status": {"conditions": [{"type": "Initialized", "status": "True"}]},
@@ -92,10 +90,10 @@ mod tests {
         }});
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         Cluster {
-            nodes: vec![Json::Owned(node)],
-            pods: pods.iter().map(|pod| Arc::new(PodFacts::of(pod))).collect(),
-            claims: vec![Json::Owned(claim)],
-            pools: vec![Json::Owned(pool)],
+            nodes: each_of([node]),
+            pods: each_of(pods.iter().cloned()),
+            claims: each_of([claim]),
+            pools: each_of([pool]),
             now: start + SignedDuration::from_mins(minutes),
             ..Cluster::default()
         }
@@ -134,7 +132,7 @@ mod tests {
         let mut progress = Progress::default();
         let mut found = Vec::new();
         for minutes in [0, 41] {
-            let buffers = vec![Json::Owned(json!({"status": {"replicas": replicas}}))];
+            let buffers = each_of([json!({"status": {"replicas": replicas}})]);
             found = progress.violations(&Cluster { buffers, ..world(node(), &[], minutes) });
         }
         let codes: Vec<&str> = found.iter().filter_map(|text| text.split(':').next()).collect();
