@@ -20,13 +20,15 @@ struct Inner {
     world: Mutex<World>,
     clock: Clock,
     version: watch::Sender<u64>,
+    /// When the world next changes by itself.
+    due: watch::Sender<Option<Timestamp>>,
 }
 
 impl SharedWorld {
     /// Shares a world whose time is the clock's.
     pub fn new(world: World, clock: Clock) -> Self {
-        let version = watch::Sender::new(world.version());
-        Self { inner: Arc::new(Inner { world: Mutex::new(world), clock, version }) }
+        let (version, due) = (watch::Sender::new(world.version()), watch::Sender::new(world.next_due()));
+        Self { inner: Arc::new(Inner { world: Mutex::new(world), clock, version, due }) }
     }
 
     /// Brings the world up to the present, lets `act` use it, and tells watchers if anything changed.
@@ -37,6 +39,8 @@ impl SharedWorld {
         let result = act(&mut world);
         let version = world.version();
         self.inner.version.send_if_modified(|known| std::mem::replace(known, version) != version);
+        let due = world.next_due();
+        self.inner.due.send_if_modified(|known| std::mem::replace(known, due) != due);
         result
     }
 
@@ -73,18 +77,17 @@ pub fn doors(world: SharedWorld) -> Router {
 
 /// Lets the world's time pass: wakes up whenever something is due. Runs until it is dropped.
 pub async fn drive(world: SharedWorld) {
-    let mut versions = world.inner.version.subscribe();
+    let mut dues = world.inner.due.subscribe();
     loop {
-        versions.mark_unchanged();
-        let due = world.with(|world| world.next_due());
+        let due = *dues.borrow_and_update();
         tokio::select! {
             biased;
-            changed = versions.changed() => {
+            changed = dues.changed() => {
                 if changed.is_err() {
                     return;
                 }
             }
-            () = sleep_until(world.clock(), due) => {}
+            () = sleep_until(world.clock(), due) => world.with(|_| ()),
         }
     }
 }

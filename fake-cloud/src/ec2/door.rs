@@ -18,6 +18,7 @@ use axum::{
     response::Response,
 };
 use http::{Method, Request, StatusCode, header::AUTHORIZATION, request::Parts};
+use sawhorse_ambient::Seed;
 use serde_json::Value;
 use std::sync::{
     Arc,
@@ -40,6 +41,7 @@ const IAM_NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 #[derive(Clone)]
 struct Door {
     world: SharedWorld,
+    seed: Seed,
     requests: Arc<AtomicU64>,
 }
 
@@ -47,13 +49,14 @@ impl Door {
     /// The id of the next request: drawn from the seed and the request's number.
     fn next_request_id(&self) -> String {
         let number = self.requests.fetch_add(1, Ordering::Relaxed).to_string();
-        self.world.with(|world| world.seed().stream(&["aws request", &number]).uuid())
+        self.seed.stream(&["aws request", &number]).uuid()
     }
 }
 
 /// The door as a router that answers every path; mount it below the doors that have paths of their own.
 pub(crate) fn router(world: SharedWorld) -> Router {
-    Router::new().fallback(serve).with_state(Door { world, requests: Arc::default() })
+    let seed = world.with(|world| world.seed());
+    Router::new().fallback(serve).with_state(Door { world, seed, requests: Arc::default() })
 }
 
 /// Serves one request of any AWS service.
@@ -70,7 +73,8 @@ async fn serve(State(door): State<Door>, request: Request<Body>) -> Response {
         Err(refusal) => {
             let record = CallRecord { door: "ec2", operation: "(unreadable)".to_owned(), ..CallRecord::default() };
             let reply = Reply { outcome: Err(refusal), touched: Vec::new() };
-            return finish(&world, reply, protocol(&parts), record, &request_id);
+            let reply = world.with(|world| reply.recorded(world, record));
+            return reply.answer(protocol(&parts), &request_id);
         }
     };
     let plan = world.with(|world| world.begin_call(&incoming.shape()));
@@ -82,23 +86,25 @@ async fn serve(State(door): State<Door>, request: Request<Body>) -> Response {
         waiting.over(&world).await;
     }
     let base_url = base_url(&parts);
-    let reply = match &plan.treatment {
-        Treatment::Refuse(error) => Reply { outcome: Err(refusal(protocol, error)), touched: Vec::new() },
-        Treatment::Serve | Treatment::Lose(_) => world.with(|world| incoming.carry_out(world, &base_url)),
+    let reply = match plan.treatment {
+        Treatment::Refuse(error) => {
+            let reply = Reply { outcome: Err(refusal(protocol, &error)), touched: Vec::new() };
+            world.with(|world| reply.recorded(world, record))
+        }
+        Treatment::Serve => world.with(|world| incoming.carry_out(world, &base_url).recorded(world, record)),
         Treatment::Twice => {
             if let Ok(first) = Incoming::read(&parts, &body) {
                 // The caller gets the answer to the second; what became of the first shows in the world.
                 world.with(|world| drop(first.carry_out(world, &base_url)));
             }
-            world.with(|world| incoming.carry_out(world, &base_url))
+            world.with(|world| incoming.carry_out(world, &base_url).recorded(world, record))
+        }
+        Treatment::Lose(lost) => {
+            let reply = world.with(|world| incoming.carry_out(world, &base_url));
+            return lose(&world, lost, &reply, protocol, record, &request_id).await;
         }
     };
-    match plan.treatment {
-        Treatment::Lose(lost) => lose(&world, lost, &reply, protocol, record, &request_id).await,
-        Treatment::Serve | Treatment::Twice | Treatment::Refuse(_) => {
-            finish(&world, reply, protocol, record, &request_id)
-        }
-    }
+    reply.answer(protocol, &request_id)
 }
 
 /// Scheme and host by which the caller reached the door.
@@ -154,20 +160,30 @@ enum Content {
     Json(Value),
 }
 
-/// Records the call and puts its outcome into the protocol's envelope.
-fn finish(world: &SharedWorld, reply: Reply, protocol: Protocol, record: CallRecord, request_id: &str) -> Response {
-    let result = reply.outcome.as_ref().map_or_else(|refusal| refusal.code.to_string(), |_| "ok".to_owned());
-    let status = reply.outcome.as_ref().map_or_else(|refusal| refusal.status, |_| StatusCode::OK).as_u16();
-    world.with(|world| world.record_call(CallRecord { result, status, ids: reply.touched, ..record }, false));
-    match reply.outcome {
-        Err(refusal) => protocol.refuse(&refusal, request_id),
-        Ok(Content::Json(body)) => json_response(protocol, StatusCode::OK, request_id, &body, None),
-        Ok(Content::Xml(action, xml)) => match protocol {
-            Protocol::Query(namespace) => query_response(&action, namespace, request_id, xml),
-            Protocol::Ec2 | Protocol::Json | Protocol::Sqs | Protocol::RestJson => {
-                ec2_response(&action, request_id, xml)
-            }
-        },
+impl Reply {
+    /// The reply, once the audit trail has the call.
+    fn recorded(mut self, world: &mut World, record: CallRecord) -> Self {
+        let (result, status) = match &self.outcome {
+            Ok(_) => ("ok".to_owned(), StatusCode::OK),
+            Err(refusal) => (refusal.code.to_string(), refusal.status),
+        };
+        let ids = std::mem::take(&mut self.touched);
+        world.record_call(CallRecord { result, status: status.as_u16(), ids, ..record }, false);
+        self
+    }
+
+    /// The outcome in the protocol's envelope.
+    fn answer(self, protocol: Protocol, request_id: &str) -> Response {
+        match self.outcome {
+            Err(refusal) => protocol.refuse(&refusal, request_id),
+            Ok(Content::Json(body)) => json_response(protocol, StatusCode::OK, request_id, &body, None),
+            Ok(Content::Xml(action, xml)) => match protocol {
+                Protocol::Query(namespace) => query_response(&action, namespace, request_id, xml),
+                Protocol::Ec2 | Protocol::Json | Protocol::Sqs | Protocol::RestJson => {
+                    ec2_response(&action, request_id, xml)
+                }
+            },
+        }
     }
 }
 
