@@ -33,7 +33,7 @@ const COPIES: usize = 3;
 const WORK: u64 = 20_000;
 const SMALL: u64 = 400;
 /// So many times less is done where something is only to become cheap enough.
-const HASTE: u64 = 10;
+const HASTE: u64 = 40;
 /// A pod that found no place is worth so many times more when all is placed anew.
 const LEFT_OUT: i128 = 4;
 /// Machines that are merged at a time, the most first.
