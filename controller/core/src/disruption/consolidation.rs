@@ -86,12 +86,12 @@ pub(super) fn find_multi(pass: &mut Pass<'_>) -> Option<Command> {
     }
     let (length, found) = shortened(pass, &candidates, best?);
     let run = &candidates[..length];
-    let (mut together, found) = without_swaps(pass, run, &found).unwrap_or_else(|| (run.to_vec(), found));
+    let (together, found) = without_swaps(pass, run, &found).unwrap_or_else(|| (run.to_vec(), found));
+    let (mut together, found) = without_those_that_may_stay(pass, together, found);
     if let [_] = together[..] {
         return together.pop().map(|candidate| single(pass, candidate, found));
     }
-    let now = pass.input.snapshot.now;
-    Some(Command::new(Method::MultiNodeConsolidation, together, found.replacements, found.moves, now))
+    Some(command(pass, together, found, Look::Run))
 }
 
 /// The run without machines that only become others that cost as much; none if there are none, or the rest saves less without them.
@@ -107,6 +107,33 @@ fn without_swaps(
     let all: Vec<&Candidate> = candidates.iter().collect();
     let rest = evaluate_part(pass, &others).ok().filter(|rest| rest.saves(&others) >= found.saves(&all))?;
     Some((others.into_iter().cloned().collect(), rest))
+}
+
+/// The machines without those whose going saves little of what they cost, though it moves their pods: those of most pods first.
+fn without_those_that_may_stay(
+    pass: &mut Pass<'_>,
+    mut together: Vec<Candidate>,
+    mut found: Consolidation,
+) -> (Vec<Candidate>, Consolidation) {
+    let bought: BTreeSet<&PodKey> =
+        found.moves.iter().filter(|its| matches!(its.to, MoveTo::Replacement(_))).map(|its| &its.pod).collect();
+    let needs_one = |own: &&Candidate| own.pods.iter().any(|pod| bought.contains(&PodKey::of(pod)));
+    let mut order: Vec<(usize, String)> =
+        together.iter().filter(needs_one).map(|own| (own.pods.len(), own.node.to_string())).collect();
+    order.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
+    for (_, node) in order {
+        if together.len() == 1 || pass.evaluations_left == 0 {
+            break;
+        }
+        let all: Vec<&Candidate> = together.iter().collect();
+        let (own, rest): (Vec<&Candidate>, Vec<&Candidate>) = all.iter().partition(|own| own.node.as_str() == node);
+        let Ok(without) = evaluate_part(pass, &rest) else { continue };
+        if !is_worth_more(found.saves(&all), without.saves(&rest), &own) {
+            found = without;
+            together = rest.into_iter().cloned().collect();
+        }
+    }
+    (together, found)
 }
 
 /// Whether a machine's pods would all go to one new machine, alone, that costs no less.
@@ -173,8 +200,8 @@ pub(super) fn find_few(pass: &mut Pass<'_>, memory: &mut ConsolidationMemory) ->
             let left = pass.evaluations_left;
             let found = evaluate(pass, &together, Look::Few);
             tries -= u32::from(pass.evaluations_left < left);
-            if let Ok(Consolidation { replacements, moves }) = found {
-                return Some(Command::new(Method::MultiNodeConsolidation, window.to_vec(), replacements, moves, now));
+            if let Ok(found) = found {
+                return Some(command(pass, window.to_vec(), found, Look::Few));
             }
             few.has_failed(window, now);
         }
@@ -274,9 +301,18 @@ fn saved_after(pass: &mut Pass<'_>, command: &Command, candidates: &[Candidate])
 
 /// The command that does with a candidate what was found for it.
 fn single(pass: &Pass<'_>, candidate: Candidate, found: Consolidation) -> Command {
-    let Consolidation { replacements, moves } = cheapest(pass, &candidate, found);
-    let now = pass.input.snapshot.now;
-    Command::new(Method::SingleNodeConsolidation, vec![candidate], replacements, moves, now)
+    command(pass, vec![candidate], found, Look::Single)
+}
+
+/// The command that does with candidates what was found for them by such a look.
+fn command(pass: &Pass<'_>, candidates: Vec<Candidate>, found: Consolidation, look: Look) -> Command {
+    let together: Vec<&Candidate> = candidates.iter().collect();
+    let Consolidation { replacements, moves } = cheapest(pass, &together, found, look);
+    let method = match look {
+        Look::Single => Method::SingleNodeConsolidation,
+        Look::Run | Look::Few => Method::MultiNodeConsolidation,
+    };
+    Command::new(method, candidates, replacements, moves, pass.input.snapshot.now)
 }
 
 /// Whether one machine can go or be replaced by something cheaper: by another machine, or by several smaller ones that cost less
@@ -311,15 +347,16 @@ pub(super) fn effort(candidates: &[&Candidate], look: Look) -> Effort {
     }
 }
 
-/// The cheapest machines for the pods of a candidate that can be replaced by `found`: a harder look may find cheaper ones, or
-/// fewer. It is taken once, when it is clear which candidate goes.
-fn cheapest(pass: &Pass<'_>, candidate: &Candidate, found: Consolidation) -> Consolidation {
-    if found.replacements.len() < 2 {
+/// The cheapest machines for the pods of candidates that can be replaced by `found`: a harder look may find cheaper ones, or
+/// fewer. It is taken once, when it is clear which candidates go.
+fn cheapest(pass: &Pass<'_>, candidates: &[&Candidate], found: Consolidation, look: Look) -> Consolidation {
+    let least = if look == Look::Single { 2 } else { 1 };
+    if found.replacements.len() < least {
         return found;
     }
     let costs = |own: &Consolidation| (cheapest_of_all(&own.replacements), own.replacements.len());
-    let thorough = pass.simulator().without(&[candidate], Effort::Thorough);
-    let thorough = thorough.and_then(|simulated| judge(pass, simulated, &[candidate], Look::Single)).ok();
+    let thorough = pass.simulator().without(candidates, Effort::Thorough);
+    let thorough = thorough.and_then(|simulated| judge(pass, simulated, candidates, look)).ok();
     thorough.filter(|own| costs(own) < costs(&found)).unwrap_or(found)
 }
 
