@@ -66,12 +66,13 @@ BESIDE = $(if $(shell command -v go),--reference $(REFERENCE))
 reference:
 	$(if $(BESIDE),cd controller/benches/karpenter && go build -o $(REFERENCE) .,@echo "skipped: the reference (Go is not there)")
 
-bench: reference ## Figures of the core, beside the reference's, of the API server and the fake cloud
+bench: reference ## Figures of the core, beside the reference's, of the API server, and of the fake cloud, beside moto_server's
 	cargo bench -p sawhorse-core --bench problems -- speed $(BESIDE) $(ARGS)
 	cargo bench -p sawhorse-core --bench problems -- disruption $(BESIDE) $(ARGS)
 	cargo bench -p sawhorse-core --bench solve
 	cargo bench -p sawhorse-kwok --bench apiserver
 	cargo bench -p sawhorse-fake-cloud --bench requests
+	$(MAKE) bench-moto
 
 bench-cost: reference ## Prices of 400 problems, and of 40 clusters at a standstill, beside the lower bound and the reference's; ARGS="--only spread --worst 5"
 	cargo bench -p sawhorse-core --bench problems -- cost $(BESIDE) $(ARGS)
