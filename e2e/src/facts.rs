@@ -1,6 +1,10 @@
 //! What expectations can speak about: one value made from the cluster's objects and the cloud's ledger, and CEL over it.
 
-use crate::{control_plane::ControlPlane, objects::Cluster, report::Sample};
+use crate::{
+    control_plane::ControlPlane,
+    objects::{Cluster, is_deleted, is_true, label},
+    report::Sample,
+};
 use cel::{Context, Program};
 use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, Reservation, World};
 use sawhorse_kwok::apiserver::GroupResource;
@@ -320,17 +324,9 @@ fn text(value: &Value, pointer: &str) -> String {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn label(value: &Value, key: &str) -> String {
-    value["metadata"]["labels"][key].as_str().unwrap_or_default().to_owned()
-}
-
 fn condition<'a>(value: &'a Value, kind: &str) -> &'a Value {
     let conditions = value["status"]["conditions"].as_array();
     conditions.into_iter().flatten().find(|condition| condition["type"] == kind).unwrap_or(&Value::Null)
-}
-
-fn is_deleting(value: &Value) -> bool {
-    !value["metadata"]["deletionTimestamp"].is_null()
 }
 
 fn pod(value: &Value) -> PodFact {
@@ -340,9 +336,9 @@ fn pod(value: &Value) -> PodFact {
         namespace: text(value, "/metadata/namespace"),
         app: label(value, "app"),
         phase: text(value, "/status/phase"),
-        ready: condition(value, "Ready")["status"] == "True",
+        ready: is_true(value, "Ready"),
         node: text(value, "/spec/nodeName"),
-        deleting: is_deleting(value),
+        deleting: is_deleted(value),
         reason: text(scheduled, "/reason"),
         message: text(scheduled, "/message"),
     }
@@ -351,12 +347,12 @@ fn pod(value: &Value) -> PodFact {
 fn node(value: &Value) -> NodeFact {
     NodeFact {
         name: text(value, "/metadata/name"),
-        ready: condition(value, "Ready")["status"] == "True",
+        ready: is_true(value, "Ready"),
         node_pool: label(value, "karpenter.sh/nodepool"),
         capacity_type: label(value, "karpenter.sh/capacity-type"),
         instance_type: label(value, "node.kubernetes.io/instance-type"),
         zone: label(value, "topology.kubernetes.io/zone"),
-        deleting: is_deleting(value),
+        deleting: is_deleted(value),
     }
 }
 
@@ -370,7 +366,7 @@ fn claim(value: &Value) -> ClaimFact {
         instance_type: label(value, "node.kubernetes.io/instance-type"),
         zone: label(value, "topology.kubernetes.io/zone"),
         node: text(value, "/status/nodeName"),
-        deleting: is_deleting(value),
+        deleting: is_deleted(value),
         conditions: conditions.collect(),
     }
 }

@@ -176,10 +176,10 @@ pub(crate) struct ClaimFacts {
 
 impl Facts for ClaimFacts {
     fn of(claim: &Value) -> Self {
-        let annotation = |key: &str| claim["metadata"]["annotations"][key].as_str();
+        let annotations = &claim["metadata"]["annotations"];
+        let annotation = |key: &str| serde_json::from_str::<Value>(annotations[key].as_str()?).ok();
         let reason = condition(claim, "DisruptionReason").map(|own| text(&own["reason"]));
         let reasons = DisruptionReason::BUDGETED.into_iter().chain([DisruptionReason::ScaledDown]);
-        let stamp: Option<Value> = annotation(labels::REPLACEMENT_OF).and_then(|json| serde_json::from_str(json).ok());
         Self {
             name: name_of(claim),
             pool: label(claim, labels::NODE_POOL),
@@ -191,27 +191,36 @@ impl Facts for ClaimFacts {
             is_initialized: is_true(claim, "Initialized"),
             is_terminating: is_true(claim, "InstanceTerminating"),
             is_bounded: !claim["spec"]["terminationGracePeriod"].is_null(),
-            is_replacement: annotation(labels::REPLACEMENT_FOR).is_some(),
+            is_replacement: !annotations[labels::REPLACEMENT_FOR].is_null(),
             reason: reason.and_then(|text| reasons.into_iter().find(|own| own.as_str() == text)),
-            command: annotation(labels::COMMAND).and_then(|json| serde_json::from_str(json).ok()),
-            came_for: stamp.and_then(|stamp| stamp["id"].as_str().map(str::to_owned)),
+            command: annotation(labels::COMMAND).map(|own| Command::of(&own)),
+            came_for: annotation(labels::REPLACEMENT_OF).and_then(|own| own["id"].as_str().map(str::to_owned)),
         }
     }
 }
 
 /// A disruption command, as it is written on the NodeClaims that it gives back.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 pub(crate) struct Command {
     pub(crate) id: String,
-    #[serde(default)]
     pub(crate) method: String,
-    #[serde(default)]
     pub(crate) candidates: Vec<String>,
     /// How many NodeClaims come in place of them.
-    #[serde(default)]
-    pub(crate) replacements: usize,
+    pub(crate) replacements: u64,
     pub(crate) found_at: Option<Timestamp>,
+}
+
+impl Command {
+    /// One part that cannot be read hides none of the others.
+    fn of(written: &Value) -> Self {
+        Self {
+            id: text(&written["id"]),
+            method: text(&written["method"]),
+            candidates: written["candidates"].as_array().into_iter().flatten().map(text).collect(),
+            replacements: written["replacements"].as_u64().unwrap_or(0),
+            found_at: written["foundAt"].as_str().and_then(|text| text.parse().ok()),
+        }
+    }
 }
 
 /// What is asked of a NodePool.
@@ -274,11 +283,11 @@ fn name_of(object: &Value) -> String {
     text(&object["metadata"]["name"])
 }
 
-fn label(object: &Value, key: &str) -> String {
+pub(crate) fn label(object: &Value, key: &str) -> String {
     text(&object["metadata"]["labels"][key])
 }
 
-fn is_deleted(object: &Value) -> bool {
+pub(crate) fn is_deleted(object: &Value) -> bool {
     !object["metadata"]["deletionTimestamp"].is_null()
 }
 
@@ -286,7 +295,7 @@ fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     object["status"]["conditions"].as_array()?.iter().find(|own| own["type"] == kind && own["status"] == "True")
 }
 
-fn is_true(object: &Value, kind: &str) -> bool {
+pub(crate) fn is_true(object: &Value, kind: &str) -> bool {
     condition(object, kind).is_some()
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     control_plane::Own,
     event_log::{EventLog, Source},
+    objects::is_true,
 };
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -163,10 +164,6 @@ fn claim_state(object: &DynamicObject) -> String {
 fn conditions(value: &Value) -> impl Iterator<Item = (&str, &str, &str)> {
     let conditions = value["status"]["conditions"].as_array().into_iter().flatten();
     conditions.map(|condition| (text(condition, "/type"), text(condition, "/status"), text(condition, "/reason")))
-}
-
-fn is_true(value: &Value, kind: &str) -> bool {
-    conditions(value).any(|(found, status, _)| found == kind && status == "True")
 }
 
 fn count(kind: &str, before: Option<&str>, after: &str, object: &DynamicObject, now: Timestamp, tally: &SharedTally) {

@@ -95,7 +95,7 @@ impl Disruption {
             let ours = cluster.running.contains(name) && claim.capacity_type == "on-demand";
             let Some(command) = claim.command.as_ref().filter(|_| is_new && ours) else { continue };
             let of_command = |own: &&Arc<ClaimFacts>| own.came_for.as_ref() == Some(&command.id) && own.is_initialized;
-            let usable = cluster.claims.iter().filter(of_command).count();
+            let usable = cluster.claims.iter().filter(of_command).count() as u64;
             let wanted = command.replacements;
             if usable < wanted {
                 found.push(format!("S10: `{name}` is given back with {usable} of {wanted} replacements usable"));

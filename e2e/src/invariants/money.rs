@@ -91,7 +91,7 @@ impl Money {
             let Some(command) = commands.get(id) else { continue };
             let price = |name: &&str| paid.claims.get(*name).copied();
             let Some(after) = replacements.iter().map(price).sum::<Option<u64>>() else { continue };
-            if command.replacements != replacements.len() {
+            if command.replacements != replacements.len() as u64 {
                 continue;
             }
             self.compared.insert(id.to_owned());
