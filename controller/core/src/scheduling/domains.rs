@@ -1,12 +1,14 @@
 //! Constraints between pods of one zone (or any other domain than a host): required (anti-)affinity and spread.
 //!
 //! A class that such a constraint speaks of is split before packing, so many pods to each domain, and each part is pinned to its
-//! domain. Packing then need not know of domains. Where a part finds no place, the split is made again with what was possible.
+//! domain. Packing then need not know of domains. Where a part finds no place, the split is made again with what was possible. How even
+//! it is where that is open is [`Split`]'s.
 //! Constraints over several labels (zone and capacity type) make a domain of each combination of their values.
 
 use super::{
     bits::Bits,
     classes::{Class, Classes, DomainRules, Preference, Shape, SpreadRule},
+    dimensions::times_that_fit,
     existing::satisfied,
     prepared::Prepared,
     running::{Moving, Tally, domain},
@@ -39,6 +41,15 @@ pub(super) struct Known {
 /// So many combinations of values are looked at; constraints over more labels than that allows are refused.
 const MAX_DOMAINS: usize = 1_024;
 
+/// Which of the domains that the constraints allow comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Split {
+    /// The emptiest, and the cheapest of equally empty ones.
+    Even,
+    /// One with room on machines that exist, then the cheapest, and the emptiest of equally cheap ones.
+    Cheap,
+}
+
 /// Classes whose parts are pinned to domains.
 #[derive(Debug)]
 pub(super) struct Pinned {
@@ -61,6 +72,16 @@ impl Pinned {
 pub(super) fn needed(classes: &Classes, prepared: &Prepared<'_>) -> bool {
     let spoken = spoken_of(classes, prepared);
     classes.list.iter().any(|class| is_bound_to_domains(class, &spoken))
+}
+
+/// Whether [`Split::Cheap`] may differ from [`Split::Even`]: some class may be spread less evenly than it can be.
+pub(super) fn has_choice(classes: &Classes) -> bool {
+    classes.list.iter().any(may_be_uneven)
+}
+
+/// Classes with preferences are left alone: what they prefer goes before what it costs.
+fn may_be_uneven(class: &Class) -> bool {
+    class.levels.len() == 1 && class.domain.spread.iter().any(|rule| rule.max_skew > 1)
 }
 
 fn is_bound_to_domains(class: &Class, spoken: &BTreeSet<usize>) -> bool {
@@ -96,6 +117,7 @@ pub(super) fn pin(
     gone: &BTreeSet<usize>,
     moving: &Moving,
     known: &Known,
+    split: Split,
 ) -> Pinned {
     let spoken = spoken_of(base, prepared);
     let mut pinning = Pinning {
@@ -109,6 +131,7 @@ pub(super) fn pin(
         keepers: BTreeMap::new(),
         refused: base.refused.clone(),
         spoken: spoken.clone(),
+        split,
     };
     pinning.count_keepers();
     let (mut list, mut parts, mut keys) = (Vec::new(), Vec::new(), BTreeMap::new());
@@ -143,13 +166,14 @@ struct Pinning<'a> {
     keepers: Counts,
     refused: Vec<(Arc<Pod>, WhyNot)>,
     spoken: BTreeSet<usize>,
+    split: Split,
 }
 
 /// Pods by group and the value that their machine has for the group's label.
 type Counts = BTreeMap<(usize, String), u32>;
 
 /// A class being split.
-struct Split<'a> {
+struct Parting<'a> {
     class: &'a Class,
     /// The labels that its domains are made of.
     keys: Vec<String>,
@@ -162,6 +186,8 @@ struct Domain {
     values: Values,
     /// What one pod is worth there; none if it can only join machines that exist.
     worth: Option<i128>,
+    /// So many of them machines that exist have room for, if that was looked at.
+    room: u32,
     /// Whether the class may go there; a domain that it cannot use may still count for its spread.
     usable: bool,
     /// Whether a node is there that counts for the class.
@@ -218,31 +244,31 @@ impl Pinning<'_> {
             domain.cap = known.caps.get(&key).copied().unwrap_or(u32::MAX);
             domain.has_nodes &= domain.exists || !known.absent.contains(&key);
         }
-        let split = Split { running: self.running_counts(class, &keys), class, keys };
+        let parting = Parting { running: self.running_counts(class, &keys), class, keys };
         let mut unplaced = 0;
         for _ in 0..class.count() {
-            let Some(chosen) = self.choose(&split, &domains) else {
+            let Some(chosen) = self.choose(&parting, &domains) else {
                 unplaced += 1;
                 continue;
             };
             domains[chosen].placed += 1;
-            self.enter(&split, &domains[chosen]);
+            self.enter(&parting, &domains[chosen]);
         }
         let (placed, rest) = class.pods.split_at(class.pods.len() - unplaced);
         if !rest.is_empty() {
-            self.refuse(rest, &self.why(&split, &domains));
+            self.refuse(rest, &self.why(&parting, &domains));
         }
-        self.parts(&split, placed, &domains)
+        self.parts(&parting, placed, &domains)
     }
 
-    fn parts(&mut self, split: &Split<'_>, pods: &[Arc<Pod>], domains: &[Domain]) -> Vec<(Values, Class)> {
-        let class = split.class;
+    fn parts(&mut self, parting: &Parting<'_>, pods: &[Arc<Pod>], domains: &[Domain]) -> Vec<(Values, Class)> {
+        let class = parting.class;
         let mut rest = pods;
         let mut parts = Vec::new();
         for domain in domains.iter().filter(|domain| domain.placed > 0) {
             let (own, others) = rest.split_at(domain.placed as usize);
             rest = others;
-            let here = here(&split.keys, &domain.values);
+            let here = here(&parting.keys, &domain.values);
             let levels = class.levels.iter().map(|level| self.narrowed(level, &here));
             let levels: Vec<Vec<usize>> = levels.filter(|level| !level.is_empty()).collect();
             let part = Class { pods: own.to_vec(), levels, domain: DomainRules::default(), ..class.clone() };
@@ -290,6 +316,7 @@ impl Pinning<'_> {
     /// there are too many to look at.
     fn domains(&mut self, class: &Class, keys: &[String]) -> Option<Vec<Domain>> {
         let level = class.levels.last().cloned().unwrap_or_default();
+        let is_cheap = self.is_cheap(class);
         let looks_beyond = class.domain.spread.iter().any(|rule| !rule.honor_affinity);
         let mut found = Vec::new();
         for values in self.combinations(keys)? {
@@ -301,7 +328,8 @@ impl Pinning<'_> {
             if !beyond || looks_beyond {
                 let (usable, has_nodes) = (worth.is_some() || accepted, counted || self.is_within_limits(&shapes));
                 let exists = counted;
-                found.push(Domain { values, worth, usable, exists, has_nodes, beyond, placed: 0, cap: u32::MAX });
+                let room = if is_cheap { self.room(class, &shapes) } else { 0 };
+                found.push(Domain { values, worth, room, usable, exists, has_nodes, beyond, placed: 0, cap: u32::MAX });
             }
         }
         Some(found)
@@ -328,6 +356,24 @@ impl Pinning<'_> {
     fn is_accepted(&self, shapes: &[usize]) -> bool {
         let (running, nodes) = (self.prepared.running(), &self.prepared.nodes);
         shapes.iter().any(|shape| self.is_one_that_stays(&running.accepting(&self.shapes[*shape], nodes)))
+    }
+
+    /// Whether the class goes to the cheapest domains.
+    fn is_cheap(&self, class: &Class) -> bool {
+        self.split == Split::Cheap && may_be_uneven(class)
+    }
+
+    /// How many pods of the class the nodes have room for that would take pods of these shapes, were there no others.
+    fn room(&self, class: &Class, shapes: &[usize]) -> u32 {
+        let Some(request) = &class.request else { return 0 };
+        let (running, nodes) = (self.prepared.running(), &self.prepared.nodes);
+        let mut accepting = Bits::none(nodes.len());
+        for shape in shapes {
+            running.accepting(&self.shapes[*shape], nodes).iter().for_each(|position| accepting.insert(position));
+        }
+        let staying = accepting.iter().map(|position| &nodes[position]).filter(|node| !self.gone.contains(&node.index));
+        let room = staying.map(|node| times_that_fit(request, &node.free, class.count()));
+        room.fold(0, u32::saturating_add)
     }
 
     /// Whether some node in the domain has the labels that pods of these shapes themselves ask for: its pods count for spreads,
@@ -438,105 +484,112 @@ impl Pinning<'_> {
         counts
     }
 
-    /// The domain for one more pod: the emptiest that the constraints allow, the cheapest of equally empty ones.
-    fn choose(&self, split: &Split<'_>, domains: &[Domain]) -> Option<usize> {
-        let rules = &split.class.domain;
+    /// The domain for one more pod, of those that the constraints allow: the first as [`Split`] says.
+    fn choose(&self, parting: &Parting<'_>, domains: &[Domain]) -> Option<usize> {
+        let rules = &parting.class.domain;
         // Pods that ask for nothing themselves keep out of the way of those that spread.
         let watched: Vec<usize> = if rules.is_empty() {
             rules.selected.iter().copied().filter(|group| self.spoken.contains(group)).collect()
         } else {
             rules.spread.iter().map(|rule| rule.group).collect()
         };
-        let allowed = (0..domains.len()).filter(|index| self.allows(split, domains, *index));
+        let allowed = (0..domains.len()).filter(|index| self.allows(parting, domains, *index));
         allowed.min_by_key(|index| {
             let domain = &domains[*index];
-            let load: u32 = watched.iter().map(|group| self.count(split, *group, domain)).sum();
-            (load, self.dislike(split, domain), domain.worth.unwrap_or(0), domain.values.clone())
+            let load: u32 = watched.iter().map(|group| self.count(parting, *group, domain)).sum();
+            let (dislike, worth) = (self.dislike(parting, domain), domain.worth.unwrap_or(0));
+            // What goes before the load, and what after it.
+            let (first, then) = if self.is_cheap(parting.class) {
+                let worth = if domain.placed < domain.room { 0 } else { worth };
+                ((dislike, worth), (0, 0))
+            } else {
+                ((0, 0), (dislike, worth))
+            };
+            (first, load, then, domain.values.clone())
         })
     }
 
     /// How little one more pod of the class would like the domain.
-    fn dislike(&self, split: &Split<'_>, domain: &Domain) -> i64 {
+    fn dislike(&self, parting: &Parting<'_>, domain: &Domain) -> i64 {
         let of = |(group, preference): &(usize, Preference)| {
-            let there = i64::from(self.count(split, *group, domain));
+            let there = i64::from(self.count(parting, *group, domain));
             match preference {
                 Preference::Spread => there,
                 Preference::Near(weight) => -weight * there.min(1),
                 Preference::Apart(weight) => weight * there,
             }
         };
-        split.class.domain.preferred.iter().map(of).sum()
+        parting.class.domain.preferred.iter().map(of).sum()
     }
 
-    fn allows(&self, split: &Split<'_>, domains: &[Domain], index: usize) -> bool {
-        let rules = &split.class.domain;
+    fn allows(&self, parting: &Parting<'_>, domains: &[Domain], index: usize) -> bool {
+        let rules = &parting.class.domain;
         let domain = &domains[index];
         if !domain.usable || domain.placed >= domain.cap {
             return false;
         }
-        let here = |group: usize| self.count(split, group, domain);
+        let here = |group: usize| self.count(parting, group, domain);
         let kept_out = |group: &usize| {
-            self.value(split, *group, domain)
+            self.value(parting, *group, domain)
                 .is_some_and(|value| self.keepers.contains_key(&(*group, value.to_owned())))
         };
         if rules.selected.iter().any(kept_out) || rules.anti.iter().any(|group| here(*group) > 0) {
             return false;
         }
-        let near = rules
-            .affinity
-            .iter()
-            .all(|group| here(*group) > 0 || (rules.selected.contains(group) && !self.present(split, *group, domains)));
-        near && rules.spread.iter().all(|rule| self.within_skew(split, rule, domains, index))
+        let near = rules.affinity.iter().all(|group| {
+            here(*group) > 0 || (rules.selected.contains(group) && !self.present(parting, *group, domains))
+        });
+        near && rules.spread.iter().all(|rule| self.within_skew(parting, rule, domains, index))
     }
 
     /// Whether some pod of the group is in a domain that the class may use.
-    fn present(&self, split: &Split<'_>, group: usize, domains: &[Domain]) -> bool {
-        domains.iter().any(|domain| self.count(split, group, domain) > 0)
+    fn present(&self, parting: &Parting<'_>, group: usize, domains: &[Domain]) -> bool {
+        domains.iter().any(|domain| self.count(parting, group, domain) > 0)
     }
 
-    fn within_skew(&self, split: &Split<'_>, rule: &SpreadRule, domains: &[Domain], index: usize) -> bool {
+    fn within_skew(&self, parting: &Parting<'_>, rule: &SpreadRule, domains: &[Domain], index: usize) -> bool {
         // Where node affinity does not count, other pods may bring nodes to any domain: all are counted, so that the plan holds.
         let counts_here = |domain: &&Domain| {
             !rule.honor_affinity || (!domain.beyond && domain.has_nodes && (domain.usable || !rule.honor_taints))
         };
         // Domains that differ in other labels only are one for this constraint.
         let counts: BTreeMap<Option<&str>, u32> = (domains.iter().filter(counts_here))
-            .map(|domain| (self.value(split, rule.group, domain), self.count(split, rule.group, domain)))
+            .map(|domain| (self.value(parting, rule.group, domain), self.count(parting, rule.group, domain)))
             .collect();
         let too_few = (counts.len() as u64) < u64::from(rule.min_domains);
         let least = if too_few { 0 } else { counts.into_values().min().unwrap_or(0) };
-        let own = u32::from(split.class.domain.selected.contains(&rule.group));
+        let own = u32::from(parting.class.domain.selected.contains(&rule.group));
         // The domain itself is among those counted, so the difference is never negative.
-        (self.count(split, rule.group, &domains[index]) + own).saturating_sub(least) <= rule.max_skew
+        (self.count(parting, rule.group, &domains[index]) + own).saturating_sub(least) <= rule.max_skew
     }
 
     /// The value that machines of the domain have for the group's label; none if the class does not speak of it.
-    fn value<'a>(&self, split: &Split<'_>, group: usize, domain: &'a Domain) -> Option<&'a str> {
+    fn value<'a>(&self, parting: &Parting<'_>, group: usize, domain: &'a Domain) -> Option<&'a str> {
         let key = &self.base.groups.get(group).key;
-        split.keys.iter().position(|own| own == key).map(|position| domain.values[position].as_str())
+        parting.keys.iter().position(|own| own == key).map(|position| domain.values[position].as_str())
     }
 
-    fn count(&self, split: &Split<'_>, group: usize, domain: &Domain) -> u32 {
-        let Some(value) = self.value(split, group, domain) else { return 0 };
+    fn count(&self, parting: &Parting<'_>, group: usize, domain: &Domain) -> u32 {
+        let Some(value) = self.value(parting, group, domain) else { return 0 };
         let key = (group, value.to_owned());
-        self.counts.get(&key).copied().unwrap_or(0) + split.running.get(&key).copied().unwrap_or(0)
+        self.counts.get(&key).copied().unwrap_or(0) + parting.running.get(&key).copied().unwrap_or(0)
     }
 
-    fn enter(&mut self, split: &Split<'_>, domain: &Domain) {
-        for group in &split.class.domain.selected {
-            if let Some(value) = self.value(split, *group, domain) {
+    fn enter(&mut self, parting: &Parting<'_>, domain: &Domain) {
+        for group in &parting.class.domain.selected {
+            if let Some(value) = self.value(parting, *group, domain) {
                 *self.counts.entry((*group, value.to_owned())).or_insert(0) += 1;
             }
         }
-        for group in &split.class.domain.anti {
-            if let Some(value) = self.value(split, *group, domain) {
+        for group in &parting.class.domain.anti {
+            if let Some(value) = self.value(parting, *group, domain) {
                 *self.keepers.entry((*group, value.to_owned())).or_insert(0) += 1;
             }
         }
     }
 
-    fn why(&self, split: &Split<'_>, domains: &[Domain]) -> WhyNot {
-        let rules = &split.class.domain;
+    fn why(&self, parting: &Parting<'_>, domains: &[Domain]) -> WhyNot {
+        let rules = &parting.class.domain;
         let (kind, group) = if let Some(rule) = rules.spread.first() {
             ("topology spread", Some(rule.group))
         } else if let Some(group) = rules.affinity.first() {
@@ -545,12 +598,12 @@ impl Pinning<'_> {
             ("pod anti-affinity", rules.anti.first().or(rules.selected.first()).copied())
         };
         let counts = domains.iter().map(|domain| {
-            let count = group.map_or(0, |group| self.count(split, group, domain));
+            let count = group.map_or(0, |group| self.count(parting, group, domain));
             format!("{}: {count}", domain.values.join("/"))
         });
         let counts = counts.collect::<Vec<_>>().join(", ");
         let detail = if counts.is_empty() { "no domain will do".to_owned() } else { format!("counts = {counts}") };
-        WhyNot::Topology { kind, key: split.keys.join(", "), detail }
+        WhyNot::Topology { kind, key: parting.keys.join(", "), detail }
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) use static_pools::{is_deleted, machines_of, nodes_left, static_machin
 
 use crate::model::{PodKey, Price, WhyNot};
 use classes::Classes;
-use domains::{Caps, Known, Pinned};
+use domains::{Caps, Known, Pinned, Split};
 use existing::Filling;
 use gangs::{Gangs, Short};
 use host::{Counted, HostState};
@@ -67,6 +67,9 @@ use std::{collections::BTreeSet, sync::Arc};
 const MAX_ROUNDS: u32 = 8;
 /// How often all is placed anew where there are both nodes and new machines.
 const ANEW: u32 = 6;
+
+/// Pods are spread less evenly than they can be only where that saves so many thousandths.
+const SKEW_SAVES_PERMILLE: i64 = 20;
 
 /// So many gangs that gave way are tried again.
 const TAKEN_BACK: usize = 16;
@@ -209,11 +212,47 @@ fn solve_pods(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> R
         placed.improve(input.effort, go_on);
         return placed.results(prepared, &base);
     }
+    let even = solve_split(input, &base, &moving, Split::Even, go_on);
+    let may_differ = may_be_split_anew(input, &even) && domains::has_choice(&base);
+    if !may_differ || !go_on() {
+        return even;
+    }
+    let cheap = solve_split(input, &base, &moving, Split::Cheap, go_on);
+    if is_worth_its_skew(&cheap, &even) { cheap } else { even }
+}
+
+/// Whether another split over domains may be looked for. What is said by weights is not given up for money.
+fn may_be_split_anew(input: &SchedulingInput<'_>, even: &Results) -> bool {
+    let may_become_cheaper = match input.effort {
+        Effort::Quick => false,
+        Effort::Within(most) => even.total_price() > most,
+        Effort::Thorough => !even.planned.is_empty(),
+    };
+    let mut weights = input.prepared.pools.iter().map(|pool| pool.weight);
+    let first = weights.next();
+    may_become_cheaper && weights.all(|weight| Some(weight) == first)
+}
+
+/// Whether a split that is less even than it could be costs so much less.
+fn is_worth_its_skew(cheap: &Results, even: &Results) -> bool {
+    let most = even.total_price().nanos() / 1_000 * (1_000 - SKEW_SAVES_PERMILLE);
+    cheap.unschedulable.len() <= even.unschedulable.len() && cheap.total_price().nanos() < most
+}
+
+/// Decides where each pod goes by itself, spread over domains in one way.
+fn solve_split(
+    input: &SchedulingInput<'_>,
+    base: &Classes,
+    moving: &Moving,
+    split: Split,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Results {
+    let prepared = input.prepared;
     let mut known = Known::default();
     let mut round = 1;
     loop {
-        let pinned = domains::pin(&base, prepared, input.without, &moving, &known);
-        let mut placed = place(input, &pinned.classes, &moving, go_on);
+        let pinned = domains::pin(base, prepared, input.without, moving, &known, split);
+        let mut placed = place(input, &pinned.classes, moving, go_on);
         let short = placed.short(&pinned);
         let mut came = placed.came(&pinned, &known);
         if short.is_empty() && came.is_empty() {
