@@ -7,14 +7,16 @@
 
 use super::{Candidate, WhyKept, cheapest_mix::CheapestMix, churn, command::price_of_all};
 use crate::{
-    api::{NodePool, labels},
-    model::{CPU, Catalog, ClusterSnapshot, InstanceType, MEMORY, PODS, Price, Requirements, Resources, pod_requests},
+    api::{NodePool, NodeSelectorRequirementWithMinValues, labels},
+    model::{
+        CPU, Catalog, ClusterSnapshot, InstanceType, MEMORY, NodePoolName, PODS, Price, Requirements, Resources,
+        pod_requests,
+    },
 };
 use k8s_openapi::api::core::v1::Pod;
 use std::{
-    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 /// Amounts of [`DIMENSIONS`].
@@ -27,10 +29,17 @@ const DIMENSIONS: [&str; 3] = [CPU, MEMORY, PODS];
 pub(super) struct Bound {
     /// What is free on each machine that pods could move to, by position in the snapshot.
     free: BTreeMap<usize, Amounts>,
-    /// What each pool may buy, the cheapest first.
-    offers: Vec<Offer>,
+    offers: Arc<Offers>,
+}
+
+/// What the pools of a snapshot may buy of a catalog, the cheapest first.
+#[derive(Debug)]
+pub(super) struct Offers {
+    catalog: Catalog,
+    pools: Vec<(NodePoolName, Vec<NodeSelectorRequirementWithMinValues>)>,
+    list: Vec<Offer>,
     /// What they cost at least if several are bought; worked out when it matters.
-    mix: OnceCell<CheapestMix>,
+    mix: OnceLock<CheapestMix>,
 }
 
 /// A type that a pool may buy.
@@ -43,24 +52,50 @@ struct Offer {
     instance_type: Arc<InstanceType>,
     requirements: Arc<Requirements>,
     /// Whether the pool's requirements allow the type; worked out when it matters, as it costs the most.
-    allowed: OnceCell<bool>,
+    allowed: OnceLock<bool>,
+}
+
+impl Offers {
+    pub(super) fn new(snapshot: &ClusterSnapshot, catalog: &Catalog) -> Self {
+        let mut list: Vec<Offer> =
+            snapshot.node_pools.iter().flat_map(|(name, pool)| offers(pool, catalog.of(name))).collect();
+        list.sort_by(|a, b| (a.price, &a.instance_type.name).cmp(&(b.price, &b.instance_type.name)));
+        let pools = asked(snapshot).map(|(name, asked)| (name.clone(), asked.clone())).collect();
+        Self { catalog: catalog.clone(), pools, list, mix: OnceLock::new() }
+    }
+
+    /// Whether these are what [`Self::new`] would find.
+    pub(super) fn are_of(&self, snapshot: &ClusterSnapshot, catalog: &Catalog) -> bool {
+        self.catalog.is_same(catalog) && self.pools.iter().map(|(name, asked)| (name, asked)).eq(asked(snapshot))
+    }
+
+    fn mix(&self) -> &CheapestMix {
+        self.mix.get_or_init(|| {
+            let allowed = self.list.iter().filter(|offer| offer.is_allowed());
+            CheapestMix::new(allowed.map(|offer| (offer.usable[0], offer.usable[1], offer.price)))
+        })
+    }
+}
+
+/// What each pool asks of its machines.
+fn asked(
+    snapshot: &ClusterSnapshot,
+) -> impl Iterator<Item = (&NodePoolName, &Vec<NodeSelectorRequirementWithMinValues>)> {
+    snapshot.node_pools.iter().map(|(name, pool)| (name, &pool.spec.template.spec.requirements))
 }
 
 impl Bound {
-    pub(super) fn new(snapshot: &ClusterSnapshot, catalog: &Catalog) -> Self {
+    pub(super) fn new(snapshot: &ClusterSnapshot, offers: Arc<Offers>) -> Self {
         let targets = snapshot.nodes.iter().enumerate().filter(|(_, own)| own.is_initialized() && !own.is_going_away());
         let free = targets.map(|(index, own)| (index, amounts(&own.available()))).collect();
-        let mut offers: Vec<Offer> =
-            snapshot.node_pools.iter().flat_map(|(name, pool)| offers(pool, catalog.of(name))).collect();
-        offers.sort_by(|a, b| (a.price, &a.instance_type.name).cmp(&(b.price, &b.instance_type.name)));
-        Self { free, offers, mix: OnceCell::new() }
+        Self { free, offers }
     }
 
     /// Why `candidates` can surely not be replaced by something cheaper, or deleted; none if a simulation has to tell.
     pub(super) fn objection(&self, candidates: &[&Candidate]) -> Option<WhyKept> {
         let needed = self.needed_of_replacement(candidates)?;
         let price = price_of_all(candidates.iter().copied());
-        let cheapest = self.offers.iter().find(|offer| fits(&needed, &offer.usable) && offer.is_allowed());
+        let cheapest = self.offers.list.iter().find(|offer| fits(&needed, &offer.usable) && offer.is_allowed());
         match cheapest {
             Some(cheapest) if cheapest.price < price => None,
             other => {
@@ -74,7 +109,7 @@ impl Bound {
     pub(super) fn objection_to_several(&self, candidates: &[&Candidate]) -> Option<WhyKept> {
         let [cpu, memory, _] = self.needed_of_replacement(candidates)?;
         let (price, enough) = (price_of_all(candidates.iter().copied()), churn::most_worth(candidates));
-        match self.mix().price(cpu, memory) {
+        match self.offers.mix().price(cpu, memory) {
             Some(least) if least <= enough && least < price => None,
             Some(least) if least < price => {
                 let (saves, needed) = (price.saturating_sub(least), price.saturating_sub(enough));
@@ -82,13 +117,6 @@ impl Bound {
             }
             _ => Some(WhyKept::NotCheaper { cheapest: None, price }),
         }
-    }
-
-    fn mix(&self) -> &CheapestMix {
-        self.mix.get_or_init(|| {
-            let allowed = self.offers.iter().filter(|offer| offer.is_allowed());
-            CheapestMix::new(allowed.map(|offer| (offer.usable[0], offer.usable[1], offer.price)))
-        })
     }
 
     /// What a replacement has to hold at least; none if the pods might all find room elsewhere.
@@ -133,7 +161,7 @@ fn offers(pool: &NodePool, types: &[Arc<InstanceType>]) -> Vec<Offer> {
             usable: usable(own),
             instance_type: Arc::clone(own),
             requirements: Arc::clone(&requirements),
-            allowed: OnceCell::new(),
+            allowed: OnceLock::new(),
         })
     };
     types.iter().filter_map(offer).collect()

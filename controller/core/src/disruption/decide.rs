@@ -3,7 +3,7 @@
 use super::{
     BudgetUse, Candidate, Command, CommandId, Method, WhyKept,
     balanced::{PoolTotals, is_balanced},
-    bound::Bound,
+    bound::{Bound, Offers},
     budgets::Budgets,
     candidates::{Survey, earlier, survey},
     consolidation, drift, emptiness, expiration,
@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use std::{
     cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 /// How many sets of machines are tried in a pass at most; the next pass goes on where this one stopped. It bounds a pass over a
@@ -86,6 +87,7 @@ pub(super) struct Pass<'a> {
     pub(super) stopped_at: Option<NodeClaimName>,
     simulator: OnceCell<Simulator<'a>>,
     totals: OnceCell<PoolTotals>,
+    offers: OnceCell<Arc<Offers>>,
     bound: OnceCell<Bound>,
 }
 
@@ -104,6 +106,7 @@ impl<'a> Pass<'a> {
             stopped_at: None,
             simulator: OnceCell::new(),
             totals: OnceCell::new(),
+            offers: OnceCell::new(),
             bound: OnceCell::new(),
         }
     }
@@ -132,7 +135,10 @@ impl<'a> Pass<'a> {
     }
 
     pub(super) fn bound(&self) -> &Bound {
-        self.bound.get_or_init(|| Bound::new(self.input.snapshot, self.catalog()))
+        self.bound.get_or_init(|| {
+            let offers = self.offers.get_or_init(|| Arc::new(Offers::new(self.input.snapshot, self.catalog())));
+            Bound::new(self.input.snapshot, Arc::clone(offers))
+        })
     }
 
     /// The first reason stands.
@@ -182,7 +188,7 @@ pub fn decide(input: &DisruptionInput<'_>) -> DisruptionDecision {
 }
 
 /// [`decide`] that does not look again for consolidations where it found none before: what it looks at is the same, though
-/// the snapshot is not. It looks again after five minutes all the same. A pass that had to stop goes on where it stopped.
+/// the snapshot is not. It looks again after half an hour all the same. A pass that had to stop goes on where it stopped.
 pub fn decide_remembering(input: &DisruptionInput<'_>, memory: &mut ConsolidationMemory) -> DisruptionDecision {
     decide_within(input, memory, MAX_EVALUATIONS)
 }
@@ -196,7 +202,7 @@ pub fn decide_within(
     let now = input.snapshot.now;
     let mut decision = look(input, memory, max_evaluations);
     let unfinished = memory.place().is_some().then_some(now);
-    decision.next_check = earlier(decision.next_check, memory.wakes_at().filter(|at| *at > now));
+    decision.next_check = earlier(decision.next_check, memory.speaks_at(now));
     decision.next_check = earlier(decision.next_check, unfinished);
     decision
 }
@@ -248,6 +254,7 @@ fn find(pass: &mut Pass<'_>, memory: &mut ConsolidationMemory) -> Option<Command
         }
         return None;
     }
+    pass.offers = memory.offers(pass).into();
     pass.resume_at = memory.place().cloned();
     // What looks at several machines leaves something for looking at each: otherwise none might ever be looked at.
     let for_each = pass.evaluations_left.div_ceil(2);

@@ -3,7 +3,7 @@
 //! The reference goes by an epoch that some changes move; what it forgets to count is found minutes late. Here everything that
 //! consolidation looks at is put into one number, and only while that stays the same it sleeps.
 
-use super::{Candidate, WhyKept, decide::Pass};
+use super::{Candidate, WhyKept, bound::Offers, decide::Pass};
 use crate::{
     lifecycle::later,
     model::{Catalog, NodeClaimName, PodKey, StateNode, is_provisionable, is_terminal, is_terminating, pod_spec},
@@ -12,11 +12,14 @@ use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
-/// After so long it looks again, whatever it has seen.
-const SLEEP: Duration = Duration::from_mins(5);
+/// After so long it looks again, whatever it has seen: not for what it may have missed, but for what a few machines could become.
+const SLEEP: Duration = FEW_SLEEP;
+/// What keeps machines is told again after so long: events that were held back, and those that have been forgotten.
+const SILENCE: Duration = Duration::from_mins(5);
 /// After so long it looks at a few machines again that were to go together, though they and their pods are the same: what they could
 /// become follows from the rest of the cluster too, but hardly ever changes with it.
 const FEW_SLEEP: Duration = Duration::from_mins(30);
@@ -28,6 +31,7 @@ pub struct ConsolidationMemory {
     nothing: Option<Nothing>,
     place: Option<NodeClaimName>,
     few: Few,
+    offers: Option<Arc<Offers>>,
 }
 
 /// Sets of a few machines for which nothing was found, by [`of_few`], with when they were looked at.
@@ -70,6 +74,14 @@ impl ConsolidationMemory {
         self.place = place;
     }
 
+    /// What can be bought: the same as the last time, if neither catalog nor pools have changed.
+    pub(super) fn offers(&mut self, pass: &Pass<'_>) -> Arc<Offers> {
+        let (snapshot, catalog) = (pass.input.snapshot, pass.catalog());
+        let known = self.offers.take().filter(|own| own.are_of(snapshot, catalog));
+        let offers = known.unwrap_or_else(|| Arc::new(Offers::new(snapshot, catalog)));
+        Arc::clone(self.offers.insert(offers))
+    }
+
     /// The sets of a few machines that were looked at a moment ago, with the prices of now.
     pub(super) fn few(&mut self, pass: &Pass<'_>) -> &mut Few {
         let now = pass.input.snapshot.now;
@@ -80,9 +92,9 @@ impl ConsolidationMemory {
         &mut self.few
     }
 
-    /// When it looks again, whatever it has seen.
-    pub(super) fn wakes_at(&self) -> Option<Timestamp> {
-        self.nothing.as_ref().map(|nothing| later(nothing.at, SLEEP))
+    /// When there is something to be said again, though it may not look again.
+    pub(super) fn speaks_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.nothing.as_ref().map(|_| later(now, SILENCE))
     }
 }
 
@@ -117,6 +129,14 @@ pub(super) fn fingerprint(pass: &Pass<'_>) -> u64 {
     for daemons in &snapshot.daemon_sets {
         (&daemons.metadata.uid, &daemons.metadata.name, daemons.metadata.generation).hash(&mut hash);
     }
+    for namespace in &snapshot.namespaces {
+        (&namespace.metadata.name, &namespace.metadata.labels).hash(&mut hash);
+    }
+    let storage = &snapshot.storage;
+    storage.claims.iter().for_each(|(name, own)| (name, &own.metadata.resource_version).hash(&mut hash));
+    storage.volumes.iter().for_each(|(name, own)| (name, &own.metadata.resource_version).hash(&mut hash));
+    storage.classes.iter().for_each(|(name, own)| (name, &own.metadata.resource_version).hash(&mut hash));
+    storage.csi_nodes.iter().for_each(|(name, own)| (name, &own.metadata.resource_version).hash(&mut hash));
     for budget in pass.budgets.uses() {
         (budget.node_pool.as_str(), budget.reason.as_str(), budget.left()).hash(&mut hash);
     }

@@ -607,6 +607,20 @@ fn cheaper_types_wake_consolidation() {
     assert_eq!(commands(&decide_remembering(&world.input(), &mut memory)), ["single-node replace [a] -> [n2]"]);
 }
 
+/// What can be bought is kept between passes, for as long as it is the same.
+#[test]
+fn a_pool_that_allows_more_wakes_consolidation() {
+    let only_t4 = json!({ "spec": { "template": { "spec": { "requirements": [
+        { "key": labels::CAPACITY_TYPE, "operator": "In", "values": ["on-demand"] },
+        { "key": labels::INSTANCE_TYPE, "operator": "In", "values": ["t4"] },
+    ] } } } });
+    let mut world = World::new(pool(&only_t4), vec![on_demand("a", "t4", &[1500])]);
+    let mut memory = ConsolidationMemory::default();
+    assert_eq!(commands(&decide_remembering(&world.input(), &mut memory)), Vec::<String>::new());
+    world.snapshot.node_pools.insert("default".into(), Arc::new(pool(&json!({}))));
+    assert_eq!(commands(&decide_remembering(&world.input(), &mut memory)), ["single-node replace [a] -> [t2]"]);
+}
+
 /// A pass that may try one machine at a time gets round to each of them, and to the one that can be replaced.
 #[test]
 fn a_pass_that_has_to_stop_goes_on_where_it_stopped() {
