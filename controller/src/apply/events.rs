@@ -29,6 +29,10 @@ const NOMINATED_PER_SECOND: f64 = 5.0;
 /// Events of which a second text about the same object is held back too, as the reference does.
 const ONCE_PER_OBJECT: [&str; 5] =
     ["FailedScheduling", "DisruptionBlocked", "Unconsolidatable", "FailedDraining", "WaitingOnNodeClaimTermination"];
+/// Events of which the same text is repeated only before API servers forget it, after an hour: what they tell is true of most Nodes
+/// most of the time.
+const LASTING: &str = "Unconsolidatable";
+const LASTS: SignedDuration = SignedDuration::from_mins(50);
 /// API servers refuse longer messages.
 const MAX_MESSAGE_LENGTH: usize = 1024;
 
@@ -119,26 +123,44 @@ pub(crate) async fn write(client: Client, mut waiting: mpsc::Receiver<EventObjec
 /// What lets events through.
 #[derive(Debug, Default)]
 struct Gate {
-    until: BTreeMap<(&'static str, Vec<String>), Timestamp>,
+    passed: BTreeMap<(&'static str, Vec<String>), Passed>,
     tokens: f64,
     refilled: Timestamp,
     admitted: i64,
+}
+
+/// An event that has passed.
+#[derive(Debug)]
+struct Passed {
+    /// Until when none like it does.
+    until: Timestamp,
+    /// Until when none does that says the same.
+    same_until: Timestamp,
+    message: String,
+}
+
+impl Passed {
+    fn holds_back(&self, event: &Event, now: Timestamp) -> bool {
+        self.until > now || (self.same_until > now && self.message == event.message)
+    }
 }
 
 impl Gate {
     /// The event's number if it may pass.
     fn admit(&mut self, event: &Event, now: Timestamp) -> Option<i64> {
         let key = (event.reason, event.dedupe.clone());
-        if self.until.get(&key).is_some_and(|until| *until > now) {
+        if self.passed.get(&key).is_some_and(|passed| passed.holds_back(event, now)) {
             return None;
         }
         if event.reason == "Nominated" && !self.take_token(now) {
             return None;
         }
-        if self.until.len() >= MAX_REMEMBERED {
-            self.until.retain(|_, until| *until > now);
+        if self.passed.len() >= MAX_REMEMBERED {
+            self.passed.retain(|_, passed| passed.until.max(passed.same_until) > now);
         }
-        self.until.insert(key, now + event.window);
+        let same_for = if event.reason == LASTING { event.window.max(LASTS) } else { event.window };
+        let passed = Passed { until: now + event.window, same_until: now + same_for, message: event.message.clone() };
+        self.passed.insert(key, passed);
         self.admitted += 1;
         Some(self.admitted)
     }
@@ -215,6 +237,29 @@ mod tests {
             recorder.record(Event::normal(&pod("a"), "DisruptionBlocked", text.to_owned()));
         }
         assert_eq!(drain(&mut waiting), ["one"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lasts_is_said_again_when_it_changes_or_would_be_forgotten() {
+        let (recorder, mut waiting) = Recorder::new(Clock::starting_at(Timestamp::UNIX_EPOCH));
+        let record = |text: &str| {
+            let event = Event::normal(&pod("a"), "Unconsolidatable", text.to_owned());
+            recorder.record(event.window(SignedDuration::from_mins(15)));
+        };
+        let minutes = |minutes| tokio::time::advance(Duration::from_mins(minutes));
+        record("it is full");
+        record("it is dear");
+        minutes(15).await;
+        record("it is full");
+        assert_eq!(drain(&mut waiting), ["it is full"]);
+        record("it is dear");
+        assert_eq!(drain(&mut waiting), ["it is dear"]);
+        minutes(49).await;
+        record("it is dear");
+        assert!(drain(&mut waiting).is_empty());
+        minutes(1).await;
+        record("it is dear");
+        assert_eq!(drain(&mut waiting), ["it is dear"]);
     }
 
     #[tokio::test(start_paused = true)]
