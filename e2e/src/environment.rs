@@ -38,6 +38,7 @@ use sawhorse_kwok::{
     kubelet::{self, KubeletConfig, LeaseOptions, NodeControllers, NodeLifecycleOptions, Spread},
     machine::{ClusterIdentity, Machine, MachineSource},
     scheduler::{self, SchedulerConfig},
+    stage::library::without_heartbeats,
 };
 use serde_json::Value;
 use std::{
@@ -241,6 +242,9 @@ impl Environment {
         let boot = scenario.nodes.boot;
         kubelets.boot = Spread::seconds(boot.registered.least, boot.registered.typical, boot.registered.most);
         kubelets.ready = Spread::seconds(boot.ready.least, boot.ready.typical, boot.ready.most);
+        if !scenario.nodes.heartbeats {
+            kubelets.stages = without_heartbeats(kubelets.stages);
+        }
         if let Some((_, times)) = self.control_plane.real() {
             // A node is silent by the cluster's clock, whatever the scenario says; more requests than that needs only cost time.
             kubelets.leases = Some(LeaseOptions { duration: times.longest_lease() });

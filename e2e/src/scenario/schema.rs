@@ -234,13 +234,21 @@ pub struct ControllerSpec {
 }
 
 /// How machines boot and nodes live.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NodesSpec {
     /// From running to registered, and from registered to Ready.
     pub boot: BootSpec,
     /// How long node leases are good for; they are renewed after a quarter of that. Real control planes have their own.
     pub lease_duration: Option<Span>,
+    /// Whether Nodes say every ten minutes in their status that they are as they were; leases say the same.
+    pub heartbeats: bool,
+}
+
+impl Default for NodesSpec {
+    fn default() -> Self {
+        Self { boot: BootSpec::default(), lease_duration: None, heartbeats: true }
+    }
 }
 
 /// How long machines take to join.
