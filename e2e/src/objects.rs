@@ -1,10 +1,10 @@
 //! What is looked at again and again in a cluster, by its invariants and the report's plots: read once from each version of
 //! an object.
 
-use crate::control_plane::ControlPlane;
+use crate::{control_plane::ControlPlane, invariants::Moment};
 use jiff::Timestamp;
 use sawhorse_core::{
-    api::{DisruptionReason, NodePool, labels},
+    api::{DisruptionReason, NodeClaim, NodePool, labels},
     model::Resources,
 };
 use sawhorse_fake_cloud::world::{InstanceState, World};
@@ -32,6 +32,8 @@ pub(crate) struct Cluster {
     pub(crate) buffers: Vec<Arc<Value>>,
     /// The NodeClaims whose machines run and are not about to be taken.
     pub(crate) running: BTreeSet<String>,
+    /// Pods and Nodes as they are stored.
+    pub(crate) moment: Moment,
     pub(crate) now: Timestamp,
 }
 
@@ -50,13 +52,15 @@ impl KnownObjects {
     /// The objects that there are `now`.
     pub(crate) fn cluster(&mut self, objects: &ControlPlane, world: &World, now: Timestamp) -> Cluster {
         let list = |group: &str, resource: &str| objects.list(&GroupResource::new(group, resource));
+        let (pods, nodes) = (list("", "pods"), list("", "nodes"));
         Cluster {
-            pods: self.pods.of(list("", "pods")),
-            nodes: self.nodes.of(list("", "nodes")),
-            claims: self.claims.of(list("karpenter.sh", "nodeclaims")),
-            pools: self.pools.of(list("karpenter.sh", "nodepools")),
-            budgets: self.budgets.of(list("policy", "poddisruptionbudgets")),
-            buffers: self.buffers.of(list("autoscaling.x-k8s.io", "capacitybuffers")),
+            pods: self.pods.of(&pods),
+            nodes: self.nodes.of(&nodes),
+            moment: Moment { pods, nodes },
+            claims: self.claims.of(&list("karpenter.sh", "nodeclaims")),
+            pools: self.pools.of(&list("karpenter.sh", "nodepools")),
+            budgets: self.budgets.of(&list("policy", "poddisruptionbudgets")),
+            buffers: self.buffers.of(&list("autoscaling.x-k8s.io", "capacitybuffers")),
             running: running(world),
             now,
         }
@@ -91,6 +95,10 @@ pub(crate) struct PodFacts {
     pub(crate) is_evicted: bool,
     /// Whether it asks to be left alone for good.
     pub(crate) asks_to_stay: bool,
+    /// Whether it asks to be left alone, for good or for a while.
+    pub(crate) is_protected: bool,
+    /// Whether something keeps it from being scheduled at all for now.
+    pub(crate) is_gated: bool,
     /// Whether it comes and goes with its Node: of a DaemonSet, or the Node's own.
     pub(crate) belongs_to_node: bool,
 }
@@ -116,6 +124,8 @@ impl Facts for PodFacts {
             is_ready: is_true(pod, "Ready"),
             is_evicted: target.is_some_and(|own| own["reason"] == "EvictionByEvictionAPI"),
             asks_to_stay: pod["metadata"]["annotations"][labels::DO_NOT_DISRUPT] == "true",
+            is_protected: !pod["metadata"]["annotations"][labels::DO_NOT_DISRUPT].is_null(),
+            is_gated: pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()),
             belongs_to_node: owners.into_iter().any(|own| own["kind"] == "DaemonSet" || own["kind"] == "Node"),
         }
     }
@@ -132,6 +142,8 @@ pub(crate) struct NodeFacts {
     pub(crate) is_tainted: bool,
     /// Whether somebody wants it to be left alone, for good or for a while.
     pub(crate) is_protected: bool,
+    /// Since when it is not Ready, if it is not.
+    pub(crate) unready_since: Option<Timestamp>,
 }
 
 impl Facts for NodeFacts {
@@ -144,6 +156,8 @@ impl Facts for NodeFacts {
             is_initialized: label(node, labels::INITIALIZED) == "true",
             is_tainted: taints.into_iter().any(|taint| taint["key"] == labels::DISRUPTED_TAINT),
             is_protected: !node["metadata"]["annotations"][labels::DO_NOT_DISRUPT].is_null(),
+            unready_since: (conditions(node).find(|own| own["type"] == "Ready" && own["status"] != "True"))
+                .and_then(|own| own["lastTransitionTime"].as_str()?.parse().ok()),
         }
     }
 }
@@ -166,12 +180,16 @@ pub(crate) struct ClaimFacts {
     pub(crate) is_bounded: bool,
     /// Whether it came in place of another.
     pub(crate) is_replacement: bool,
+    /// Whether its machine is not what is asked for any more.
+    pub(crate) is_drifted: bool,
     /// Why it is being disrupted, if a command has it.
     pub(crate) reason: Option<DisruptionReason>,
     /// The command that has it.
     pub(crate) command: Option<Command>,
     /// The id of the command that it came for.
     pub(crate) came_for: Option<String>,
+    /// The whole of it, if it can be read and came for a command.
+    pub(crate) whole: Option<NodeClaim>,
 }
 
 impl Facts for ClaimFacts {
@@ -180,6 +198,7 @@ impl Facts for ClaimFacts {
         let annotation = |key: &str| serde_json::from_str::<Value>(annotations[key].as_str()?).ok();
         let reason = condition(claim, "DisruptionReason").map(|own| text(&own["reason"]));
         let reasons = DisruptionReason::BUDGETED.into_iter().chain([DisruptionReason::ScaledDown]);
+        let came_for = annotation(labels::REPLACEMENT_OF).and_then(|own| own["id"].as_str().map(str::to_owned));
         Self {
             name: name_of(claim),
             pool: label(claim, labels::NODE_POOL),
@@ -194,7 +213,9 @@ impl Facts for ClaimFacts {
             is_replacement: !annotations[labels::REPLACEMENT_FOR].is_null(),
             reason: reason.and_then(|text| reasons.into_iter().find(|own| own.as_str() == text)),
             command: annotation(labels::COMMAND).map(|own| Command::of(&own)),
-            came_for: annotation(labels::REPLACEMENT_OF).and_then(|own| own["id"].as_str().map(str::to_owned)),
+            whole: came_for.as_ref().and_then(|_| NodeClaim::deserialize(claim).ok()),
+            came_for,
+            is_drifted: is_true(claim, "Drifted"),
         }
     }
 }
@@ -254,13 +275,13 @@ impl<F> Default for Known<F> {
 
 impl<F: Facts> Known<F> {
     /// What there is to know of `objects` now, in their order; those that are not among them are forgotten.
-    fn of(&mut self, objects: Vec<Arc<Object>>) -> Vec<Arc<F>> {
+    fn of(&mut self, objects: &[Arc<Object>]) -> Vec<Arc<F>> {
         let mut before = std::mem::take(&mut self.known);
-        let facts = objects.into_iter().map(|object| {
-            let at = Arc::as_ptr(&object).addr();
+        let facts = objects.iter().map(|object| {
+            let at = Arc::as_ptr(object).addr();
             let own = before.remove(&at).unwrap_or_else(|| {
                 let facts = Arc::new(F::of(object.value()));
-                (object, facts)
+                (Arc::clone(object), facts)
             });
             let facts = Arc::clone(&own.1);
             self.known.insert(at, own);
@@ -291,8 +312,12 @@ pub(crate) fn is_deleted(object: &Value) -> bool {
     !object["metadata"]["deletionTimestamp"].is_null()
 }
 
+fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
+    object["status"]["conditions"].as_array().into_iter().flatten()
+}
+
 fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|own| own["type"] == kind && own["status"] == "True")
+    conditions(object).find(|own| own["type"] == kind && own["status"] == "True")
 }
 
 pub(crate) fn is_true(object: &Value, kind: &str) -> bool {

@@ -24,6 +24,7 @@ use kube::{
     discovery::{Scope, pinned_kind},
 };
 use sawhorse_ambient::{Clock, Seed};
+use sawhorse_kwok::apiserver::GroupResource;
 use serde_json::{Value, json};
 use std::{
     cell::RefCell,
@@ -320,7 +321,8 @@ impl Run<'_> {
             let (violations, sample) = self.environment.world.with(|world| {
                 let ledger = world.ledger();
                 let cluster = known.cluster(objects, world, now);
-                let violations = invariants.violations(&cluster, world, &ledger);
+                let stored = |group: &str, resource: &str| objects.list(&GroupResource::new(group, resource));
+                let violations = invariants.violations(&cluster, world, &ledger, &stored);
                 (violations, facts::sample(&cluster, world, &ledger, elapsed))
             });
             if !violations.is_empty() {

@@ -200,19 +200,16 @@ mod tests {
 
     fn cluster() -> Cluster {
         Cluster {
-            pods: Vec::new(),
-            nodes: Vec::new(),
-            claims: Vec::new(),
             pools: each_of([
                 json!({"metadata": {"name": "default"}, "spec": {"disruption": {"budgets": [{"nodes": "1"}]}}}),
             ]),
-            buffers: Vec::new(),
             budgets: each_of([json!({
                 "metadata": {"name": "web", "namespace": "default"},
                 "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},
             })]),
             running: BTreeSet::from(["claim-0".to_owned(), "claim-1".to_owned()]),
             now: now(),
+            ..Cluster::default()
         }
     }
 

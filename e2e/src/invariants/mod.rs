@@ -4,16 +4,22 @@
 //! - [`Invariants`] — looks at all of them; what it saw before tells what is new
 //! - `disruption` — those that speak of voluntary disruption
 //! - `money` — those that speak of prices and of what was paid
+//! - `moves` — those that speak of where moved pods go, as another scheduler (`second_opinion`) sees it
 //! - `progress` — what must come to an end sooner or later
 
 mod disruption;
 mod money;
+mod moves;
 mod progress;
+mod second_opinion;
+
+pub(crate) use second_opinion::{Moment, Stored};
 
 use crate::objects::{CLAIM_TAG, Cluster};
 use disruption::Disruption;
 use jiff::{SignedDuration, Timestamp};
 use money::{Money, Paid};
+use moves::Moves;
 use progress::Progress;
 use sawhorse_core::model::{Resources, Settings};
 use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, World};
@@ -27,23 +33,31 @@ const ORPHAN_GRACE: SignedDuration = SignedDuration::from_mins(5);
 pub struct Invariants {
     disruption: Disruption,
     money: Money,
+    moves: Moves,
     progress: Progress,
 }
 
 impl Invariants {
     /// For a controller that decides by `settings`.
     pub fn new(settings: &Settings) -> Self {
-        Self { disruption: Disruption::new(settings), ..Self::default() }
+        Self { disruption: Disruption::new(settings), progress: Progress::new(settings), ..Self::default() }
     }
 
     /// Everything that is violated now, as sentences; empty if all is well.
-    /// `cluster`, `world` and its `ledger` are of one moment.
-    pub(crate) fn violations(&mut self, cluster: &Cluster, world: &World, ledger: &Ledger) -> Vec<String> {
+    /// `cluster`, `world`, its `ledger` and what is `stored` are of one moment.
+    pub(crate) fn violations(
+        &mut self,
+        cluster: &Cluster,
+        world: &World,
+        ledger: &Ledger,
+        stored: Stored<'_>,
+    ) -> Vec<String> {
         let mut found = machines_have_claims(cluster, world);
         found.extend(limits_hold(cluster));
         found.extend(self.disruption.violations(cluster));
         found.extend(self.money.violations(cluster, Paid::of(world, ledger)));
-        found.extend(self.progress.violations(cluster));
+        found.extend(self.moves.violations(cluster, stored));
+        found.extend(self.progress.violations(cluster, stored));
         found
     }
 }
