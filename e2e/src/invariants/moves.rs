@@ -12,6 +12,7 @@ use sawhorse_core::{
     api::{ConsolidationPolicy, DisruptionReason, allowed_disruptions},
     model::CapacityType,
 };
+use sawhorse_kwok::scheduler::PodName;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -49,7 +50,7 @@ impl Moves {
     }
 
     /// S9: each pod of a machine that is disrupted could go to another that is there or comes for it: as things are once what
-    /// comes has been launched, or where nothing comes as they were just before the command began, or just after that.
+    /// comes has been launched, or where nothing comes at some moment between the look before the command began and this one.
     fn pods_have_a_place(&mut self, cluster: &Cluster, stored: Stored<'_>) -> Vec<String> {
         let mut disrupted: BTreeMap<&str, (u64, BTreeSet<&str>)> = BTreeMap::new();
         for claim in &cluster.claims {
@@ -64,15 +65,16 @@ impl Moves {
                 continue;
             }
             self.judged.insert(id.to_owned());
-            let moments = if replacements == 0 { [&self.before, &cluster.moment] } else { [&cluster.moment; 2] };
+            let between = Moment { pods: self.before.pods.clone(), nodes: cluster.moment.nodes.clone() };
+            let moments = [&self.before, &between, &cluster.moment];
+            let moments = if replacements == 0 { &moments[..] } else { &moments[2..] };
             let leaving = moments[0].leaving(&nodes);
-            if leaving.is_empty() {
-                continue;
-            }
-            let without = |moment: &Moment| without_a_place(&moment.without(&nodes, &coming, stored), &leaving);
-            let mut stranded = without(moments[0]);
-            if !stranded.is_empty() {
-                stranded = &stranded & &without(moments[1]);
+            let mut stranded: BTreeSet<PodName> = leaving.iter().map(|pod| pod.name.clone()).collect();
+            for moment in moments {
+                if stranded.is_empty() {
+                    break;
+                }
+                stranded = &stranded & &without_a_place(&moment.without(&nodes, &coming, stored), &leaving);
             }
             if !stranded.is_empty() {
                 let pods: Vec<String> = stranded.iter().map(ToString::to_string).collect();
