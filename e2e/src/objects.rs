@@ -112,7 +112,6 @@ impl PodFacts {
 impl Facts for PodFacts {
     fn of(pod: &Value) -> Self {
         let labels = pod["metadata"]["labels"].as_object().into_iter().flatten();
-        let owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
         let target = condition(pod, "DisruptionTarget");
         Self {
             name: name_of(pod),
@@ -126,7 +125,7 @@ impl Facts for PodFacts {
             asks_to_stay: pod["metadata"]["annotations"][labels::DO_NOT_DISRUPT] == "true",
             is_protected: !pod["metadata"]["annotations"][labels::DO_NOT_DISRUPT].is_null(),
             is_gated: pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()),
-            belongs_to_node: owners.into_iter().any(|own| own["kind"] == "DaemonSet" || own["kind"] == "Node"),
+            belongs_to_node: belongs_to_node(pod),
         }
     }
 }
@@ -310,6 +309,12 @@ pub(crate) fn label(object: &Value, key: &str) -> String {
 
 pub(crate) fn is_deleted(object: &Value) -> bool {
     !object["metadata"]["deletionTimestamp"].is_null()
+}
+
+/// Whether a pod comes and goes with its Node: of a DaemonSet, or the Node's own.
+pub(crate) fn belongs_to_node(pod: &Value) -> bool {
+    let mut owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+    owners.any(|own| own["kind"] == "DaemonSet" || own["kind"] == "Node")
 }
 
 fn conditions(object: &Value) -> impl Iterator<Item = &Value> {

@@ -21,7 +21,10 @@ use jiff::{SignedDuration, Timestamp};
 use money::{Money, Paid};
 use moves::Moves;
 use progress::Progress;
-use sawhorse_core::model::{Resources, Settings};
+use sawhorse_core::{
+    api::{DisruptionReason, NodePool, allowed_disruptions},
+    model::{Resources, Settings},
+};
 use sawhorse_fake_cloud::world::{Instance, InstanceState, Ledger, World};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,6 +103,14 @@ fn limits_hold(cluster: &Cluster) -> Vec<String> {
         }
     }
     found
+}
+
+/// How many machines of the pool its budgets let be disrupted for this reason at a time, with as many as it has now.
+fn allowed(pool: &NodePool, reason: DisruptionReason, cluster: &Cluster) -> u32 {
+    let name = pool.metadata.name.as_deref().unwrap_or_default();
+    let own = cluster.claims.iter().filter(|claim| claim.pool == name && claim.is_initialized);
+    let total = u32::try_from(own.count()).unwrap_or(u32::MAX);
+    allowed_disruptions(pool, reason, total, cluster.now).allowed
 }
 
 /// Notes since when each name of `due` is there, and gives those that are there for longer than it says.

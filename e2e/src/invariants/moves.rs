@@ -1,7 +1,7 @@
 //! What must hold of pods that are moved, or could be, as kube-scheduler sees it (`second_opinion`).
 
 use super::{
-    overdue,
+    allowed, overdue,
     second_opinion::{Moment, Stored, left_together, without_a_place},
 };
 use crate::objects::{ClaimFacts, Cluster, NodeFacts, PodFacts, PoolFacts};
@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use kube::core::ObjectMeta;
 use sawhorse_core::{
-    api::{ConsolidationPolicy, DisruptionReason, allowed_disruptions},
+    api::{ConsolidationPolicy, DisruptionReason},
     model::CapacityType,
 };
 use sawhorse_kwok::scheduler::PodName;
@@ -65,16 +65,18 @@ impl Moves {
                 continue;
             }
             self.judged.insert(id.to_owned());
+            let leaving = if replacements == 0 { &self.before } else { &cluster.moment }.leaving(&nodes);
+            if leaving.is_empty() {
+                continue;
+            }
             let between = Moment { pods: self.before.pods.clone(), nodes: cluster.moment.nodes.clone() };
             let moments = [&self.before, &between, &cluster.moment];
             let moments = if replacements == 0 { &moments[..] } else { &moments[2..] };
-            let leaving = moments[0].leaving(&nodes);
             let mut stranded: BTreeSet<PodName> = leaving.iter().map(|pod| pod.name.clone()).collect();
             for moment in moments {
-                if stranded.is_empty() {
-                    break;
+                if !stranded.is_empty() {
+                    stranded = &stranded & &without_a_place(&moment.without(&nodes, &coming, stored), &leaving);
                 }
-                stranded = &stranded & &without_a_place(&moment.without(&nodes, &coming, stored), &leaving);
             }
             if !stranded.is_empty() {
                 let pods: Vec<String> = stranded.iter().map(ToString::to_string).collect();
@@ -153,11 +155,8 @@ fn consolidates_after(facts: &PoolFacts, cluster: &Cluster) -> Option<SignedDura
     if pool.spec.is_static() || disruption.consolidation_policy != ConsolidationPolicy::WhenEmptyOrUnderutilized {
         return None;
     }
-    let own = cluster.claims.iter().filter(|claim| claim.pool == facts.name && claim.is_initialized);
-    let total = u32::try_from(own.count()).unwrap_or(u32::MAX);
-    let allowed = allowed_disruptions(pool, DisruptionReason::Underutilized, total, cluster.now).allowed;
-    let after = disruption.consolidate_after.value().filter(|_| allowed > 0)?;
-    SignedDuration::try_from(after).ok()
+    let after = disruption.consolidate_after.value()?;
+    SignedDuration::try_from(after).ok().filter(|_| allowed(pool, DisruptionReason::Underutilized, cluster) > 0)
 }
 
 #[cfg(test)]

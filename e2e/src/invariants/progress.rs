@@ -1,11 +1,11 @@
 //! What must come to an end sooner or later: drained machines are given back, and so are empty, drifted and broken ones; pods that wait
 //! are told why.
 
-use super::{overdue, second_opinion::Stored};
+use super::{allowed, overdue, second_opinion::Stored};
 use crate::objects::{ClaimFacts, Cluster, NodeFacts, PodFacts, PoolFacts};
 use jiff::{SignedDuration, Timestamp};
 use sawhorse_core::{
-    api::{DisruptionReason, allowed_disruptions},
+    api::DisruptionReason,
     model::{Settings, WhyNot},
 };
 use serde_json::Value;
@@ -113,7 +113,8 @@ impl Progress {
             let own: Vec<&NodeFacts> =
                 cluster.nodes.iter().map(AsRef::as_ref).filter(|own| own.pool == pool.name).collect();
             let broken: Vec<&&NodeFacts> = own.iter().filter(|own| own.unready_since.is_some()).collect();
-            if broken.len() * 100 > own.len() * MOST_BROKEN_PERCENT
+            if broken.is_empty()
+                || broken.len() * 100 > own.len() * MOST_BROKEN_PERCENT
                 || !has_budget(pool, DisruptionReason::Unhealthy, cluster)
             {
                 continue;
@@ -180,23 +181,19 @@ fn may_be_replaced(claim: &ClaimFacts, cluster: &Cluster) -> bool {
 /// Whether one more machine of the pool may be disrupted for this reason.
 fn has_budget(facts: &PoolFacts, reason: DisruptionReason, cluster: &Cluster) -> bool {
     let Some(pool) = &facts.pool else { return false };
-    let own = || cluster.claims.iter().filter(|claim| claim.pool == facts.name && claim.is_initialized);
-    let total = u32::try_from(own().count()).unwrap_or(u32::MAX);
+    let own = cluster.claims.iter().filter(|claim| claim.pool == facts.name && claim.is_initialized);
     let is_going = |claim: &&Arc<ClaimFacts>| {
         let is_ready = |node: &Arc<NodeFacts>| Some(&node.name) == claim.node.as_ref() && node.unready_since.is_none();
         claim.reason.is_some() || claim.is_deleted || !cluster.nodes.iter().any(is_ready)
     };
-    own().filter(is_going).count() < allowed_disruptions(pool, reason, total, cluster.now).allowed as usize
+    own.filter(is_going).count() < allowed(pool, reason, cluster) as usize
 }
 
 /// After how long a pool gives empty machines back; never, if it does not, has a fixed number of them, or has no budget now.
 fn gives_back_after(facts: &PoolFacts, cluster: &Cluster) -> Option<SignedDuration> {
     let pool = facts.pool.as_ref()?;
     let after = pool.spec.disruption.consolidate_after.value().filter(|_| !pool.spec.is_static())?;
-    let own = cluster.claims.iter().filter(|claim| claim.pool == facts.name && claim.is_initialized);
-    let total = u32::try_from(own.count()).unwrap_or(u32::MAX);
-    let budget = allowed_disruptions(pool, DisruptionReason::Empty, total, cluster.now);
-    SignedDuration::try_from(after).ok().filter(|_| budget.allowed > 0)
+    SignedDuration::try_from(after).ok().filter(|_| allowed(pool, DisruptionReason::Empty, cluster) > 0)
 }
 
 #[cfg(test)]

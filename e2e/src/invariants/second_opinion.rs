@@ -1,11 +1,13 @@
 //! Where pods could go if Nodes were gone, by the scheduler that knows nothing of the decision core.
 
+use crate::objects::{belongs_to_node, is_deleted};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use sawhorse_kwok::{
     apiserver::Object,
     scheduler::{PodInfo, PodName, Snapshot, feasible, has_finished, schedule},
 };
 use serde::Deserialize;
+use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Objects as they are stored, by group and resource.
@@ -42,7 +44,7 @@ impl Moment {
             // What cannot be read is missed by the pods that name it.
             let _unread = without.apply(other.value().clone());
         }
-        for (pod, node) in self.bound(stays) {
+        for (pod, node) in self.bound(|_, node| stays(node)) {
             without.assign(PodInfo::of(&pod), &node);
         }
         without
@@ -50,29 +52,22 @@ impl Moment {
 
     /// The pods of the Nodes `gone` that want another one.
     pub(super) fn leaving(&self, gone: &BTreeSet<&str>) -> Vec<PodInfo> {
-        let own = self.bound(|node| gone.contains(node));
-        let leaving = own.filter(|(pod, _)| pod.metadata.deletion_timestamp.is_none() && !belongs_to_node(pod));
-        let homeless = leaving.map(|(mut pod, _)| {
+        let wants_another = |pod: &Value, node: &str| gone.contains(node) && !is_deleted(pod) && !belongs_to_node(pod);
+        let homeless = self.bound(wants_another).map(|(mut pod, _)| {
             pod.spec.iter_mut().for_each(|spec| spec.node_name = None);
             PodInfo::of(&pod)
         });
         homeless.collect()
     }
 
-    /// The pods that are on one of these Nodes and have not finished there, with its name.
-    fn bound(&self, on: impl Fn(&str) -> bool) -> impl Iterator<Item = (Pod, String)> {
-        let bound = self.pods.iter().filter_map(move |own| {
-            let node = own.value()["spec"]["nodeName"].as_str().filter(|node| on(node))?;
-            Some((Pod::deserialize(own.value()).ok()?, node.to_owned()))
+    /// Those pods that are on a Node and have not finished there, with its name.
+    fn bound(&self, those: impl Fn(&Value, &str) -> bool) -> impl Iterator<Item = (Pod, String)> {
+        let bound = self.pods.iter().map(|own| own.value()).filter_map(move |pod| {
+            let node = pod["spec"]["nodeName"].as_str().filter(|node| those(pod, node))?;
+            Some((Pod::deserialize(pod).ok()?, node.to_owned()))
         });
         bound.filter(|(pod, _)| !has_finished(pod))
     }
-}
-
-/// Whether a pod comes and goes with its Node.
-fn belongs_to_node(pod: &Pod) -> bool {
-    let owners = pod.metadata.owner_references.iter().flatten();
-    owners.into_iter().any(|own| own.kind == "DaemonSet" || own.kind == "Node")
 }
 
 /// Those of `pods` that could go nowhere in the cluster, even if none of the others took anything from them.
