@@ -82,7 +82,7 @@ fn balance(input: &Input<'_>, active: &[Arc<PodFacts>], plan: &mut Plan) {
             let pod = pod_of(&template, &key.namespace, &key.name, controller_reference(input.set));
             plan.push(Action::CreatePod { pod: Box::new(pod), told: None });
         }
-    } else {
+    } else if active.len() > wanted {
         let many = (active.len() - wanted).min(BURST);
         let chosen = victims::choose(active.to_vec(), &input.related, many, input.now);
         chosen.iter().for_each(|pod| plan.delete_pod(pod));
