@@ -41,3 +41,17 @@ fn a_large_problem_has_what_its_name_says() {
     assert_eq!((count("pods"), count("instanceTypes"), count("nodes")), (5_000, 400, 1_000));
     assert!(input["nodes"].as_array().unwrap().iter().all(|node| node["pods"].as_array().unwrap().len() == 30));
 }
+
+/// Where the most that a machine can hold is not found, only a bound of it is known, and that of the price is as far off.
+#[test]
+fn the_bound_is_near_the_price_where_machines_are_hard_to_fill() {
+    let problem = sawhorse_problems::Problem::named("plain-3").unwrap();
+    let read = Problem::read(&problem.input.to_string()).unwrap();
+    let prepared = Prepared::new(&read.snapshot, &read.catalog);
+    let pods = read.to_place();
+    let input = SchedulingInput::new(&prepared, &pods);
+    let results = solve(&input);
+    let placed: Vec<Arc<Pod>> = results.placed().cloned().collect();
+    let bound = tight_lower_bound(&input, &placed).dollars();
+    assert!(bound * 1.05 >= results.total_price().dollars(), "{} is far above {bound}", results.total_price());
+}

@@ -16,13 +16,12 @@ use std::{
     time::Duration,
 };
 
-/// After so long it looks again, whatever it has seen: not for what it may have missed, but for what a few machines could become.
-const SLEEP: Duration = FEW_SLEEP;
+/// After so long it looks again, whatever it has seen: not for what it may have missed, but for what a few machines could become. That
+/// follows from the rest of the cluster too, but hardly ever changes with it; so sets of a few machines that were to go together are
+/// left alone as long while they and their pods are the same.
+const SLEEP: Duration = Duration::from_mins(30);
 /// What keeps machines is told again after so long: events that were held back, and those that have been forgotten.
 const SILENCE: Duration = Duration::from_mins(5);
-/// After so long it looks at a few machines again that were to go together, though they and their pods are the same: what they could
-/// become follows from the rest of the cluster too, but hardly ever changes with it.
-const FEW_SLEEP: Duration = Duration::from_mins(30);
 
 /// What [`super::decide_remembering`] keeps between passes. Forgetting it costs time and nothing else; with it, what a few machines
 /// could become together may be found later.
@@ -88,7 +87,7 @@ impl ConsolidationMemory {
         if self.few.catalog.as_ref().is_none_or(|own| !own.is_same(pass.catalog())) {
             self.few = Few { tried: BTreeMap::new(), catalog: Some(pass.catalog().clone()) };
         }
-        self.few.tried.retain(|_, at| now < later(*at, FEW_SLEEP));
+        self.few.tried.retain(|_, at| now < later(*at, SLEEP));
         &mut self.few
     }
 

@@ -20,9 +20,11 @@ use std::sync::Arc;
 
 /// The bound is left as it is once the program's own value is within so much of it, or so often it was bettered.
 const NEAR_ENOUGH: f64 = 0.001;
-const ROUNDS: u32 = 80;
+const ROUNDS: u32 = 200;
 /// Fillings that are added at a time.
 const CUTS: usize = 40;
+/// Where a filling exceeds its machine's price, another is looked for that is worth more by so much of it, until there is none.
+const BETTER: f64 = 1e-3;
 /// A filling that exceeds its machine's price by less is not worth adding.
 const VIOLATION: f64 = 2e-4;
 
@@ -143,11 +145,15 @@ impl<'a> Master<'a> {
             let price = point.price_of(number, machine);
             let enough = price * (1.0 + VIOLATION);
             let mut upper = knapsack.upper(&mut self.weights[number], enough);
-            if upper > enough {
-                match knapsack.search(&self.weights[number], enough) {
-                    Search::Found(pattern, worth) => cuts.push((worth / price.max(1e-6), number, pattern)),
-                    Search::Proven => upper = enough,
-                    Search::GaveUp => {}
+            let mut target = enough;
+            while upper > target {
+                match knapsack.search(&self.weights[number], target) {
+                    Search::Found(pattern, worth) => {
+                        cuts.push((worth / price.max(1e-6), number, pattern));
+                        target = worth * (1.0 + BETTER);
+                    }
+                    Search::Proven => upper = target,
+                    Search::GaveUp => break,
                 }
             }
             if machine.exists {
