@@ -132,11 +132,19 @@ impl Reference {
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        let question = format!("{{\"name\":{},\"timeout\":{timeout},\"input\":{text}}}", json!(name));
-        let line = self.ask(&question)?;
-        let answer: Answer = serde_json::from_str(&line)?;
+        let answer = self.ask_about(name, &text, timeout)?;
         self.keep(&key, &answer)?;
         Ok(answer)
+    }
+
+    /// As [`Self::answer`], asked anew: how long it takes stands beside ours.
+    pub(crate) fn timed(&mut self, name: &str, input: &Value, timeout: f64) -> std::io::Result<Answer> {
+        self.ask_about(name, &input.to_string(), timeout)
+    }
+
+    fn ask_about(&mut self, name: &str, text: &str, timeout: f64) -> std::io::Result<Answer> {
+        let line = self.ask(&format!("{{\"name\":{},\"timeout\":{timeout},\"input\":{text}}}", json!(name)))?;
+        Ok(serde_json::from_str(&line)?)
     }
 
     /// What its disruption says of the nodes of `input`. What takes time is asked anew each time, as it stands beside ours.

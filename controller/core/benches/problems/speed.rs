@@ -32,6 +32,11 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
+    /// What solving took beside the objects that were there, in bytes.
+    pub(crate) fn taken(&self) -> u64 {
+        self.peak.saturating_sub(self.before)
+    }
+
     pub(crate) fn pods_per_second(&self) -> f64 {
         self.placed as f64 / self.seconds
     }
@@ -59,7 +64,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     let mut reference = Reference::of(options);
     println!("the core from objects to a decision; the reference's Solve alone, what comes before it is not counted");
     println!(
-        "{:<20}│{:>14}{:>7}{:>10}{:>9}{:>9}{:>9} │{:>9}{:>9}{:>9} │{:>9}",
+        "{:<20}│{:>14}{:>7}{:>10}{:>9}{:>9}{:>9}{:>9} │{:>9}{:>9}{:>9} │{:>9}",
         "problem",
         "pods placed",
         "nodes",
@@ -67,6 +72,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         "seconds",
         "pods/s",
         "peak MB",
+        "taken MB",
         "ref s",
         "pods/s",
         "peak MB",
@@ -91,7 +97,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 
 fn theirs(speed: Speed, reference: &mut Reference) -> Option<Answer> {
     let problem = speed.problem();
-    let answer = reference.answer(&problem.name, &problem.input, PATIENCE);
+    let answer = reference.timed(&problem.name, &problem.input, PATIENCE);
     reference.end();
     told(&problem.name, answer)
 }
@@ -113,14 +119,15 @@ fn line(row: &Row) {
         },
     );
     println!(
-        "{:<20}│{:>14}{:>7}{:>10.2}{:>9.3}{:>9.0}{:>9} │{theirs}",
+        "{:<20}│{:>14}{:>7}{:>10.2}{:>9.3}{:>9.0}{:>9.0}{:>9.0} │{theirs}",
         row.speed.name(),
         format!("{}/{}", ours.placed, ours.pods),
         ours.nodes,
         ours.price,
         ours.seconds,
         ours.pods_per_second(),
-        format!("{:.0}", megabytes(ours.peak)),
+        megabytes(ours.peak),
+        megabytes(ours.taken()),
     );
     if let Some(wrong) = ours.wrong.filter(|wrong| *wrong > 0) {
         println!("{}: the answer breaks {wrong} rules", row.speed.name());

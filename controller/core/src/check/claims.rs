@@ -47,7 +47,7 @@ fn types(input: &SchedulingInput<'_>, claim: &PlannedNodeClaim, wrong: &mut impl
         wrong("does not require just the instance types that it names".to_owned());
     }
     let mut before = Price::ZERO;
-    for kind in &claim.instance_types {
+    for kind in claim.instance_types.iter() {
         if !input.prepared.catalog().of(&claim.node_pool).iter().any(|own| own.name == kind.name) {
             wrong(format!("names `{}`, which its pool is not offered", kind.name));
         }

@@ -9,6 +9,7 @@ use crate::{
 };
 use rstest::rstest;
 use serde_json::json;
+use std::sync::Arc;
 
 /// Two pods, one of them in zone-b, on a node and a claim.
 fn world() -> World {
@@ -41,7 +42,7 @@ fn world() -> World {
 #[case::wrong_price(
     |results: &mut Results| results.planned[0].cheapest_price = "0.01".parse().unwrap(),
     "claims: `default#0` says that it costs $0.0100")]
-#[case::wrong_order(|results: &mut Results| results.planned[0].instance_types.reverse(), "after dearer types")]
+#[case::wrong_order(|results: &mut Results| Arc::make_mut(&mut results.planned[0].instance_types).reverse(), "after dearer types")]
 #[case::more_types(
     |results: &mut Results| {
         results.planned[0].requirements.remove("node.kubernetes.io/instance-type");

@@ -35,7 +35,7 @@ fn planned() -> PlannedNodeClaim {
     PlannedNodeClaim {
         node_pool: "default".into(),
         pods: Vec::new(),
-        instance_types: Vec::new(),
+        instance_types: Arc::default(),
         requirements: Requirements::new(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),

@@ -238,7 +238,7 @@ fn narrowed(
         planned.launch = launch;
     }
     planned.largest_capacity = types.iter().fold(Resources::new(), |largest, own| largest.max(&own.capacity));
-    planned.instance_types = types;
+    planned.instance_types = types.into();
     planned.requirements = narrowed;
     planned
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What each candidate's NodeClaim is annotated with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,7 +119,7 @@ fn planned_as(machine: &StateNode, claim: &NodeClaim, price: Price) -> PlannedNo
     PlannedNodeClaim {
         node_pool: NodePoolName::from(label(labels::NODE_POOL)),
         pods: Vec::new(),
-        instance_types: Vec::new(),
+        instance_types: Arc::default(),
         requirements: Requirements::from_specs(&claim.spec.requirements),
         labels: claim.metadata.labels.clone().unwrap_or_default(),
         annotations: claim.metadata.annotations.clone().unwrap_or_default(),

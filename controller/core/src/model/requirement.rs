@@ -43,7 +43,7 @@ pub struct Requirement {
     key: Arc<str>,
     /// Whether `values` are those excluded rather than those allowed.
     complement: bool,
-    values: BTreeSet<Arc<str>>,
+    values: Arc<BTreeSet<Arc<str>>>,
     /// Bounds apply only where `complement` is set; a value that is no integer is outside of them.
     gte: Option<i64>,
     lte: Option<i64>,
@@ -56,6 +56,7 @@ impl Requirement {
     /// (`Gt` …) whose value is not one integer admits nothing, as in Kubernetes.
     pub fn new<S: AsRef<str>>(key: &str, operator: Operator, values: impl IntoIterator<Item = S>) -> Self {
         let values: BTreeSet<Arc<str>> = values.into_iter().map(|value| Arc::from(value.as_ref())).collect();
+        let values = Arc::new(values);
         let none = Self::nothing(key);
         let anything = Self { complement: true, ..none.clone() };
         match operator {
@@ -96,7 +97,7 @@ impl Requirement {
         Self {
             key: Arc::from(labels::normalize(key)),
             complement: false,
-            values: BTreeSet::new(),
+            values: Arc::default(),
             gte: None,
             lte: None,
             absent_allowed: false,
@@ -187,7 +188,7 @@ impl Requirement {
             (true, false) => other.values.difference(&self.values).cloned().collect(),
             (true, true) => self.values.union(&other.values).cloned().collect(),
         };
-        let values = values.into_iter().filter(|value| within(gte, lte, value)).collect();
+        let values = Arc::new(values.into_iter().filter(|value| within(gte, lte, value)).collect());
         let (gte, lte) = if complement { (gte, lte) } else { (None, None) };
         let both = Self { key: self.key.clone(), complement, values, gte, lte, absent_allowed, min_values };
         if both.allows_some_value() { both } else { nothing() }

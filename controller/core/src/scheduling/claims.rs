@@ -7,11 +7,11 @@ use super::{
     pool::{Pool, PoolType, offering_requirements},
     prepared::Prepared,
     results::{Launch, PlannedNodeClaim},
-    scopes::{Scope, Scopes},
+    scopes::{Scope, ScopeId, Scopes},
 };
 use crate::{
     api::{hash, labels},
-    model::{CapacityType, HostPort, Offering, Operator, Price, Requirement, Requirements, Resources},
+    model::{CapacityType, HostPort, Offering, Operator, PodKey, Price, Requirement, Requirements, Resources},
 };
 use k8s_openapi::api::core::v1::Pod;
 use std::{
@@ -63,7 +63,7 @@ pub(super) fn cheapest_offering<'a>(
             best = Some((price, kind));
         }
     }
-    cheapest(&pool.types[best.map_or(bin.kind, |(_, kind)| kind)], scope, bin, None)
+    cheapest(&pool.types[best.map_or(bin.kind, |(_, kind)| kind)], scope, bin.reservation.as_deref(), None)
 }
 
 /// The types that would hold the bin's pods, cheapest first.
@@ -107,23 +107,24 @@ impl<'a> Holding<'a> {
     /// it: once the last one is taken the scope offers the type no longer, but those that took it still have it.
     fn price(&self, kind: usize) -> Option<Price> {
         if self.bin.reservation.is_some() {
-            return Some(cheapest(&self.pool.types[kind], self.scope, self.bin, None)?.price);
+            return Some(cheapest(&self.pool.types[kind], self.scope, self.bin.reservation.as_deref(), None)?.price);
         }
         self.scope.price(kind)?;
         self.scope.unreserved(kind)
     }
 }
 
-/// The cheapest offering of a type that the bin may be launched through, of one capacity type if that is given.
+/// The cheapest offering of a type that may be launched in `scope`, out of `reservation` if there is one, and of one capacity type
+/// if that is given.
 fn cheapest<'a>(
     kind: &'a PoolType,
     scope: &Scope,
-    bin: &Bin,
+    reservation: Option<&str>,
     capacity_type: Option<CapacityType>,
 ) -> Option<&'a Offering> {
     kind.admitted(&scope.admission)
         .map(|(_, offering)| offering)
-        .filter(|offering| offering.reservation_id == bin.reservation)
+        .filter(|offering| offering.reservation_id.as_deref() == reservation)
         .filter(|offering| capacity_type.is_none_or(|wanted| offering.capacity_type == wanted))
         .min_by_key(|offering| offering.by_price())
 }
@@ -149,8 +150,10 @@ pub(super) fn lacking_values(pool: &Pool, types: &[usize], requirements: &Requir
     pool.min_values().filter_map(lacking).collect()
 }
 
-/// What makes two filled machines equal: scope, type, contents and reservation.
-type BinKey<'a> = (usize, usize, &'a [(usize, u32)], Option<&'a str>);
+/// What makes the same types hold two machines: scope, type, contents and reservation.
+type BinKey<'a> = (ScopeId, usize, &'a [(usize, u32)], Option<&'a str>);
+/// What makes two claims equal but for their pods: scope, types and reservation.
+type ClaimKey<'a> = (ScopeId, Vec<usize>, Option<&'a str>);
 
 /// Turns filled machines into claims. `pods` gives the pods of a class, as many as are asked for.
 pub(super) fn planned_claims(
@@ -164,21 +167,29 @@ pub(super) fn planned_claims(
     let mut to_come = vec![0i64; prepared.pools.len()];
     bins.iter().for_each(|bin| to_come[scopes.get(bin.scope).pool] += 1);
     let mut claims: Vec<(usize, PlannedNodeClaim)> = Vec::new();
-    // Where nothing is limited, machines with equal contents become equal claims.
-    let mut equal: BTreeMap<BinKey<'_>, PlannedNodeClaim> = BTreeMap::new();
+    // Where nothing is limited, equal contents fit into the same types.
+    let mut widened_to: BTreeMap<BinKey<'_>, Vec<usize>> = BTreeMap::new();
+    let mut empty: BTreeMap<ClaimKey<'_>, PlannedNodeClaim> = BTreeMap::new();
     for bin in bins {
         let pool = scopes.get(bin.scope).pool;
-        let key = (bin.scope, bin.kind, bin.contents.as_slice(), bin.reservation.as_deref());
-        let known = equal.get(&key).filter(|_| !prepared.pools[pool].limited).cloned();
-        let mut claim = known.unwrap_or_else(|| {
-            let types = widened(prepared, scopes, classes, bin, &mut limits[pool], to_come[pool]);
-            let claim = Draft { prepared, scope: scopes.get(bin.scope), classes, bin, types }.claim();
-            equal.insert(key, claim.clone());
-            claim
-        });
+        let mut widen = || widened(prepared, scopes, classes, bin, &mut limits[pool], to_come[pool]);
+        let types = if prepared.pools[pool].limited {
+            widen()
+        } else {
+            let key = (bin.scope, bin.kind, bin.contents.as_slice(), bin.reservation.as_deref());
+            widened_to.entry(key).or_insert_with(widen).clone()
+        };
         to_come[pool] -= 1;
-        claim.pods = bin.contents.iter().flat_map(|(class, times)| pods(*class, *times)).collect();
-        claim.pods.sort_by_cached_key(|pod| crate::model::PodKey::of(pod));
+        let key = (bin.scope, types, bin.reservation.as_deref());
+        let draft = |(_, types, reservation): &ClaimKey<'_>| {
+            Draft { prepared, scope: scopes.get(bin.scope), reservation: *reservation, types: types.clone() }.claim()
+        };
+        let mut claim = empty.entry(key).or_insert_with_key(draft).clone();
+        for (class, times) in &bin.contents {
+            claim.resources.add(&classes.list[*class].requests.times(i64::from(*times)));
+            claim.pods.extend(pods(*class, *times));
+        }
+        claim.pods.sort_by_cached_key(|pod| PodKey::of(pod));
         claims.push((pool, claim));
     }
     claims.sort_by_key(|(pool, _)| *pool);
@@ -213,13 +224,12 @@ fn widened(
 struct Draft<'a> {
     prepared: &'a Prepared<'a>,
     scope: &'a Scope,
-    classes: &'a Classes,
-    bin: &'a Bin,
+    reservation: Option<&'a str>,
     types: Vec<usize>,
 }
 
 impl Draft<'_> {
-    /// The claim, still without its pods.
+    /// The claim without its pods.
     fn claim(mut self) -> PlannedNodeClaim {
         let capacity_types = self.capacity_types();
         let of_type = |kind: usize| {
@@ -260,13 +270,13 @@ impl Draft<'_> {
     }
 
     fn offering(&self, kind: usize, capacity_type: Option<CapacityType>) -> Option<&Offering> {
-        cheapest(&self.pool().types[kind], self.scope, self.bin, capacity_type)
+        cheapest(&self.pool().types[kind], self.scope, self.reservation, capacity_type)
     }
 
     /// How the machine may be paid for, what is tried first in front. Clouds prefer spot wherever it is allowed; where on-demand
     /// is cheaper, spot is therefore left out.
     fn capacity_types(&self) -> Vec<CapacityType> {
-        if self.bin.reservation.is_some() {
+        if self.reservation.is_some() {
             return vec![CapacityType::Reserved];
         }
         let least =
@@ -303,7 +313,7 @@ impl Draft<'_> {
             Operator::In,
             capacity_types.iter().map(|own| own.as_str()),
         ));
-        if self.bin.reservation.is_some() {
+        if self.reservation.is_some() {
             let offerings = self.types.iter().filter_map(|kind| self.offering(*kind, None));
             if let Some(offering) = offerings.into_iter().next() {
                 written.extend(&offering_requirements(offering));
@@ -351,15 +361,11 @@ impl Draft<'_> {
         annotations
     }
 
-    /// What the pods ask for, and the least that daemons take on any of the types.
+    /// The least that daemons take on any of the types.
     fn resources(&self) -> Resources {
         let pool = self.pool();
         let groups = self.types.iter().map(|kind| pool.types[*kind].daemon_group).collect::<BTreeSet<_>>();
         let overheads = groups.into_iter().map(|group| pool.daemon_groups[group].requests.clone());
-        let mut sum = overheads.reduce(|least, other| least.min(&other)).unwrap_or_default();
-        for (class, times) in &self.bin.contents {
-            sum.add(&self.classes.list[*class].requests.times(i64::from(*times)));
-        }
-        sum
+        overheads.reduce(|least, other| least.min(&other)).unwrap_or_default()
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Class {
     pub(super) requests: Resources,
     /// The requests by dimension; none if no machine has some of what is asked for.
     pub(super) request: Option<Vec<i64>>,
+    /// By dimension: how many pods a unit is enough for; infinitely many where none is asked for.
+    pub(super) rates: Vec<f64>,
     /// From the most to the least preferred; each a list of shapes of which one must hold.
     pub(super) levels: Vec<Vec<usize>>,
     pub(super) ports: Vec<HostPort>,
@@ -229,9 +231,10 @@ impl<'a> Builder<'a> {
         match self.parts(&pod, &volumes) {
             Ok((requests, levels)) => {
                 let request = self.request(&requests, &volumes);
+                let rates = request.iter().flatten().map(|asked| 1.0 / *asked as f64).collect();
                 let ports = host_ports(&pod).into_iter().collect();
                 let (host, domain) = self.rules(&pod);
-                Some(Class { pods, requests, request, levels, ports, host, domain })
+                Some(Class { pods, requests, request, rates, levels, ports, host, domain })
             }
             Err(why) => {
                 self.refused.extend(pods.into_iter().map(|pod| (pod, why.clone())));

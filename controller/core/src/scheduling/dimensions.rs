@@ -82,16 +82,12 @@ impl Dimensions {
 
 /// How many times `request` fits into `free`, at most `most`; none at all where something free is below zero.
 pub(super) fn times_that_fit(request: &[i64], free: &[i64], most: u32) -> u32 {
-    let mut times = i64::from(most);
-    for (asked, there) in request.iter().zip(free) {
-        if *there < 0 {
-            return 0;
-        }
-        if *asked > 0 {
-            times = times.min(there / asked);
-        }
+    // Most often there is no room for one: that is seen without dividing.
+    if request.iter().zip(free).any(|(asked, there)| *there < (*asked).max(0)) {
+        return 0;
     }
-    u32::try_from(times).unwrap_or(0)
+    let times = request.iter().zip(free).filter(|(asked, _)| **asked > 0).map(|(asked, there)| there / asked);
+    times.fold(i64::from(most), i64::min).try_into().unwrap_or(0)
 }
 
 /// Whether each of `amounts` is at most what `most` has in its place.

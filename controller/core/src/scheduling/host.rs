@@ -21,42 +21,50 @@ pub(super) struct HostRules {
     pub(super) spread: Vec<(usize, u32)>,
 }
 
-/// How many pods of each group are on a node, how many that keep a group away, and how many of a group some pod bears there.
-/// Empty where there are no groups.
+/// What is on a node, by group. Empty where there are no groups.
 #[derive(Clone, Debug, Default)]
-pub(super) struct HostState {
-    counts: Vec<u32>,
-    keepers: Vec<u32>,
-    /// Pods that spread bear no more of their group beside them, whether those spread themselves or not: the plan then holds
-    /// in whatever order its pods are scheduled.
-    ceilings: Vec<u32>,
+pub(super) struct HostState(Vec<OfGroup>);
+
+/// What is on a node of one group.
+#[derive(Clone, Copy, Debug)]
+struct OfGroup {
+    /// Pods that it selects.
+    count: u32,
+    /// Pods that keep it away.
+    keepers: u32,
+    /// How many of the group some pod bears there: pods that spread bear no more of their group beside them, whether those spread
+    /// themselves or not. The plan then holds in whatever order its pods are scheduled.
+    ceiling: u32,
+}
+
+impl OfGroup {
+    const NONE: Self = Self { count: 0, keepers: 0, ceiling: u32::MAX };
 }
 
 impl HostState {
     /// A node without pods.
     pub(super) fn empty(groups: &Groups) -> Self {
-        let count = groups.len();
-        Self { counts: vec![0; count], keepers: vec![0; count], ceilings: vec![u32::MAX; count] }
+        Self(vec![OfGroup::NONE; groups.len()])
     }
 
     /// A node with the pods of `counted`, which have been counted there.
     pub(super) fn of(counted: &Counted, position: usize) -> Self {
-        let count = counted.by_group.len();
-        let (mut counts, mut keepers) = (vec![0; count], vec![0; count]);
-        for (group, (selected, kept_away)) in counted.by_group.iter().enumerate() {
-            counts[group] = selected.staying[position];
-            keepers[group] = kept_away.map_or(0, |kept_away| kept_away.staying[position]);
-        }
+        let of_group = |(selected, kept_away): &(Arc<Tally>, Option<&Tally>)| OfGroup {
+            count: selected.staying[position],
+            keepers: kept_away.map_or(0, |kept_away| kept_away.staying[position]),
+            ..OfGroup::NONE
+        };
+        let mut state = Self(counted.by_group.iter().map(of_group).collect());
         for pod in counted.moving.iter().filter(|(home, pod)| *home == position && !is_terminating(pod)) {
-            counted.groups.selecting(&pod.1).for_each(|group| counts[group] -= 1);
-            counted.groups.kept_away_by(&pod.1).into_iter().for_each(|group| keepers[group] -= 1);
+            counted.groups.selecting(&pod.1).for_each(|group| state.0[group].count -= 1);
+            counted.groups.kept_away_by(&pod.1).into_iter().for_each(|group| state.0[group].keepers -= 1);
         }
-        Self { counts, keepers, ceilings: vec![u32::MAX; count] }
+        state
     }
 
     /// Whether some pod of `group` is here.
     pub(super) fn has(&self, group: usize) -> bool {
-        self.counts[group] > 0
+        self.0[group].count > 0
     }
 }
 
@@ -86,7 +94,7 @@ impl HostRules {
     /// may begin only if `may_begin`.
     pub(super) fn at_most(&self, state: &HostState, most: u32, may_begin: bool) -> u32 {
         let mut most = most;
-        if self.selected.iter().any(|group| state.keepers[*group] > 0)
+        if self.selected.iter().any(|group| state.0[*group].keepers > 0)
             || self.anti.iter().any(|group| state.has(*group))
         {
             return 0;
@@ -95,10 +103,10 @@ impl HostRules {
             most = most.min(1);
         }
         for group in &self.selected {
-            most = most.min(state.ceilings[*group].saturating_sub(state.counts[*group]));
+            most = most.min(state.0[*group].ceiling.saturating_sub(state.0[*group].count));
         }
         for (group, skew) in &self.spread {
-            let there = state.counts[*group];
+            let there = state.0[*group].count;
             if self.selects_itself(*group) {
                 most = most.min(skew.saturating_sub(there));
             } else if there > *skew {
@@ -114,20 +122,21 @@ impl HostRules {
 
     /// Records that `times` pods of the class have joined.
     pub(super) fn enter(&self, state: &mut HostState, times: u32) {
-        self.selected.iter().for_each(|group| state.counts[*group] += times);
-        self.anti.iter().for_each(|group| state.keepers[*group] += times);
+        self.selected.iter().for_each(|group| state.0[*group].count += times);
+        self.anti.iter().for_each(|group| state.0[*group].keepers += times);
         for (group, skew) in &self.spread {
-            state.ceilings[*group] = state.ceilings[*group].min(*skew);
+            let ceiling = &mut state.0[*group].ceiling;
+            *ceiling = (*ceiling).min(*skew);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{HostRules, HostState};
+    use super::{HostRules, HostState, OfGroup};
 
     fn state() -> HostState {
-        HostState { counts: vec![0, 0], keepers: vec![0, 0], ceilings: vec![u32::MAX; 2] }
+        HostState(vec![OfGroup::NONE; 2])
     }
 
     #[test]

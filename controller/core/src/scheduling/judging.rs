@@ -16,6 +16,8 @@ const MANY_CLASSES: usize = 400;
 const BALANCED_CLASSES: usize = 32;
 /// So many of the machines that come out best filled in order are looked at closely: filled in other ways too.
 const CLOSELY: usize = 10;
+/// And so many where there are more than [`MANY_CLASSES`].
+const CLOSELY_OF_MANY: usize = 4;
 
 impl Packing<'_> {
     /// The best machine for `class` in pools of equal weight.
@@ -59,7 +61,8 @@ impl Packing<'_> {
         let cost = |own: &Candidate| own.price.nanos().max(1) as f64 / (own.worth.max(1)) as f64;
         candidates.sort_by(|a, b| cost(a).total_cmp(&cost(b)).then_with(|| place_of(a).cmp(&place_of(b))));
         let sample = sampled(live, BALANCED_CLASSES);
-        let closely: Vec<(ScopeId, usize, bool)> = (candidates.iter().take(CLOSELY))
+        let closely = if live.len() > MANY_CLASSES { CLOSELY_OF_MANY } else { CLOSELY };
+        let closely: Vec<(ScopeId, usize, bool)> = (candidates.iter().take(closely))
             .map(|own| (own.asked_scope, own.bin.kind, own.bin.contents.len() > 1))
             .collect();
         for (scope, kind, mixed) in closely {

@@ -212,41 +212,26 @@ fn solve_pods(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> R
         placed.improve(input.effort, go_on);
         return placed.results(prepared, &base);
     }
-    let even = solve_split(input, &base, &moving, Split::Even, go_on);
-    let may_differ = may_be_split_anew(input, &even) && domains::has_choice(&base);
-    if !may_differ || !go_on() {
-        return even;
-    }
-    let cheap = solve_split(input, &base, &moving, Split::Cheap, go_on);
-    if is_worth_its_skew(&cheap, &even) { cheap } else { even }
+    solve_split(input, &base, &moving, Split::Even, go_on, |mut even, classes, go_on| {
+        let may_differ = even.may_be_split_anew(input) && domains::has_choice(&base);
+        let cheap = (may_differ && go_on()).then(|| {
+            solve_split(input, &base, &moving, Split::Cheap, go_on, |mut cheap, classes, _| {
+                cheap.is_worth_its_skew(&mut even).then(|| cheap.results(prepared, classes))
+            })
+        });
+        cheap.flatten().unwrap_or_else(|| even.results(prepared, classes))
+    })
 }
 
-/// Whether another split over domains may be looked for. What is said by weights is not given up for money.
-fn may_be_split_anew(input: &SchedulingInput<'_>, even: &Results) -> bool {
-    let may_become_cheaper = match input.effort {
-        Effort::Quick => false,
-        Effort::Within(most) => even.total_price() > most,
-        Effort::Thorough => !even.planned.is_empty(),
-    };
-    let mut weights = input.prepared.pools.iter().map(|pool| pool.weight);
-    let first = weights.next();
-    may_become_cheaper && weights.all(|weight| Some(weight) == first)
-}
-
-/// Whether a split that is less even than it could be costs so much less.
-fn is_worth_its_skew(cheap: &Results, even: &Results) -> bool {
-    let most = even.total_price().nanos() / 1_000 * (1_000 - SKEW_SAVES_PERMILLE);
-    cheap.unschedulable.len() <= even.unschedulable.len() && cheap.total_price().nanos() < most
-}
-
-/// Decides where each pod goes by itself, spread over domains in one way.
-fn solve_split(
+/// Decides where each pod goes by itself, spread over domains in one way, and hands it to `then`.
+fn solve_split<T>(
     input: &SchedulingInput<'_>,
     base: &Classes,
     moving: &Moving,
     split: Split,
     go_on: &mut dyn FnMut() -> bool,
-) -> Results {
+    then: impl FnOnce(Placed<'_>, &Classes, &mut dyn FnMut() -> bool) -> T,
+) -> T {
     let prepared = input.prepared;
     let mut known = Known::default();
     let mut round = 1;
@@ -261,7 +246,7 @@ fn solve_split(
             came = placed.came(&pinned, &known);
         }
         if (short.is_empty() && came.is_empty()) || !placed.packing.unseen.is_empty() {
-            return placed.results(prepared, &pinned.classes);
+            return then(placed, &pinned.classes, go_on);
         }
         if round < MAX_ROUNDS {
             came.iter().for_each(|domain| {
@@ -374,6 +359,30 @@ impl Placed<'_> {
             keys.iter().zip(values).all(|(key, value)| label(key).is_none_or(|own| own == *value))
         };
         self.packing.bins.iter().any(is_there)
+    }
+
+    /// What the machines cost together, in nano-dollars.
+    fn cost(&mut self) -> i64 {
+        self.packing.price_all();
+        self.packing.cost().0
+    }
+
+    /// Whether another split over domains may be looked for. What is said by weights is not given up for money.
+    fn may_be_split_anew(&mut self, input: &SchedulingInput<'_>) -> bool {
+        let may_become_cheaper = match input.effort {
+            Effort::Quick => false,
+            Effort::Within(most) => self.cost() > most.nanos(),
+            Effort::Thorough => !self.packing.bins.is_empty(),
+        };
+        let mut weights = input.prepared.pools.iter().map(|pool| pool.weight);
+        let first = weights.next();
+        may_become_cheaper && weights.all(|weight| Some(weight) == first)
+    }
+
+    /// Whether this split, less even than it could be, costs so much less than the `even` one.
+    fn is_worth_its_skew(&mut self, even: &mut Placed<'_>) -> bool {
+        let most = even.cost() / 1_000 * (1_000 - SKEW_SAVES_PERMILLE);
+        self.packing.without_place() <= even.packing.without_place() && self.cost() < most
     }
 
     fn results(mut self, prepared: &Prepared<'_>, classes: &Classes) -> Results {

@@ -3,7 +3,7 @@
 use super::{
     dimensions::times_that_fit,
     existing::Filling,
-    packing::{BALANCED_PORTION, Packing},
+    packing::{BALANCED_PORTION, Contender, Packing},
 };
 
 impl Packing<'_> {
@@ -35,18 +35,17 @@ impl Packing<'_> {
                 let level = &self.classes.list[*class].levels[self.level[*class]];
                 self.left[*class] > 0 && existing.accepts(node, level)
             };
-            let mut open: Vec<usize> = classes.iter().copied().filter(accepts).collect();
-            while let Some(class) = existing.free_of(node).and_then(|free| self.most_worthy(free, &open)) {
+            let mut open = self.contenders(classes.iter().copied().filter(accepts));
+            while let Some((position, free)) =
+                existing.free_of(node).and_then(|free| Some((self.most_worthy(free, &open)?, free)))
+            {
+                let Contender { class, request, .. } = open[position];
+                let fitting = times_that_fit(request, free, self.left[class]);
                 let own = &self.classes.list[class];
-                let fitting = own
-                    .request
-                    .as_ref()
-                    .zip(existing.free_of(node))
-                    .map_or(0, |(request, free)| times_that_fit(request, free, self.left[class]));
                 let placed = existing.place_on(node, class, own, (fitting / BALANCED_PORTION).max(1));
                 self.settle(class, placed);
                 if placed == 0 || self.left[class] == 0 {
-                    open.retain(|other| *other != class);
+                    open.remove(position);
                 }
             }
         }

@@ -21,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A balanced filling adds a quarter of what would fit at a time: few steps, yet room to change its mind.
 pub(super) const BALANCED_PORTION: u32 = 4;
+/// Values that differ by no more than this part of them are equal: then the first one counts.
+const ROUNDING: f64 = 1e-9;
 
 /// A machine to be launched.
 #[derive(Clone, Debug)]
@@ -82,6 +84,16 @@ pub(super) struct Packing<'a> {
     least_together: Option<u32>,
     /// Classes that were not looked at in time.
     pub(super) unseen: BTreeSet<usize>,
+}
+
+/// A class that competes for what is free of a machine.
+#[derive(Clone, Copy)]
+pub(super) struct Contender<'a> {
+    pub(super) class: usize,
+    /// What one pod is worth, in nano-dollars.
+    worth: f64,
+    pub(super) request: &'a [i64],
+    rates: &'a [f64],
 }
 
 /// A machine that could be opened.
@@ -204,6 +216,12 @@ impl<'a> Packing<'a> {
             scope.types().map(move |kind| &types[kind].room)
         });
         rooms.map(|room| times_that_fit(request, room, self.left[class])).max().unwrap_or(0)
+    }
+
+    /// How many pods have no place, those that are refused by themselves or by their domains among them.
+    pub(super) fn without_place(&self) -> usize {
+        let left: u32 = self.left.iter().sum();
+        left as usize + self.classes.refused.len()
     }
 
     /// Records that `times` pods of the class have found their place.
@@ -387,38 +405,42 @@ impl<'a> Packing<'a> {
         others: &[usize],
     ) -> Option<Candidate> {
         let mut bin = self.begin(scope, kind, class, 1)?;
-        let mut open: Vec<usize> = others.to_vec();
-        while let Some(next) = self.most_worthy(&bin.free, &open) {
+        let mut open = self.contenders(others.iter().copied());
+        while let Some(position) = self.most_worthy(&bin.free, &open) {
             self.work += open.len() as u64 / 8;
-            let fitting = self.classes.list[next]
-                .request
-                .as_ref()
-                .map_or(0, |request| times_that_fit(request, &bin.free, u32::MAX));
+            let Contender { class: next, request, .. } = open[position];
+            let fitting = times_that_fit(request, &bin.free, u32::MAX);
             if self.add(&mut bin, next, (fitting / BALANCED_PORTION).max(1)) == 0 {
-                open.retain(|other| *other != next);
+                open.remove(position);
             }
         }
         self.finish(bin, scope)
     }
 
-    /// The class that is worth most per share of what is free of the resource it is scarcest in.
-    pub(super) fn most_worthy(&self, free: &[i64], open: &[usize]) -> Option<usize> {
+    /// Those of `classes` of which there are machines at all, with what they are worth now.
+    pub(super) fn contenders(&self, classes: impl Iterator<Item = usize>) -> Vec<Contender<'a>> {
+        let all: &'a [Class] = &self.classes.list;
+        let contender = |class: usize| {
+            let request = all[class].request.as_deref()?;
+            Some(Contender { class, worth: self.worth[class] as f64, request, rates: &all[class].rates })
+        };
+        classes.filter_map(contender).collect()
+    }
+
+    /// The one of `open`, by position, that is worth most per share of what is free of the resource it is scarcest in.
+    pub(super) fn most_worthy(&self, free: &[i64], open: &[Contender<'_>]) -> Option<usize> {
         let mut best: Option<(f64, usize)> = None;
-        for class in open.iter().copied() {
-            let Some(request) = &self.classes.list[class].request else { continue };
-            let mut share = 0f64;
-            for dimension in &self.asked {
-                let (asked, free) = (request[*dimension], free[*dimension]);
-                if asked > 0 {
-                    share = if asked > free { f64::INFINITY } else { share.max(asked as f64 / free as f64) };
-                }
+        for (position, own) in open.iter().enumerate() {
+            if self.asked.iter().any(|dimension| own.request[*dimension] > free[*dimension].max(0)) {
+                continue;
             }
-            let value = self.worth[class] as f64 / share;
-            if share.is_finite() && best.is_none_or(|(most, _)| value > most) {
-                best = Some((value, class));
+            let times = |dimension: &usize| free[*dimension] as f64 * own.rates[*dimension];
+            let value = own.worth * self.asked.iter().map(times).fold(f64::INFINITY, f64::min);
+            if best.is_none_or(|(most, _)| value > most * (1.0 + ROUNDING)) {
+                best = Some((value, position));
             }
         }
-        best.map(|(_, class)| class)
+        best.map(|(_, position)| position)
     }
 
     /// A machine of `kind` with up to `most` pods of `class`; none if it may not be launched or not even one fits.

@@ -94,7 +94,7 @@ pub struct PlannedNodeClaim {
     /// The pods planned onto it, by namespace and name.
     pub pods: Vec<Arc<Pod>>,
     /// The types that will do, cheapest first; at most `max_instance_types`, never empty.
-    pub instance_types: Vec<Arc<InstanceType>>,
+    pub instance_types: Arc<[Arc<InstanceType>]>,
     /// What must hold of the machine's labels, instance type and capacity type included.
     pub requirements: Requirements,
     /// Labels of the NodeClaim.
