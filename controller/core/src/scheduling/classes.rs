@@ -20,6 +20,9 @@ use crate::{
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
+/// In a row of pods that follow each other so many are told apart; a ring of them has no end.
+const MAX_IN_A_ROW: usize = 16;
+
 /// Where a pod may go, as far as its node alone decides.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shape {
@@ -176,6 +179,41 @@ impl Classes {
         let mut list: Vec<Class> = classes.into_iter().flat_map(|class| builder.split(class)).collect();
         list.sort_by_cached_key(|class| builder.rank(class));
         Self { list, shapes: builder.shapes, groups: builder.groups, refused: builder.refused }
+    }
+
+    /// By class: how far back it is in a row of pods that follow each other onto nodes; 0 where it follows none but its own kind.
+    pub(super) fn behind_on_nodes(&self) -> Vec<usize> {
+        self.behind(|class| (&class.host.affinity, &class.host.selected))
+    }
+
+    /// As before, into zones and other domains.
+    pub(super) fn behind_in_domains(&self) -> Vec<usize> {
+        self.behind(|class| (&class.domain.affinity, &class.domain.selected))
+    }
+
+    /// `rules` gives the groups that a class follows and those that select it.
+    fn behind(&self, rules: impl Fn(&Class) -> (&[usize], &[usize])) -> Vec<usize> {
+        let mut behind = vec![0; self.list.len()];
+        for _ in 0..MAX_IN_A_ROW {
+            let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+            for (class, own) in self.list.iter().zip(&behind) {
+                for group in rules(class).1 {
+                    let last = last.entry(*group).or_default();
+                    *last = (*last).max(*own);
+                }
+            }
+            let next = |class: &Class| {
+                let (followed, own) = rules(class);
+                let others = followed.iter().filter(|group| !own.contains(group));
+                others.map(|group| last.get(group).unwrap_or(&0) + 1).max().unwrap_or(0)
+            };
+            let found: Vec<usize> = self.list.iter().map(next).collect();
+            if found == behind {
+                break;
+            }
+            behind = found;
+        }
+        behind
     }
 }
 

@@ -91,7 +91,7 @@ fn is_bound_to_domains(class: &Class, spoken: &BTreeSet<usize>) -> bool {
 }
 
 /// Pods that ask for nothing themselves come first, then those that keep others away or want their own kind; those that spread
-/// take all of them into account; those that follow others come last.
+/// take all of them into account; those that follow others come last, one after the other.
 fn turn(class: &Class) -> u8 {
     let rules = &class.domain;
     let follows = rules.affinity.iter().any(|group| !rules.selected.contains(group));
@@ -136,7 +136,8 @@ pub(super) fn pin(
     pinning.count_keepers();
     let (mut list, mut parts, mut keys) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut order: Vec<(usize, &Class)> = base.list.iter().enumerate().collect();
-    order.sort_by_key(|(position, class)| (turn(class), *position));
+    let behind = base.behind_in_domains();
+    order.sort_by_key(|(position, class)| (turn(class), behind[*position], *position));
     for (position, class) in order {
         if is_bound_to_domains(class, &spoken) {
             keys.insert(position, pinning.keys(class));

@@ -12,11 +12,9 @@ impl Packing<'_> {
     pub(super) fn fill_existing(&mut self, existing: &mut Filling<'_>, first: bool) {
         let order = self.in_order_of_need(existing);
         if !first {
-            let (launchable, bound): (Vec<usize>, Vec<usize>) = order
-                .iter()
-                .copied()
-                .filter(|class| !self.follows(*class))
-                .partition(|class| self.is_launchable(*class));
+            let (bound, others): (Vec<usize>, Vec<usize>) =
+                order.iter().copied().partition(|class| self.is_bound_to_existing(*class));
+            let launchable: Vec<usize> = others.into_iter().filter(|class| !self.follows(*class)).collect();
             bound.into_iter().for_each(|class| self.place_on_existing(class, existing));
             self.fill_node_by_node(existing, &launchable);
         }
@@ -51,8 +49,8 @@ impl Packing<'_> {
         }
     }
 
-    /// The classes in the order in which they get the room that is paid for already: first those that no new machine takes, then
-    /// those that are dearest elsewhere for their share of that room.
+    /// The classes in the order in which they get the room that is paid for already: first those that no new machine takes, as the
+    /// pods that they follow run already, then those that are dearest elsewhere for their share of that room.
     fn in_order_of_need(&self, existing: &Filling<'_>) -> Vec<usize> {
         let free = existing.free();
         let spared = |class: usize| {
@@ -64,7 +62,10 @@ impl Packing<'_> {
         };
         let mut order: Vec<usize> = (0..self.classes.list.len()).collect();
         if !free.is_empty() {
-            let key = |class: &usize| (self.follows(*class), self.is_launchable(*class));
+            let key = |class: &usize| {
+                let is_bound = self.is_bound_to_existing(*class);
+                (!is_bound, self.turn(*class))
+            };
             order.sort_by(|a, b| key(a).cmp(&key(b)).then(spared(*b).total_cmp(&spared(*a))).then(a.cmp(b)));
         }
         order
@@ -79,6 +80,12 @@ impl Packing<'_> {
         if placed == 0 && self.may_begin(class) {
             self.begin_on_existing(class, existing, left);
         }
+    }
+
+    /// Whether pods of the class must join machines that exist: none can be launched for them, or those that they follow run there.
+    fn is_bound_to_existing(&self, class: usize) -> bool {
+        let followed = &self.classes.list[class].host.affinity;
+        if followed.is_empty() { !self.is_launchable(class) } else { followed.iter().all(|group| self.present[*group]) }
     }
 
     /// Whether pods of the class want each other's company and have none so far.
