@@ -19,6 +19,9 @@ const CLOSELY: usize = 10;
 /// And so many where there are more than [`MANY_CLASSES`].
 const CLOSELY_OF_MANY: usize = 4;
 
+/// Thousandths: what more may be paid for a machine where it only matters how much it holds.
+const ANY_PRICE: i128 = 100_000;
+
 impl Packing<'_> {
     /// The best machine for `class` in pools of equal weight.
     pub(super) fn best(&mut self, class: usize, pools: std::ops::Range<usize>, order: &[usize]) -> Option<Candidate> {
@@ -29,13 +32,14 @@ impl Packing<'_> {
         // Of the best so far: price and worth.
         let mut best: Option<(i128, i128)> = None;
         for pool in pools {
+            let tolerance = self.tolerance_in(pool);
             for position in 0..self.class_scopes[class][pool].len() {
                 let scope = self.class_scopes[class][pool][position];
                 for kind in self.front(scope) {
                     let Some(price) = self.scopes.get(scope).price(kind) else { continue };
                     let price = i128::from(price.nanos().max(1));
                     // Dearer ones cannot make up for it, even if they held all that is left.
-                    if best.is_some_and(|(least, worth)| price * worth * 1000 > least * all * (1000 + self.tolerance)) {
+                    if best.is_some_and(|(least, worth)| price * worth * 1000 > least * all * (1000 + tolerance)) {
                         break;
                     }
                     let Some(candidate) = self.fill(scope, kind, class, &sample) else { continue };
@@ -53,7 +57,37 @@ impl Packing<'_> {
         if live.len() > 1 {
             self.judge_closely(&mut candidates, class, &live);
         }
-        pick(candidates, self.tolerance)
+        self.pick(candidates)
+    }
+
+    /// So many thousandths more per worth may be paid for a machine of the pool if it holds more.
+    fn tolerance_in(&self, pool: usize) -> i128 {
+        let is_scarce = self.for_number && self.prepared.pools[pool].nodes_left != i64::MAX;
+        if is_scarce { ANY_PRICE } else { self.tolerance }
+    }
+
+    /// The candidate with the least price per worth; of those that are about as good, the one that holds most.
+    fn pick(&self, candidates: Vec<Candidate>) -> Option<Candidate> {
+        let costs = |candidate: &Candidate| i128::from(candidate.price.nanos().max(1));
+        let mut best: Option<&Candidate> = None;
+        for candidate in &candidates {
+            let better = |own: &&Candidate| costs(candidate) * own.worth < costs(own) * candidate.worth;
+            if best.is_none_or(|own| better(&own)) {
+                best = Some(candidate);
+            }
+        }
+        let (price, worth) = best.map(|best| (costs(best), best.worth))?;
+        let close = |candidate: &Candidate| {
+            let tolerance = self.tolerance_in(self.scopes.get(candidate.bin.scope).pool);
+            costs(candidate) * worth * 1000 <= price * candidate.worth * (1000 + tolerance)
+        };
+        let mut chosen: Option<Candidate> = None;
+        for candidate in candidates.into_iter().filter(close) {
+            if chosen.as_ref().is_none_or(|own| candidate.worth > own.worth) {
+                chosen = Some(candidate);
+            }
+        }
+        chosen
     }
 
     /// Adds other ways to fill the machines that came out best: with nothing but `class`, and balanced.
@@ -117,25 +151,4 @@ fn beats(pool: &Pool, other: usize, kind: usize, asked: &[usize]) -> bool {
 fn is_reserved(pool: &Pool, scope: &Scope, kind: usize) -> bool {
     let own = &pool.types[kind];
     scope.offer(kind).is_some_and(|offering| own.offering(offering).reservation_id.is_some())
-}
-
-/// The candidate with the least price per worth; of those that are about as good, the one that holds most.
-fn pick(candidates: Vec<Candidate>, tolerance: i128) -> Option<Candidate> {
-    let costs = |candidate: &Candidate| i128::from(candidate.price.nanos().max(1));
-    let mut best: Option<&Candidate> = None;
-    for candidate in &candidates {
-        let better = |own: &&Candidate| costs(candidate) * own.worth < costs(own) * candidate.worth;
-        if best.is_none_or(|own| better(&own)) {
-            best = Some(candidate);
-        }
-    }
-    let (price, worth) = best.map(|best| (costs(best), best.worth))?;
-    let close = |candidate: &Candidate| costs(candidate) * worth * 1000 <= price * candidate.worth * (1000 + tolerance);
-    let mut chosen: Option<Candidate> = None;
-    for candidate in candidates.into_iter().filter(close) {
-        if chosen.as_ref().is_none_or(|own| candidate.worth > own.worth) {
-            chosen = Some(candidate);
-        }
-    }
-    chosen
 }

@@ -58,7 +58,7 @@ use existing::Filling;
 use gangs::{Gangs, Short};
 use host::{Counted, HostState};
 use k8s_openapi::api::core::v1::Pod;
-use packing::Packing;
+use packing::{Packing, Worths};
 use running::Moving;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -285,24 +285,30 @@ fn place<'a>(
     let counted = Counted::new(&classes.groups, prepared, moving);
     let mut nodes = Filling::new(prepared, input.without, |position| HostState::of(&counted, position));
     nodes.weigh(classes);
-    if input.effort == Effort::Quick {
-        return place_once(input, classes, nodes, None, go_on);
-    }
-    let mut best = place_once(input, classes, nodes.clone(), None, go_on);
+    let mut best = place_once(input, classes, nodes.clone(), Worths::Bulk, go_on);
     if !input.effort.goes_on_from(&mut best.packing) {
         return best;
     }
     let on_both = !best.packing.bins.is_empty() && best.filling.contents().next().is_some();
-    if !(on_both || best.packing.is_held_back()) {
+    let is_held_back = best.packing.is_held_back();
+    if !(on_both || is_held_back) {
         return best;
     }
     best.packing.price_all();
     let mut learnt = best.packing.learnt();
+    if is_held_back && go_on() {
+        let mut many = place_once(input, classes, nodes.clone(), Worths::Number, go_on);
+        many.packing.price_all();
+        if many.rank() < best.rank() {
+            learnt = many.packing.learnt();
+            best = many;
+        }
+    }
     for _ in 0..ANEW {
         if !go_on() {
             break;
         }
-        let mut other = place_once(input, classes, nodes.clone(), Some(learnt), go_on);
+        let mut other = place_once(input, classes, nodes.clone(), Worths::Learnt(learnt), go_on);
         other.packing.price_all();
         learnt = other.packing.learnt();
         if other.rank() < best.rank() {
@@ -316,11 +322,11 @@ fn place_once<'a>(
     input: &SchedulingInput<'a>,
     classes: &'a Classes,
     mut filling: Filling<'a>,
-    learnt: Option<Vec<i128>>,
+    worths: Worths,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Placed<'a> {
     let mut packing = Packing::new(input.prepared, classes, input.reserved_fallback);
-    packing.run(&mut filling, learnt, go_on);
+    packing.run(&mut filling, worths, go_on);
     Placed { packing, filling }
 }
 

@@ -11,7 +11,7 @@ use super::{
     host::HostState,
     pool::Pool,
     prepared::Prepared,
-    scopes::{ScopeId, Scopes},
+    scopes::{Scope, ScopeId, Scopes},
 };
 use crate::{
     api::labels,
@@ -21,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A balanced filling adds a quarter of what would fit at a time: few steps, yet room to change its mind.
 pub(super) const BALANCED_PORTION: u32 = 4;
+/// Where limits allow so many pods of two classes, they are equal.
+const MANY: i64 = 1_000;
 /// Values that differ by no more than this part of them are equal: then the first one counts.
 const ROUNDING: f64 = 1e-9;
 
@@ -69,6 +71,8 @@ pub(super) struct Packing<'a> {
     pub(super) tolerance: i128,
     /// So many thousandths more may be paid for fewer nodes.
     pub(super) fewer_nodes_within: i128,
+    /// Whether as many pods as can be are to have a place: where only so many nodes may be launched, those that hold most are.
+    pub(super) for_number: bool,
     /// How often a class was looked at while some machine was filled.
     pub(super) work: u64,
     pub(super) bins: Vec<Bin>,
@@ -78,12 +82,24 @@ pub(super) struct Packing<'a> {
     pub(super) fronts: BTreeMap<ScopeId, Vec<usize>>,
     /// Dimensions that some class asks for.
     pub(super) asked: Vec<usize>,
+    /// By class: how far back it is in a row of pods that follow each other.
+    behind: Vec<usize>,
     /// By group: whether some pod of it is on some node.
     pub(super) present: Vec<bool>,
     /// How many of the pods that want to be together must be on the machine that is opened for them; none: all.
     least_together: Option<u32>,
     /// Classes that were not looked at in time.
     pub(super) unseen: BTreeSet<usize>,
+}
+
+/// What pods are worth while they are placed.
+pub(super) enum Worths {
+    /// What each would cost alone in bulk.
+    Bulk,
+    /// By class: what was learnt from what they came to cost.
+    Learnt(Vec<i128>),
+    /// The more of them the limits allow, the more; so that as many as can be have a place.
+    Number,
 }
 
 /// A class that competes for what is free of a machine.
@@ -124,12 +140,14 @@ impl<'a> Packing<'a> {
             worth: vec![0; count],
             tolerance: fewer_nodes_within,
             fewer_nodes_within,
+            for_number: false,
             work: 0,
             class_scopes: vec![Vec::new(); count],
             bins: Vec::new(),
             limits: limits.collect(),
             fronts: BTreeMap::new(),
             asked: (0..prepared.dimensions.len()).filter(asked).collect(),
+            behind: classes.behind_on_nodes(),
             present: vec![false; classes.groups.len()],
             least_together: None,
             unseen: BTreeSet::new(),
@@ -137,20 +155,28 @@ impl<'a> Packing<'a> {
     }
 
     /// Finds places for every class, first on `existing` machines, then on new ones.
-    /// What pods are worth is what `learnt` says, if somebody has learnt it.
-    pub(super) fn run(
-        &mut self,
-        existing: &mut Filling<'_>,
-        learnt: Option<Vec<i128>>,
-        go_on: &mut dyn FnMut() -> bool,
-    ) {
+    pub(super) fn run(&mut self, existing: &mut Filling<'_>, worths: Worths, go_on: &mut dyn FnMut() -> bool) {
         self.present = (0..self.classes.groups.len()).map(|group| existing.has(group)).collect();
         (0..self.classes.list.len()).for_each(|class| self.enter_level(class));
-        let first = learnt.is_none();
-        self.worth = learnt.unwrap_or_else(|| std::mem::take(&mut self.worth));
+        let in_bulk = self.worth.clone();
+        self.for_number = matches!(worths, Worths::Number);
+        let first = !matches!(worths, Worths::Learnt(_));
+        match worths {
+            Worths::Bulk => {}
+            Worths::Learnt(learnt) => self.worth = learnt,
+            Worths::Number => self.worth = self.worths_by_number(),
+        }
         self.fill_existing(existing, first);
+        self.place_left(existing, go_on);
+        if std::mem::take(&mut self.for_number) {
+            self.worth = in_bulk;
+        }
+    }
+
+    /// Finds new machines for what has no place yet.
+    fn place_left(&mut self, existing: &mut Filling<'_>, go_on: &mut dyn FnMut() -> bool) {
         let mut order: Vec<usize> = (0..self.classes.list.len()).filter(|class| self.left[*class] > 0).collect();
-        order.sort_by_key(|class| (self.follows(*class), std::cmp::Reverse(self.worth[*class]), *class));
+        order.sort_by_key(|class| (self.turn(*class), std::cmp::Reverse(self.worth[*class]), *class));
         for position in 0..order.len() {
             let class = order[position];
             while self.left[class] > 0 {
@@ -176,6 +202,11 @@ impl<'a> Packing<'a> {
         !self.classes.list[class].host.affinity.is_empty()
     }
 
+    /// Who follows nobody goes first, then those that want company, each after the ones that it follows.
+    pub(super) fn turn(&self, class: usize) -> (bool, usize) {
+        (self.follows(class), self.behind[class])
+    }
+
     /// Where no machine holds all pods that want to be together, as many as one holds are placed; the others wait.
     fn begin_in_part(&mut self, class: usize, existing: &mut Filling<'_>, order: &[usize]) -> bool {
         if !self.may_begin(class) {
@@ -193,15 +224,31 @@ impl<'a> Packing<'a> {
         found || self.begin_on_existing(class, existing, 1)
     }
 
+    /// What pods are worth where it counts how many of them have a place: the more of them limits allow, the more.
+    fn worths_by_number(&self) -> Vec<i128> {
+        let number = |class: usize| {
+            let request = self.classes.list[class].request.as_ref()?;
+            let scopes = self.class_scopes[class].iter().flatten().map(|scope| self.scopes.get(*scope));
+            let within = |scope: &Scope| {
+                let pool = &self.prepared.pools[scope.pool];
+                let by_resources = times_that_fit(request, &pool.left, u32::MAX);
+                let on_one = |kind: usize| times_that_fit(request, &pool.types[kind].room, u32::MAX);
+                let on_one = i64::from(scope.types().map(on_one).max().unwrap_or(0));
+                i64::from(by_resources).min(on_one.saturating_mul(pool.nodes_left))
+            };
+            scopes.filter(|scope| self.prepared.pools[scope.pool].is_limited()).map(within).max()
+        };
+        let most = self.worth.iter().max().copied().unwrap_or(1);
+        let worth =
+            |class: usize| number(class).map_or(self.worth[class], |number| most * i128::from(number.clamp(1, MANY)));
+        (0..self.worth.len()).map(worth).collect()
+    }
+
     /// Whether pods have no place because others hold what limits allow.
     pub(super) fn is_held_back(&self) -> bool {
-        let limited = |pool: usize| {
-            let own = &self.prepared.pools[pool];
-            own.limited || own.nodes_left != i64::MAX
-        };
         let wants_of_it = |class: usize| {
             let by_pool = self.class_scopes[class].iter().enumerate();
-            by_pool.filter(|(_, scopes)| !scopes.is_empty()).any(|(pool, _)| limited(pool))
+            by_pool.filter(|(_, scopes)| !scopes.is_empty()).any(|(pool, _)| self.prepared.pools[pool].is_limited())
         };
         let waits = |class: usize| self.left[class] > 0 && !self.follows(class);
         !self.bins.is_empty() && (0..self.left.len()).any(|class| waits(class) && wants_of_it(class))

@@ -90,6 +90,11 @@ impl Pool {
         &self.object.spec.template.spec.taints
     }
 
+    /// Whether only so much, or so many nodes, may be launched.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limited || self.nodes_left != i64::MAX
+    }
+
     /// The values that the pool or its types list for `key`.
     pub(super) fn values(&self, key: &str) -> impl Iterator<Item = &str> {
         self.index.values(key).chain(self.template.get(key).into_iter().flat_map(crate::model::Requirement::values))
