@@ -178,7 +178,22 @@ impl Classes {
         let classes: Vec<Class> = equal.into_values().filter_map(|pods| builder.class(pods)).collect();
         let mut list: Vec<Class> = classes.into_iter().flat_map(|class| builder.split(class)).collect();
         list.sort_by_cached_key(|class| builder.rank(class));
-        Self { list, shapes: builder.shapes, groups: builder.groups, refused: builder.refused }
+        let mut found = Self { list, shapes: builder.shapes, groups: builder.groups, refused: builder.refused };
+        found.leave_alone_who_is_alone(prepared);
+        found
+    }
+
+    /// A pod that wants its own kind on its node, and is the only one of that kind, may go anywhere.
+    fn leave_alone_who_is_alone(&mut self, prepared: &Prepared<'_>) {
+        let mut waiting: BTreeMap<usize, u32> = BTreeMap::new();
+        for class in &self.list {
+            class.host.selected.iter().for_each(|group| *waiting.entry(*group).or_default() += class.count());
+        }
+        let groups = &self.groups;
+        let runs = |group: usize| prepared.selected_by(groups.get(group)).staying.iter().any(|count| *count > 0);
+        for HostRules { selected, affinity, .. } in self.list.iter_mut().map(|class| &mut class.host) {
+            affinity.retain(|group| !selected.contains(group) || waiting[group] > 1 || runs(*group));
+        }
     }
 
     /// By class: how far back it is in a row of pods that follow each other onto nodes; 0 where it follows none but its own kind.
