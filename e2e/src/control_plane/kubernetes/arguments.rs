@@ -11,6 +11,8 @@ use std::{fs, path::Path, time::Duration};
 const LEAST_NODE_GRACE: u64 = 8;
 /// Seconds after which a node is called silent, and pods leave unready nodes, as Kubernetes has them.
 const NODE_GRACE: u64 = 40;
+/// Nobody asks the controller manager or the scheduler for anything.
+const NO_PORT: &str = "--secure-port=0";
 /// Seconds between two looks at all nodes.
 const NODE_MONITOR_PERIOD: u64 = 5;
 /// Seconds after which pods leave nodes that are not ready, as Kubernetes has them.
@@ -107,14 +109,13 @@ impl Times {
     }
 }
 
-pub(super) fn manager(port: u16, times: Times) -> Vec<String> {
+pub(super) fn manager(times: Times) -> Vec<String> {
     let grace = node_grace(times.speed);
     arguments([
         "--kubeconfig=manager.kubeconfig",
         "--authentication-kubeconfig=manager.kubeconfig",
         "--authorization-kubeconfig=manager.kubeconfig",
-        "--bind-address=127.0.0.1",
-        &format!("--secure-port={port}"),
+        NO_PORT,
         "--leader-elect=false",
         "--use-service-account-credentials=true",
         "--service-account-private-key-file=accounts.key",
@@ -127,13 +128,12 @@ pub(super) fn manager(port: u16, times: Times) -> Vec<String> {
     ])
 }
 
-pub(super) fn scheduler(port: u16) -> Vec<String> {
+pub(super) fn scheduler() -> Vec<String> {
     arguments([
         "--config=scheduler.yaml",
         "--authentication-kubeconfig=scheduler.kubeconfig",
         "--authorization-kubeconfig=scheduler.kubeconfig",
-        "--bind-address=127.0.0.1",
-        &format!("--secure-port={port}"),
+        NO_PORT,
     ])
 }
 

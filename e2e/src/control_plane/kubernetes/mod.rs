@@ -126,8 +126,7 @@ impl Kubernetes {
     pub async fn start(programs: &Programs, times: Times) -> anyhow::Result<Self> {
         let mut run = Self::start_apiserver(programs, times, &[]).await?;
         let program = |name: &str| programs.0.join(name);
-        let [manager] = free_ports()?;
-        let arguments = arguments::manager(manager, times);
+        let arguments = arguments::manager(times);
         run.cluster.processes.start("kube-controller-manager", &program("kube-controller-manager"), &arguments)?;
         run.start_scheduler(programs, "")?;
         run.has_default_account().await?;
@@ -167,11 +166,10 @@ impl Kubernetes {
     /// # Errors
     /// It cannot be started.
     pub fn start_scheduler(&mut self, programs: &Programs, further: &str) -> anyhow::Result<()> {
-        let [port] = free_ports()?;
         let configuration = self.cluster.folder.path().join("scheduler.yaml");
         fs::write(&configuration, scheduler_configuration("scheduler.kubeconfig") + further)?;
         let program = programs.0.join("kube-scheduler");
-        self.cluster.processes.start("kube-scheduler", &program, &arguments::scheduler(port))
+        self.cluster.processes.start("kube-scheduler", &program, &arguments::scheduler())
     }
 
     /// Starts etcd and kube-apiserver only, with further arguments: nothing changes objects behind their users' backs.
