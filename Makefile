@@ -38,7 +38,7 @@ e2e: ## The whole loop: every scenario, then a table; CONTROL_PLANE=binaries or 
 	$(RUN) $(OPTIONS) $(SCENARIOS)
 
 e2e-large: SCENARIOS = $(sort $(wildcard e2e/scenarios/large/*.yaml))
-e2e-large: e2e ## Those with hundreds of machines, in virtual time (a minute or two)
+e2e-large: e2e ## Those with hundreds of machines, a thousand pods or a night to wait for, in virtual time (two minutes or three)
 
 kubernetes: ## Builds etcd, the control plane's programs, kubectl and helm from their Go modules (some 10 CPU minutes, once)
 	e2e/control-plane/build $(KUBEBUILDER_ASSETS)
