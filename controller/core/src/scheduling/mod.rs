@@ -42,6 +42,7 @@ mod sold_out;
 mod static_pools;
 mod topology;
 mod volumes;
+mod worths;
 
 pub use indexed_catalog::IndexedCatalog;
 pub use lower_bound::{lower_bound, tight_lower_bound};
@@ -58,9 +59,10 @@ use existing::Filling;
 use gangs::{Gangs, Short};
 use host::{Counted, HostState};
 use k8s_openapi::api::core::v1::Pod;
-use packing::{Packing, Worths};
+use packing::Packing;
 use running::Moving;
 use std::{collections::BTreeSet, sync::Arc};
+use worths::Worths;
 
 /// How often a split over domains is made again because a part of it found no room; after that what still finds none is not
 /// placed at all, so that the rest is spread as it asks.

@@ -3,7 +3,8 @@
 use super::{
     dimensions::times_that_fit,
     existing::Filling,
-    packing::{BALANCED_PORTION, Contender, Packing},
+    packing::{BALANCED_PORTION, Packing},
+    worths::Contender,
 };
 
 impl Packing<'_> {

@@ -11,7 +11,8 @@ use super::{
     host::HostState,
     pool::Pool,
     prepared::Prepared,
-    scopes::{Scope, ScopeId, Scopes},
+    scopes::{ScopeId, Scopes},
+    worths::{Contender, Worths},
 };
 use crate::{
     api::labels,
@@ -21,11 +22,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A balanced filling adds a quarter of what would fit at a time: few steps, yet room to change its mind.
 pub(super) const BALANCED_PORTION: u32 = 4;
-/// Where limits allow so many pods of two classes, they are equal.
-const MANY: i64 = 1_000;
-/// Values that differ by no more than this part of them are equal: then the first one counts.
-const ROUNDING: f64 = 1e-9;
-
 /// A machine to be launched.
 #[derive(Clone, Debug)]
 pub(super) struct Bin {
@@ -90,26 +86,6 @@ pub(super) struct Packing<'a> {
     least_together: Option<u32>,
     /// Classes that were not looked at in time.
     pub(super) unseen: BTreeSet<usize>,
-}
-
-/// What pods are worth while they are placed.
-pub(super) enum Worths {
-    /// What each would cost alone in bulk.
-    Bulk,
-    /// By class: what was learnt from what they came to cost.
-    Learnt(Vec<i128>),
-    /// The more of them the limits allow, the more; so that as many as can be have a place.
-    Number,
-}
-
-/// A class that competes for what is free of a machine.
-#[derive(Clone, Copy)]
-pub(super) struct Contender<'a> {
-    pub(super) class: usize,
-    /// What one pod is worth, in nano-dollars.
-    worth: f64,
-    pub(super) request: &'a [i64],
-    rates: &'a [f64],
 }
 
 /// A machine that could be opened.
@@ -222,26 +198,6 @@ impl<'a> Packing<'a> {
         });
         self.least_together = None;
         found || self.begin_on_existing(class, existing, 1)
-    }
-
-    /// What pods are worth where it counts how many of them have a place: the more of them limits allow, the more.
-    fn worths_by_number(&self) -> Vec<i128> {
-        let number = |class: usize| {
-            let request = self.classes.list[class].request.as_ref()?;
-            let scopes = self.class_scopes[class].iter().flatten().map(|scope| self.scopes.get(*scope));
-            let within = |scope: &Scope| {
-                let pool = &self.prepared.pools[scope.pool];
-                let by_resources = times_that_fit(request, &pool.left, u32::MAX);
-                let on_one = |kind: usize| times_that_fit(request, &pool.types[kind].room, u32::MAX);
-                let on_one = i64::from(scope.types().map(on_one).max().unwrap_or(0));
-                i64::from(by_resources).min(on_one.saturating_mul(pool.nodes_left))
-            };
-            scopes.filter(|scope| self.prepared.pools[scope.pool].is_limited()).map(within).max()
-        };
-        let most = self.worth.iter().max().copied().unwrap_or(1);
-        let worth =
-            |class: usize| number(class).map_or(self.worth[class], |number| most * i128::from(number.clamp(1, MANY)));
-        (0..self.worth.len()).map(worth).collect()
     }
 
     /// Whether pods have no place because others hold what limits allow.
@@ -462,32 +418,6 @@ impl<'a> Packing<'a> {
             }
         }
         self.finish(bin, scope)
-    }
-
-    /// Those of `classes` of which there are machines at all, with what they are worth now.
-    pub(super) fn contenders(&self, classes: impl Iterator<Item = usize>) -> Vec<Contender<'a>> {
-        let all: &'a [Class] = &self.classes.list;
-        let contender = |class: usize| {
-            let request = all[class].request.as_deref()?;
-            Some(Contender { class, worth: self.worth[class] as f64, request, rates: &all[class].rates })
-        };
-        classes.filter_map(contender).collect()
-    }
-
-    /// The one of `open`, by position, that is worth most per share of what is free of the resource it is scarcest in.
-    pub(super) fn most_worthy(&self, free: &[i64], open: &[Contender<'_>]) -> Option<usize> {
-        let mut best: Option<(f64, usize)> = None;
-        for (position, own) in open.iter().enumerate() {
-            if self.asked.iter().any(|dimension| own.request[*dimension] > free[*dimension].max(0)) {
-                continue;
-            }
-            let times = |dimension: &usize| free[*dimension] as f64 * own.rates[*dimension];
-            let value = own.worth * self.asked.iter().map(times).fold(f64::INFINITY, f64::min);
-            if best.is_none_or(|(most, _)| value > most * (1.0 + ROUNDING)) {
-                best = Some((value, position));
-            }
-        }
-        best.map(|(_, position)| position)
     }
 
     /// A machine of `kind` with up to `most` pods of `class`; none if it may not be launched or not even one fits.
