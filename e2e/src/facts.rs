@@ -11,6 +11,7 @@ use sawhorse_kwok::apiserver::GroupResource;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -262,6 +263,16 @@ impl Facts {
         let buffers = list(objects, "autoscaling.x-k8s.io", "capacitybuffers", buffer);
         let overlays = list(objects, "karpenter.sh", "nodeoverlays", overlay);
         Self { pods, nodes, node_claims, instances, events, count, cost, left, reservations, buffers, overlays, calls }
+    }
+
+    /// What events say of pods that have no place, with how often, the most frequent first.
+    pub(crate) fn why_pods_wait(&self) -> Vec<(&str, usize)> {
+        let waiting = self.events.iter().filter(|event| event.reason == "FailedScheduling" && event.kind == "Pod");
+        let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+        waiting.for_each(|event| *times.entry(&event.message).or_default() += 1);
+        let mut said: Vec<_> = times.into_iter().collect();
+        said.sort_by_key(|(_, times)| Reverse(*times));
+        said
     }
 }
 

@@ -37,6 +37,8 @@ use tower::ServiceExt;
 
 /// Entries of the audit trail that are read at a time.
 const AUDIT_PAGE: usize = 1000;
+/// How many reasons for pods' having no place are told of a failed step.
+const MOST_TOLD: usize = 3;
 /// How often the invariants are checked in virtual time, when something changed.
 const INVARIANTS_EVERY: Duration = Duration::from_secs(10);
 /// The largest answer of the control door that is read.
@@ -261,7 +263,8 @@ impl Run<'_> {
             progress(Progress { done, steps, elapsed: self.elapsed(), what: &what });
             self.wait_for(step).await?;
             self.note(step, &what);
-            self.act(step).await.with_context(|| format!("step {} ({what})", step.number))?;
+            let acted = self.act(step).await.map_err(|why| anyhow!("{why:#}{}", self.said_of_pods()));
+            acted.with_context(|| format!("step {} ({what})", step.number))?;
             self.look()?;
         }
         progress(Progress { done: steps, steps, elapsed: self.elapsed(), what: "done" });
@@ -345,6 +348,13 @@ impl Run<'_> {
 
     fn facts(&self, wanted: Wanted) -> Facts {
         self.environment.world.with(|world| Facts::gather(&self.environment.control_plane, world, wanted))
+    }
+
+    /// What a person asks next when a step has failed: why pods have no place.
+    fn said_of_pods(&self) -> String {
+        let facts = self.facts(Wanted { pods: false, events: true });
+        let said = facts.why_pods_wait().into_iter().take(MOST_TOLD);
+        said.map(|(message, times)| format!("; FailedScheduling ({times} times): {message}")).collect()
     }
 
     async fn act(&mut self, step: &Step) -> anyhow::Result<()> {

@@ -113,7 +113,7 @@ fn next(waiting: &Mutex<Vec<usize>>, fits: impl Fn(usize) -> bool) -> Option<usi
     (position < waiting.len()).then(|| waiting.remove(position))
 }
 
-/// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time; the slowest and those that may
+/// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time; the slowest and those that will
 /// last longest begin first, so that none is waited for in the end. If one cannot be run, no other is begun.
 fn run_all(scenarios: &[Scenario], args: &RunArgs, how: &How) -> anyhow::Result<Vec<Outcome>> {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -128,7 +128,7 @@ fn run_all(scenarios: &[Scenario], args: &RunArgs, how: &How) -> anyhow::Result<
     let outcomes = Mutex::new(BTreeMap::new());
     let speed = |index: usize| scenarios[index].speed(args.speed);
     let mut order: Vec<usize> = (0..scenarios.len()).collect();
-    order.sort_by_key(|index| (speed(*index), Reverse(scenarios[*index].limit)));
+    order.sort_by_key(|index| (speed(*index), Reverse(scenarios[*index].lasts_about())));
     let waiting = Mutex::new(order);
     let work = |worker: usize| {
         let mut planes = Planes::default();
@@ -231,7 +231,7 @@ fn one(
         (_, None) => in_virtual_time(scenario, args.seed, &show, wall),
     };
     bar.finish_and_clear();
-    if let (Some(_), Ok(outcome)) = (kind, &outcome) {
+    if let (ChosenPlane::Binaries(_) | ChosenPlane::Kind(_), Ok(outcome)) = (&how.plane, &outcome) {
         let result = if outcome.summary.failure.is_none() { "ok" } else { "FAILED" };
         tell(bars, &format!("{}: {result} after {:.1}s", scenario.name, outcome.summary.wall_time.as_secs_f64()));
     }

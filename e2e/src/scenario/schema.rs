@@ -40,7 +40,25 @@ impl Scenario {
     pub fn speed(&self, wanted: u32) -> u32 {
         self.fastest.map_or(wanted, |fastest| wanted.min(fastest.get()))
     }
+
+    /// About how long it lasts, as far as its steps tell: the time that they let pass, and for each that waits as long as a machine
+    /// takes to come and a part of the longest that it may wait.
+    ///
+    /// A guess, good for beginning the longest first.
+    pub fn lasts_about(&self) -> Duration {
+        self.steps.iter().fold(Duration::ZERO, |so_far, step| {
+            let due = step.at.unwrap_or_default().max(so_far + step.after);
+            due + match &step.action {
+                Action::Hold(hold) => hold.span.0,
+                Action::Await(wait) => A_MACHINE_COMES + wait.within.0 / WAITS_PART,
+                _ => Duration::ZERO,
+            }
+        })
+    }
 }
+
+const A_MACHINE_COMES: Duration = Duration::from_mins(2);
+const WAITS_PART: u32 = 10;
 
 /// One thing that happens.
 #[derive(Clone, Debug)]

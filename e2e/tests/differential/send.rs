@@ -168,11 +168,12 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(40);
 async fn answer(client: &Client, request: http::Request<HttpBody>) -> Answer {
     let asked = format!("{} {}", request.method(), request.uri());
     let answer = timeout(ANSWER_LIMIT, answer_at_last(client, request)).await;
-    answer.unwrap_or_else(|_| panic!("{asked} is not answered"))
+    let answer = answer.unwrap_or_else(|_| panic!("{asked} is not answered within {ANSWER_LIMIT:?}"));
+    answer.unwrap_or_else(|error| panic!("{asked} is not answered: {error:?}"))
 }
 
-async fn answer_at_last(client: &Client, request: http::Request<HttpBody>) -> Answer {
-    let response = client.send(request).await.unwrap();
+async fn answer_at_last(client: &Client, request: http::Request<HttpBody>) -> kube::Result<Answer> {
+    let response = client.send(request).await?;
     let code = response.status().as_u16();
     let warnings = response
         .headers()
@@ -181,8 +182,8 @@ async fn answer_at_last(client: &Client, request: http::Request<HttpBody>) -> An
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let mut warnings: Vec<String> = warnings.collect();
     warnings.sort();
-    let body = response.into_body().collect_bytes().await.unwrap();
+    let body = response.into_body().collect_bytes().await?;
     let body =
         serde_json::from_slice(&body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&body).into_owned()));
-    Answer { code, body, warnings }
+    Ok(Answer { code, body, warnings })
 }
