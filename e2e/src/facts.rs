@@ -16,13 +16,15 @@ use std::{
     time::Duration,
 };
 
+/// Who reports the controller's events.
+const CONTROLLER: &str = "karpenter";
 /// The names that expressions may use, with what they are.
 pub const NAMES: [(&str, &str); 13] = [
     ("pods", "list of pods: name, namespace, app, phase, ready, node, deleting, reason, message"),
     ("nodes", "list of Nodes: name, ready, nodePool, capacityType, instanceType, zone, deleting"),
     ("nodeClaims", "list of NodeClaims: name, nodePool, capacityType, instanceType, zone, node, deleting, conditions"),
     ("instances", "list of machines that are not terminated: id, instanceType, zone, capacityType, state"),
-    ("events", "list of events: reason, kind, name, message"),
+    ("events", "list of events: reason, kind, name, message, source"),
     ("count", "numbers: pods, running, pending, succeeded, nodes, readyNodes, nodeClaims, instances, launched"),
     ("cost", "microDollarsPerHour, microDollars"),
     (
@@ -129,6 +131,7 @@ pub struct EventFact {
     kind: String,
     name: String,
     message: String,
+    source: String,
 }
 
 /// A capacity reservation.
@@ -265,9 +268,10 @@ impl Facts {
         Self { pods, nodes, node_claims, instances, events, count, cost, left, reservations, buffers, overlays, calls }
     }
 
-    /// What events say of pods that have no place, with how often, the most frequent first.
+    /// What the controller's events say of pods that have no place, with how often, the most frequent first.
     pub(crate) fn why_pods_wait(&self) -> Vec<(&str, usize)> {
-        let waiting = self.events.iter().filter(|event| event.reason == "FailedScheduling" && event.kind == "Pod");
+        let waiting =
+            self.events.iter().filter(|event| event.reason == "FailedScheduling" && event.source == CONTROLLER);
         let mut times: BTreeMap<&str, usize> = BTreeMap::new();
         waiting.for_each(|event| *times.entry(&event.message).or_default() += 1);
         let mut said: Vec<_> = times.into_iter().collect();
@@ -407,6 +411,7 @@ fn event(value: &Value) -> EventFact {
         kind: text(value, "/involvedObject/kind"),
         name: text(value, "/involvedObject/name"),
         message: text(value, "/message"),
+        source: text(value, "/source/component"),
     }
 }
 

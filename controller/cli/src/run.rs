@@ -38,7 +38,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     let scenarios = args.files.iter().map(|file| read(file)).collect::<anyhow::Result<Vec<_>>>()?;
     let how = How { plane: args.plane.chosen()?, kwok: args.plane.kwok()?, stop: CancellationToken::new() };
-    if matches!(how.plane, ChosenPlane::Kind(_)) {
+    if !matches!(how.plane, ChosenPlane::Embedded) {
         stop_when_interrupted(how.stop.clone())?;
     }
     let (scenarios, skipped) = runnable(scenarios, !matches!(how.plane, ChosenPlane::Embedded));

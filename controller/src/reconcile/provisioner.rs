@@ -1,7 +1,8 @@
 //! Pending pods → new NodeClaims (spec core 2.2, 2.16).
 //!
 //! Sleeps until something may need a new machine, lets a batch of pods gather, decides, and creates what was decided. While
-//! pods stay pending it decides again every ten seconds, but only if the cluster or the catalog changed since.
+//! pods stay pending it decides again every ten seconds, but only if the cluster or the catalog changed since; else what was
+//! decided is told again.
 
 mod batch;
 mod pass;
@@ -74,6 +75,7 @@ async fn pass_unless_seen(ctx: &Context, seen: Option<Seen>) -> Seen {
         None => (false, Reasons::new()),
     };
     if unchanged {
+        pass::tell_again(ctx, &said);
         return Seen { arrivals, revision, catalog, reasons: said, at: ctx.now() };
     }
     let reasons = pass::decide_and_create(ctx, &catalog, &said).await;

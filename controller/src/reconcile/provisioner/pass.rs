@@ -6,6 +6,7 @@ use crate::{
     metrics::{InController, seconds},
 };
 use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Pod;
 use sawhorse_core::{
     model::{ClusterSnapshot, NodeClaimName, PodKey, WhyNot, is_virtual},
     scheduling::{
@@ -21,8 +22,16 @@ const MAX_SOLVE: Duration = Duration::from_mins(1);
 /// How many pods one line of the log names.
 const MAX_NAMED: usize = 5;
 
-/// Why pods were not placed in the last pass, so that only what is new is said.
-pub(super) type Reasons = BTreeMap<PodKey, String>;
+/// Why pods were not placed in the last pass: the log says only what is new, users are told again and again.
+pub(super) type Reasons = BTreeMap<PodKey, Reason>;
+
+/// Why a pod was not placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reason {
+    text: String,
+    /// Whether users are told at the pod.
+    is_told: bool,
+}
 
 /// Decides on the cluster as it is now and creates what was decided.
 pub(super) async fn decide_and_create(ctx: &Context, catalog: &IndexedCatalog, said: &Reasons) -> Reasons {
@@ -84,7 +93,7 @@ fn nominate(ctx: &Context, snapshot: &ClusterSnapshot, placement: &Placement) {
 }
 
 /// Nobody is told of pods that stand for a buffer.
-fn tell_nominated(ctx: &Context, pod: &k8s_openapi::api::core::v1::Pod, target: &str) {
+fn tell_nominated(ctx: &Context, pod: &Pod, target: &str) {
     if is_virtual(pod) {
         return;
     }
@@ -95,18 +104,32 @@ fn tell_what_failed(ctx: &Context, unschedulable: &[Unschedulable], said: &Reaso
     let mut reasons = Reasons::new();
     // Of pods that stand for a buffer its condition tells.
     for Unschedulable { key, pod, why } in unschedulable.iter().filter(|own| !is_virtual(&own.pod)) {
-        let text = why.to_string();
-        if said.get(key) != Some(&text) {
-            let fields = vec![("Pod", key.to_string()), ("error", text.clone())];
+        let reason = Reason { text: why.to_string(), is_told: is_told(why) };
+        if said.get(key).is_none_or(|said| said.text != reason.text) {
+            let fields = vec![("Pod", key.to_string()), ("error", reason.text.clone())];
             ctx.decided("provisioner", "could not schedule pod", fields);
         }
-        if is_told(why) {
-            let event = Event::warning(&**pod, "FailedScheduling", format!("Failed to schedule pod, {text}"));
-            ctx.apply.events.record(event.window(FAILED_SCHEDULING_WINDOW));
+        if reason.is_told {
+            tell_failed(ctx, pod, &reason.text);
         }
-        reasons.insert(key.clone(), text);
+        reasons.insert(key.clone(), reason);
     }
     reasons
+}
+
+/// Tells what was found the last time, as nothing has changed since: events are forgotten after an hour, and a reason that came
+/// soon after another one was held back.
+pub(super) fn tell_again(ctx: &Context, reasons: &Reasons) {
+    for (key, reason) in reasons.iter().filter(|(_, reason)| reason.is_told) {
+        if let Some(pod) = ctx.mirror.read(|state| state.pod(key)) {
+            tell_failed(ctx, &pod, &reason.text);
+        }
+    }
+}
+
+fn tell_failed(ctx: &Context, pod: &Pod, text: &str) {
+    let event = Event::warning(pod, "FailedScheduling", format!("Failed to schedule pod, {text}"));
+    ctx.apply.events.record(event.window(FAILED_SCHEDULING_WINDOW));
 }
 
 /// Whether users are told at the pod: not where the pod itself opted out, nor where nothing is wrong with it (spec core 2.3,
