@@ -215,7 +215,7 @@ fn solve_pods(input: &SchedulingInput<'_>, go_on: &mut dyn FnMut() -> bool) -> R
         return placed.results(prepared, &base);
     }
     solve_split(input, &base, &moving, Split::Even, go_on, |mut even, classes, go_on| {
-        let may_differ = even.may_be_split_anew(input) && domains::has_choice(&base);
+        let may_differ = even.may_be_split_anew(input.effort) && domains::has_choice(&base);
         let cheap = (may_differ && go_on()).then(|| {
             solve_split(input, &base, &moving, Split::Cheap, go_on, |mut cheap, classes, _| {
                 cheap.is_worth_its_skew(&mut even).then(|| cheap.results(prepared, classes))
@@ -297,15 +297,14 @@ fn place<'a>(
         return best;
     }
     best.packing.price_all();
-    let mut learnt = best.packing.learnt();
     if is_held_back && go_on() {
         let mut many = place_once(input, classes, nodes.clone(), Worths::Number, go_on);
         many.packing.price_all();
         if many.rank() < best.rank() {
-            learnt = many.packing.learnt();
             best = many;
         }
     }
+    let mut learnt = best.packing.learnt();
     for _ in 0..ANEW {
         if !go_on() {
             break;
@@ -334,10 +333,9 @@ fn place_once<'a>(
 
 impl Placed<'_> {
     /// The less the better: pods without a place, what the machines cost, how many there are.
-    fn rank(&self) -> (u32, i64, usize) {
-        let left = self.packing.left.iter().sum();
+    fn rank(&self) -> (usize, i64, usize) {
         let (cost, machines) = self.packing.cost();
-        (left, cost, machines)
+        (self.packing.without_place(), cost, machines)
     }
 
     /// Makes the machines better, if the effort is wanted; every pod that has a place keeps one.
@@ -375,22 +373,23 @@ impl Placed<'_> {
         self.packing.cost().0
     }
 
-    /// Whether another split over domains may be looked for. What is said by weights is not given up for money.
-    fn may_be_split_anew(&mut self, input: &SchedulingInput<'_>) -> bool {
-        let may_become_cheaper = match input.effort {
+    /// Whether another split over domains may be looked for.
+    fn may_be_split_anew(&mut self, effort: Effort) -> bool {
+        match effort {
             Effort::Quick => false,
             Effort::Within(most) => self.cost() > most.nanos(),
             Effort::Thorough => !self.packing.bins.is_empty(),
-        };
-        let mut weights = input.prepared.pools.iter().map(|pool| pool.weight);
-        let first = weights.next();
-        may_become_cheaper && weights.all(|weight| Some(weight) == first)
+        }
     }
 
-    /// Whether this split, less even than it could be, costs so much less than the `even` one.
+    /// Whether this split, less even than it could be, costs so much less than the `even` one. What is said by weights is not given
+    /// up for money.
     fn is_worth_its_skew(&mut self, even: &mut Placed<'_>) -> bool {
         let most = even.cost() / 1_000 * (1_000 - SKEW_SAVES_PERMILLE);
-        self.packing.without_place() <= even.packing.without_place() && self.cost() < most
+        let (own, others) = (self.packing.on_lesser_pools(), even.packing.on_lesser_pools());
+        let keeps_to_weights = own.iter().zip(&others).all(|(own, other)| own <= other);
+        let places_all = self.packing.without_place() <= even.packing.without_place();
+        places_all && keeps_to_weights && self.cost() < most
     }
 
     fn results(mut self, prepared: &Prepared<'_>, classes: &Classes) -> Results {

@@ -134,8 +134,8 @@ impl<'a> Packing<'a> {
     pub(super) fn run(&mut self, existing: &mut Filling<'_>, worths: Worths, go_on: &mut dyn FnMut() -> bool) {
         self.present = (0..self.classes.groups.len()).map(|group| existing.has(group)).collect();
         (0..self.classes.list.len()).for_each(|class| self.enter_level(class));
-        let in_bulk = self.worth.clone();
-        self.for_number = matches!(worths, Worths::Number);
+        let in_bulk = matches!(worths, Worths::Number).then(|| self.worth.clone());
+        self.for_number = in_bulk.is_some();
         let first = !matches!(worths, Worths::Learnt(_));
         match worths {
             Worths::Bulk => {}
@@ -144,7 +144,8 @@ impl<'a> Packing<'a> {
         }
         self.fill_existing(existing, first);
         self.place_left(existing, go_on);
-        if std::mem::take(&mut self.for_number) {
+        self.for_number = false;
+        if let Some(in_bulk) = in_bulk {
             self.worth = in_bulk;
         }
     }
@@ -225,6 +226,20 @@ impl<'a> Packing<'a> {
     pub(super) fn without_place(&self) -> usize {
         let left: u32 = self.left.iter().sum();
         left as usize + self.classes.refused.len()
+    }
+
+    /// By pool, the heaviest first: how many pods machines of pools that weigh less are planned for.
+    pub(super) fn on_lesser_pools(&self) -> Vec<u32> {
+        let mut planned = vec![0u32; self.prepared.pools.len()];
+        for bin in &self.bins {
+            planned[self.scopes.get(bin.scope).pool] += bin.contents.iter().map(|(_, times)| times).sum::<u32>();
+        }
+        let pools = &self.prepared.pools;
+        let on_lesser = |weight: i32| {
+            let lesser = pools.iter().zip(&planned).filter(|(pool, _)| pool.weight < weight);
+            lesser.map(|(_, pods)| pods).sum()
+        };
+        pools.iter().map(|pool| on_lesser(pool.weight)).collect()
     }
 
     /// Records that `times` pods of the class have found their place.
