@@ -57,6 +57,8 @@ impl Scenario {
     }
 }
 
+/// What [`Scenario::lasts_about`] counts for each that waits, and the part of its longest wait on top: close to what runs on real
+/// control planes take.
 const A_MACHINE_COMES: Duration = Duration::from_mins(2);
 const WAITS_PART: u32 = 10;
 
