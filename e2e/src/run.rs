@@ -263,8 +263,8 @@ impl Run<'_> {
             progress(Progress { done, steps, elapsed: self.elapsed(), what: &what });
             self.wait_for(step).await?;
             self.note(step, &what);
-            let acted = self.act(step).await.map_err(|why| anyhow!("{why:#}{}", self.said_of_pods()));
-            acted.with_context(|| format!("step {} ({what})", step.number))?;
+            let acted = self.act(step).await;
+            acted.map_err(|why| anyhow!("step {} ({what}): {why:#}{}", step.number, self.said_of_pods()))?;
             self.look()?;
         }
         progress(Progress { done: steps, steps, elapsed: self.elapsed(), what: "done" });

@@ -38,10 +38,11 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     let scenarios = args.files.iter().map(|file| read(file)).collect::<anyhow::Result<Vec<_>>>()?;
     let how = How { plane: args.plane.chosen()?, kwok: args.plane.kwok()?, stop: CancellationToken::new() };
-    if !matches!(how.plane, ChosenPlane::Embedded) {
+    let in_real_time = !matches!(how.plane, ChosenPlane::Embedded);
+    if in_real_time {
         stop_when_interrupted(how.stop.clone())?;
     }
-    let (scenarios, skipped) = runnable(scenarios, !matches!(how.plane, ChosenPlane::Embedded));
+    let (scenarios, skipped) = runnable(scenarios, in_real_time);
     let mut summaries = Vec::new();
     for (scenario, outcome) in scenarios.iter().zip(run_all(&scenarios, args, &how)?) {
         if let Some(file) = &args.events {

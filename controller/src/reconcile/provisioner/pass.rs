@@ -26,7 +26,7 @@ const MAX_NAMED: usize = 5;
 pub(super) type Reasons = BTreeMap<PodKey, Reason>;
 
 /// Why a pod was not placed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reason {
     text: String,
     /// Whether users are told at the pod.
@@ -105,7 +105,7 @@ fn tell_what_failed(ctx: &Context, unschedulable: &[Unschedulable], said: &Reaso
     // Of pods that stand for a buffer its condition tells.
     for Unschedulable { key, pod, why } in unschedulable.iter().filter(|own| !is_virtual(&own.pod)) {
         let reason = Reason { text: why.to_string(), is_told: is_told(why) };
-        if said.get(key).is_none_or(|said| said.text != reason.text) {
+        if said.get(key) != Some(&reason) {
             let fields = vec![("Pod", key.to_string()), ("error", reason.text.clone())];
             ctx.decided("provisioner", "could not schedule pod", fields);
         }
