@@ -6,7 +6,7 @@ use crate::{
     reference::{Answer, Reference, told},
     statistics::{greatest, quantile, ratio},
 };
-use sawhorse_core::solve::Problem;
+use sawhorse_core::{scheduling::Effort, solve::Problem};
 use sawhorse_problems::{Family, SEEDS};
 use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
@@ -81,7 +81,7 @@ fn row(family: Family, seed: u64, reference: Option<&mut Reference>, fewer_nodes
     if let Some(permille) = fewer_nodes_within {
         read.snapshot.settings.fewer_nodes_within_permille = permille;
     }
-    let (ours, (bound, bounded_in)) = solve_problem(&read, true, |input, results| {
+    let (ours, (bound, bounded_in)) = solve_problem(&read, Effort::Thorough, true, |input, results| {
         let started = now();
         (bound(input, results), started.elapsed())
     });

@@ -5,7 +5,7 @@
 //! problems speed [--only WORDS]… [--check] [--reference PROGRAM] [--reference-pods N]
 //! problems standstill [--seeds N] [--only FAMILY]… [--worst N] [--reference PROGRAM]
 //! problems disruption [--only WORDS]… [--reference PROGRAM] [--reference-nodes N]
-//! problems one NAME [--check]
+//! problems one NAME [--check] [--first]
 //! problems left NAME
 //! ```
 //!

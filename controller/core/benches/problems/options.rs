@@ -35,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) reference_nodes: u64,
     /// Whether answers to large problems are checked, which takes far longer than to find them.
     pub(crate) check: bool,
+    /// Whether a single problem's first answer will do, before it is made cheaper.
+    pub(crate) first: bool,
     /// How many thousandths more may be paid for fewer nodes, if not what is usual.
     pub(crate) fewer_nodes_within: Option<u32>,
 }
@@ -50,6 +52,7 @@ impl Options {
             reference_pods: REFERENCE_PODS,
             reference_nodes: REFERENCE_NODES,
             check: false,
+            first: false,
             fewer_nodes_within: None,
         };
         while let Some(word) = words.next() {
@@ -70,6 +73,7 @@ impl Options {
                 "--reference-nodes" => options.reference_nodes = number(value()?)?,
                 "--fewer-nodes-within" => options.fewer_nodes_within = u32::try_from(number(value()?)?).ok(),
                 "--check" => options.check = true,
+                "--first" => options.first = true,
                 // Cargo's own.
                 "--bench" => {}
                 other => return Err(format!("`{other}` is not understood")),

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use sawhorse_core::{
     check::violations,
     model::PodKey,
-    scheduling::{Prepared, Results, SchedulingInput, solve, tight_lower_bound},
+    scheduling::{Effort, Prepared, Results, SchedulingInput, solve, tight_lower_bound},
     solve::Problem,
 };
 use std::{
@@ -34,14 +34,15 @@ pub(crate) fn now() -> Instant {
 /// Solves, hands the input to `further`, and checks.
 pub(crate) fn solve_problem<T>(
     problem: &Problem,
+    effort: Effort,
     check: bool,
     further: impl FnOnce(&SchedulingInput<'_>, &Results) -> T,
 ) -> (Ours, T) {
     let pods = problem.to_place();
     let started = now();
     let prepared = Prepared::new(&problem.snapshot, &problem.catalog);
-    let input =
-        SchedulingInput { reserved_fallback: problem.reserved_fallback, ..SchedulingInput::new(&prepared, &pods) };
+    let reserved_fallback = problem.reserved_fallback;
+    let input = SchedulingInput { reserved_fallback, effort, ..SchedulingInput::new(&prepared, &pods) };
     let results = solve(&input);
     let solved_in = started.elapsed();
     let further = further(&input, &results);

@@ -6,7 +6,7 @@ use crate::{
     ours::solve_problem,
     reference::{Answer, Reference, told},
 };
-use sawhorse_core::solve::Problem;
+use sawhorse_core::{scheduling::Effort, solve::Problem};
 use sawhorse_problems::Speed;
 use serde::{Deserialize, Serialize};
 use std::process::{Command, ExitCode};
@@ -46,13 +46,24 @@ impl Measured {
 pub(crate) struct Row {
     pub(crate) speed: Speed,
     pub(crate) ours: Measured,
+    /// The first answer, which could be used while it is made cheaper.
+    pub(crate) first: Measured,
     pub(crate) theirs: Option<Answer>,
 }
 
 impl Row {
     /// How often the reference's throughput goes into ours.
     pub(crate) fn ratio(&self) -> Option<f64> {
-        Some(self.ours.pods_per_second() / their_pods_per_second(self.speed, self.theirs.as_ref()?))
+        self.ratio_of(&self.ours)
+    }
+
+    /// How often it goes into that of our first answer.
+    pub(crate) fn first_ratio(&self) -> Option<f64> {
+        self.ratio_of(&self.first)
+    }
+
+    fn ratio_of(&self, own: &Measured) -> Option<f64> {
+        Some(own.pods_per_second() / their_pods_per_second(self.speed, self.theirs.as_ref()?))
     }
 }
 
@@ -63,8 +74,9 @@ fn their_pods_per_second(speed: Speed, theirs: &Answer) -> f64 {
 pub(crate) fn run(options: &Options) -> ExitCode {
     let mut reference = Reference::of(options);
     println!("the core from objects to a decision; the reference's Solve alone, what comes before it is not counted");
+    println!("first: the answer that there is before machines are made cheaper, and by how much it is dearer");
     println!(
-        "{:<20}│{:>14}{:>7}{:>10}{:>9}{:>9}{:>9}{:>9} │{:>9}{:>9}{:>9} │{:>9}",
+        "{:<20}│{:>14}{:>7}{:>10}{:>9}{:>9}{:>9}{:>9} │{:>9}{:>9}{:>8} │{:>9}{:>9}{:>9} │{:>9}{:>8}",
         "problem",
         "pods placed",
         "nodes",
@@ -73,22 +85,26 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         "pods/s",
         "peak MB",
         "taken MB",
+        "first s",
+        "pods/s",
+        "dearer",
         "ref s",
         "pods/s",
         "peak MB",
-        "× faster"
+        "× faster",
+        "first ×"
     );
     let mut rows = Vec::new();
     for speed in Speed::all().into_iter().filter(|speed| options.wants(&speed.name())) {
-        match measure(speed, options) {
-            Ok(ours) => {
+        match (measure(speed, options, true), measure(speed, options, false)) {
+            (Ok(first), Ok(ours)) => {
                 let asked = speed.pods <= options.reference_pods && speed.types <= REFERENCE_TYPES;
                 let theirs = reference.as_mut().filter(|_| asked).and_then(|reference| theirs(speed, reference));
-                let row = Row { speed, ours, theirs };
+                let row = Row { speed, ours, first, theirs };
                 line(&row);
                 rows.push(row);
             }
-            Err(error) => println!("{}: {error}", speed.name()),
+            (Err(error), _) | (_, Err(error)) => println!("{}: {error}", speed.name()),
         }
     }
     crate::goals::speed(&rows);
@@ -106,20 +122,21 @@ fn line(row: &Row) {
     let ours = &row.ours;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let theirs = row.theirs.as_ref().map_or_else(
-        || format!("{:>9}{:>9}{:>9} │{:>9}", "-", "-", "-", "-"),
+        || format!("{:>9}{:>9}{:>9} │{:>9}{:>8}", "-", "-", "-", "-", "-"),
         |theirs| {
             let ended = if theirs.timed_out { ">" } else { "" };
             format!(
-                "{:>9}{:>9.0}{:>9.0} │{:>9.0}",
+                "{:>9}{:>9.0}{:>9.0} │{:>9.0}{:>8.0}",
                 format!("{ended}{:.1}", theirs.solve / 1e3),
                 their_pods_per_second(row.speed, theirs),
                 megabytes(theirs.peak),
                 row.ratio().unwrap_or_default(),
+                row.first_ratio().unwrap_or_default(),
             )
         },
     );
     println!(
-        "{:<20}│{:>14}{:>7}{:>10.2}{:>9.3}{:>9.0}{:>9.0}{:>9.0} │{theirs}",
+        "{:<20}│{:>14}{:>7}{:>10.2}{:>9.3}{:>9.0}{:>9.0}{:>9.0} │{:>9.3}{:>9.0}{:>8} │{theirs}",
         row.speed.name(),
         format!("{}/{}", ours.placed, ours.pods),
         ours.nodes,
@@ -128,6 +145,9 @@ fn line(row: &Row) {
         ours.pods_per_second(),
         megabytes(ours.peak),
         megabytes(ours.taken()),
+        row.first.seconds,
+        row.first.pods_per_second(),
+        format!("{:.1} %", (row.first.price / ours.price - 1.0) * 100.0),
     );
     if let Some(wrong) = ours.wrong.filter(|wrong| *wrong > 0) {
         println!("{}: the answer breaks {wrong} rules", row.speed.name());
@@ -135,12 +155,15 @@ fn line(row: &Row) {
 }
 
 /// Has this program solve the problem again, in a process of its own.
-fn measure(speed: Speed, options: &Options) -> Result<Measured, String> {
+fn measure(speed: Speed, options: &Options, first: bool) -> Result<Measured, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
     command.args(["one", &speed.name()]);
     if options.check {
         command.arg("--check");
+    }
+    if first {
+        command.arg("--first");
     }
     let output = command.output().map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -157,9 +180,10 @@ pub(crate) fn one(name: &str, options: &Options) -> ExitCode {
     drop(problem);
     let read = Problem::read(&text).expect("generated problems are well formed");
     drop(text);
+    let effort = if options.first { Effort::Quick } else { Effort::Thorough };
     let before = memory::resident();
     memory::forget_peak();
-    let (ours, peak) = solve_problem(&read, options.check, |_, _| memory::peak());
+    let (ours, peak) = solve_problem(&read, effort, options.check, |_, _| memory::peak());
     let measured = Measured {
         pods: ours.pods,
         placed: ours.placed.len(),

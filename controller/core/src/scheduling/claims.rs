@@ -70,9 +70,10 @@ pub(super) fn cheapest_offering<'a>(
 fn holding_types(prepared: &Prepared<'_>, scope: &Scope, classes: &Classes, bin: &Bin) -> Vec<usize> {
     let holding = Holding::new(prepared, scope, classes, bin);
     let admitted = scope.admission.types.iter().filter(|kind| holding.holds(*kind));
-    let mut types: Vec<(Price, usize)> = admitted.filter_map(|kind| Some((holding.price(kind)?, kind))).collect();
+    let mut types: Vec<(Price, usize)> = Vec::with_capacity(holding.pool.types.len());
+    types.extend(admitted.filter_map(|kind| Some((holding.price(kind)?, kind))));
     types.sort_unstable();
-    types.into_iter().map(|(_, kind)| kind).collect()
+    types.iter().map(|(_, kind)| *kind).collect()
 }
 
 /// What is asked of each type that might hold a bin's pods.
@@ -213,6 +214,8 @@ fn widened(
         bin.held.iter().zip(&limits.left).map(|(held, left)| held.saturating_add(share(left))).collect();
     types.retain(|kind| is_within(&pool.types[*kind].capacity, &may_hold));
     types.truncate(prepared.snapshot().settings.max_instance_types);
+    // It is kept for each machine.
+    types.shrink_to_fit();
     for (dimension, left) in limits.left.iter_mut().enumerate().filter(|(_, left)| **left != i64::MAX) {
         let largest = types.iter().map(|kind| pool.types[*kind].capacity[dimension]).max().unwrap_or(0);
         *left -= (largest - bin.held[dimension]).max(0);

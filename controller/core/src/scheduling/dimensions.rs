@@ -80,10 +80,15 @@ impl Dimensions {
     }
 }
 
+/// Whether `request` fits into `free`; it never does where something free is below zero.
+pub(super) fn fits(request: &[i64], free: &[i64]) -> bool {
+    request.iter().zip(free).all(|(asked, there)| *there >= (*asked).max(0))
+}
+
 /// How many times `request` fits into `free`, at most `most`; none at all where something free is below zero.
 pub(super) fn times_that_fit(request: &[i64], free: &[i64], most: u32) -> u32 {
     // Most often there is no room for one: that is seen without dividing.
-    if request.iter().zip(free).any(|(asked, there)| *there < (*asked).max(0)) {
+    if !fits(request, free) {
         return 0;
     }
     let times = request.iter().zip(free).filter(|(asked, _)| **asked > 0).map(|(asked, there)| there / asked);

@@ -4,7 +4,7 @@ use super::{
     bits::Bits,
     classes::{Class, Classes, Shape},
     daemons::{Daemon, DaemonGroup},
-    dimensions::{Dimensions, take, times_that_fit},
+    dimensions::{Dimensions, fits, take, times_that_fit},
     host::HostState,
     prepared::Prepared,
     running::Running,
@@ -115,6 +115,10 @@ struct Room {
 impl Room {
     /// Takes up to `most` pods of the class; returns how many.
     fn take_in(&mut self, position: usize, class: &Class, request: &[i64], most: u32) -> u32 {
+        // Most nodes have no room, which is seen sooner than who is on them.
+        if !fits(request, &self.free) {
+            return 0;
+        }
         let most = class.at_most_on(&self.host, &self.ports, most);
         let times = times_that_fit(request, &self.free, most);
         if times > 0 {

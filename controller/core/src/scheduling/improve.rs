@@ -32,6 +32,8 @@ const COPIES: usize = 3;
 /// which greedy packing leaves less to be improved, less is done for each.
 const WORK: u64 = 20_000;
 const SMALL: u64 = 400;
+/// One part in so many of it goes into packing all anew more than once: of many pods, replacing some machines finds more.
+const ALL_ANEW: u64 = 3;
 /// So many times less is done where something is only to become cheap enough.
 const HASTE: u64 = 40;
 /// A pod that found no place is worth so many times more when all is placed anew.
@@ -101,7 +103,7 @@ impl Packing<'_> {
         let (budget, restarts) = if enough.is_some() { (budget / HASTE, HASTY_RESTARTS) } else { (budget, RESTARTS) };
         let until = self.work + budget;
         self.price_all();
-        self.pack_all_anew(until, restarts, go_on);
+        self.pack_all_anew((until, self.work + budget / ALL_ANEW), restarts, go_on);
         self.replace_some(until, enough, go_on);
         if self.costs_at_most(enough) {
             return;
@@ -110,8 +112,8 @@ impl Packing<'_> {
         self.merge(until.max(self.work) + budget / 4, go_on);
     }
 
-    /// Packs all anew, with pods worth what they came to cost.
-    fn pack_all_anew(&mut self, until: u64, restarts: usize, go_on: &mut dyn FnMut() -> bool) {
+    /// Packs all anew, with pods worth what they came to cost: once until so much work has been done, more often until so much.
+    fn pack_all_anew(&mut self, (once, more): (u64, u64), restarts: usize, go_on: &mut dyn FnMut() -> bool) {
         let heaviest = self.bins.iter().map(|bin| self.weight(bin)).max();
         let movable: Vec<usize> = (0..self.bins.len())
             .filter(|bin| self.may_be_given_up(&self.bins[*bin]) && Some(self.weight(&self.bins[*bin])) == heaviest)
@@ -126,6 +128,7 @@ impl Packing<'_> {
         let mut best: Option<Found> = None;
         let mut least = cost(&given_up.bins);
         for round in 0..restarts {
+            let until = if round == 0 { once } else { more };
             if self.work + each > until || !go_on() {
                 break;
             }
