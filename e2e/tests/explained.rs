@@ -30,7 +30,8 @@ fn the_documentation_shows_what_is_explained(#[case] files: &[&str], #[case] doc
 #[test]
 fn what_is_explained_is_left_out_on_both_sides() {
     let explained = Explained::read(
-        "[{asked: get, real: 'a.*', embedded: 'b\\nc', what: x, because: so it is}, {asked: other, real: x, what: y, because: z}]",
+        "[{asked: get, real: 'a.*', embedded: 'b\\nc', what: x, because: so it is}, {asked: other, real: x, what: y, because: z}, \
+         {asked: third, real: x, what: v, because: w, seldom: true}]",
     );
     assert!(explained.cover_lines("flow: get", "same\na lot", "same\nb\nc"));
     assert!(!explained.cover_lines("flow: get", "same\na lot", "same\nd"));

@@ -51,6 +51,7 @@ impl Server {
 }
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const CRON_JOBS: &str = "/apis/batch/v1/namespaces/default/cronjobs";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
@@ -134,6 +135,38 @@ async fn appliers_meet_plain_writers_and_each_other() {
     assert_eq!(code, 200, "the same value is no conflict");
     let (_, kept) = server.send("PATCH", &path, APPLY, &config_map(&json!({}))).await;
     assert_eq!(kept["data"], json!({"x": "2", "z": "1"}), "two still owns it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_applier_meets_what_nobody_is_recorded_for() {
+    let server = Server::new();
+    let job = |schedule: &str| {
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "a"},
+            "spec": {"schedule": schedule, "jobTemplate": {"spec": {"template": {"spec": {
+                "restartPolicy": "Never", "containers": [{"name": "main", "image": "a"}]}}}}}})
+    };
+    server.create(CRON_JOBS, job("@daily")).await;
+    let path = format!("{CRON_JOBS}/a");
+    server.send("PATCH", &path, MERGE, &json!({"metadata": {"managedFields": []}})).await;
+    // A conflict is found before what is wrong with the object.
+    let (code, refused) = server.send("PATCH", &format!("{path}?fieldManager=one"), APPLY, &job("sometimes")).await;
+    assert_eq!((code, causes(&refused)), (409, vec![("FieldManagerConflict".into(), ".spec.schedule".into())]));
+    let message = "Apply failed with 1 conflict: conflict with \"before-first-apply\" using batch/v1: .spec.schedule";
+    assert_eq!(refused["message"], message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn applied_data_that_is_no_base64_is_no_secret() {
+    let server = Server::new();
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {"b": "not base64!"}});
+    let path = "/api/v1/namespaces/default/secrets/a?fieldManager=one";
+    let (code, refused) = server.send("PATCH", path, APPLY, &secret).await;
+    let message = refused["message"].as_str().unwrap_or_default();
+    assert_eq!((code, refused.get("reason")), (500, None), "{message}");
+    assert!(
+        message.starts_with("failed to convert new object (/a; /v1, Kind=Secret) to proper version: "),
+        "{message}"
+    );
 }
 
 #[rstest]

@@ -42,9 +42,9 @@ async fn run(both: &Both, seed: u64, index: usize, explained: &Explained, report
     'steps: for step in &steps {
         for (request, [theirs, ours]) in session.answers(step).await {
             report.lock().unwrap().count_code(theirs.code);
-            history.push_str(&format!("  {} {} {}\n", request.method, request.path, theirs.code));
+            history.push_str(&format!("  {request}: {}\n", theirs.code));
             let found = differences(&request, &theirs, &ours);
-            let told = || format!("{namespace}: {request:?}\n{history}  theirs {theirs}\n  ours   {ours}");
+            let told = || format!("{namespace}:\n{history}  theirs {theirs}\n  ours   {ours}");
             let go_on = report.lock().unwrap().add(explained, &request, &found, told) && theirs.code == ours.code;
             // After a different outcome what follows would differ for the same reason.
             if !go_on {

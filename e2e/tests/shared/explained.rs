@@ -25,6 +25,9 @@ pub(crate) struct Explanation {
     what: String,
     /// Why it is meant to.
     because: String,
+    /// Whether it need not occur every time.
+    #[serde(default)]
+    seldom: bool,
     /// How often it was needed.
     #[serde(skip)]
     used: AtomicUsize,
@@ -70,7 +73,8 @@ impl Explained {
 
     /// Those that explained nothing: they are no differences any more.
     pub(crate) fn unused(&self) -> Vec<&str> {
-        self.counts().filter(|(_, count)| *count == 0).map(|(what, _)| what).collect()
+        let unused = self.counts().zip(&self.0).filter(|((_, count), it)| *count == 0 && !it.seldom);
+        unused.map(|((what, _), _)| what).collect()
     }
 
     /// The rows of the table that shows them.

@@ -11,6 +11,7 @@ mod wrong;
 
 use sawhorse_ambient::Stream;
 use serde_json::Value;
+use std::fmt;
 
 pub(crate) use stories::sequence;
 
@@ -30,6 +31,17 @@ pub(crate) struct Request {
     pub(crate) body: Option<Body>,
     /// The version of an earlier answer is added to the query: of whichever answer this number comes to.
     pub(crate) since: Option<u64>,
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {} ({}; {})", self.method, self.path, self.content_type, self.agent)?;
+        match &self.body {
+            None => Ok(()),
+            Some(Body::Literal(body)) => write!(out, " {body}"),
+            Some(Body::Current(merged)) => write!(out, " what is there with {merged}"),
+        }
+    }
 }
 
 /// What is sent.

@@ -12,6 +12,7 @@ use crate::apiserver::{
     registry::{Origin, ResourceType},
     state::Call,
     status::{ApiError, Cause},
+    store::lifecycle::time_text,
     value::{at, members_mut, set, text_or_empty},
 };
 use serde_json::{Value, json};
@@ -41,6 +42,11 @@ pub(crate) fn apply(
         new = pruned(resource, &new, &before.fields(), &mine, &all);
     }
     settle(resource, call, &live, &new, &mut all)?;
+    for entry in all.iter_mut().filter(|entry| entry.text("manager") == BEFORE_FIRST_APPLY) {
+        if entry.text("time").is_empty() {
+            set(&mut entry.source, &[], "time", time_text(call.now));
+        }
+    }
     drop_not_owned(&mut mine);
     entry.set_fields(&mine);
     // An apply that changes nothing leaves its time alone.
@@ -66,13 +72,17 @@ fn without_managers(object: &Value) -> Value {
     object
 }
 
-/// What nobody is recorded for belongs to nobody in particular.
+/// What nobody is recorded for belongs to nobody in particular. When, is said once that is recorded.
 fn of_what_was_there(resource: &ResourceType, old: &Value, call: &Call) -> Option<Entry> {
-    let mut there = compare(owned(resource), None, old).added;
+    let found = compare(owned(resource), None, old);
+    let mut there = found.added;
+    // What a kind cannot do without is never new.
+    there.add(&found.modified);
     drop_reset(resource, call, &mut there);
     drop_not_owned(&mut there);
     let mut entry = Entry::new(call, "Update", &there);
     set(&mut entry.source, &[], "manager", BEFORE_FIRST_APPLY);
+    members_mut(&mut entry.source, &[]).remove("time");
     (!there.is_empty()).then_some(entry)
 }
 
@@ -139,6 +149,16 @@ fn has_only_texts(object: &Value) -> bool {
     data.into_iter().flatten().flat_map(|data| data.values()).all(Value::is_string)
 }
 
+/// The refusal of an object that is as its kind's schema says, and yet none of that kind: data that is no base64.
+pub(crate) fn not_converted(resource: &ResourceType, call: &Call, error: &ApiError) -> ApiError {
+    let (group, version, kind) = (&resource.group, &resource.version, &resource.kind);
+    let name = call.object_name().name;
+    ApiError::internal(format!(
+        "failed to convert new object (/{name}; {group}/{version}, Kind={kind}) to proper version: {}",
+        error.message
+    ))
+}
+
 fn unreadable(resource: &ResourceType, call: &Call, why: &str) -> ApiError {
     let name = call.object_name();
     let (kind, version) = (&resource.kind, resource.api_version());
@@ -195,10 +215,10 @@ fn conflicts_with(entry: &Entry, contested: &FieldSet) -> Vec<Cause> {
         "" => String::new(),
         name => format!(" with subresource \"{name}\""),
     };
-    let version = if entry.is_apply() {
-        String::new()
-    } else {
-        format!(" using {} at {}", entry.text("apiVersion"), entry.text("time"))
+    let version = match entry.text("time") {
+        _ if entry.is_apply() => String::new(),
+        "" => format!(" using {}", entry.text("apiVersion")),
+        time => format!(" using {} at {time}", entry.text("apiVersion")),
     };
     let message = format!("conflict with \"{}\"{subresource}{version}", entry.text("manager"));
     let cause = |path: &Vec<String>| Cause {

@@ -4,7 +4,7 @@ use super::{Answer, check_namespace, check_type, decode, fill_in, validate};
 use crate::apiserver::{
     builtin,
     field_error::FieldError,
-    patch::managers,
+    patch::{managers, server_side_apply::not_converted},
     registry::{ResourceType, custom},
     request::ResourcePath,
     state::{Call, State, namespaces},
@@ -29,7 +29,9 @@ pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied
     }
     check_type(&call.resource, &mut body)?;
     check_namespace(call, &mut body)?;
-    let (mut object, warnings) = decode(call, body)?;
+    let decoded = decode(call, body);
+    let (mut object, warnings) =
+        if applied { decoded.map_err(|error| not_converted(&call.resource, call, &error))? } else { decoded? };
     if applied {
         // An apply makes whatever version there is.
         members_mut(&mut object, &["metadata"]).remove("resourceVersion");

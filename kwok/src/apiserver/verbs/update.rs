@@ -70,7 +70,8 @@ pub(crate) fn patch(state: &mut State, call: &Call, part: Part, patch: &Patch) -
     let given = decode(call, body).map_err(|error| match patch {
         Patch::Strategic(changes) => patch::does_not_fit(changes, error),
         Patch::Json(_) | Patch::Merge(_) => patch::does_not_decode(error),
-        Patch::Apply(_) | Patch::Unreadable(_) => error,
+        Patch::Apply(_) => patch::server_side_apply::not_converted(&call.resource, call, &error),
+        Patch::Unreadable(_) => error,
     })?;
     write_given(state, call, part, &old, given, matches!(patch, Patch::Apply(_)))
 }
