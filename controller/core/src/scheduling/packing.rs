@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A balanced filling adds a quarter of what would fit at a time: few steps, yet room to change its mind.
 pub(super) const BALANCED_PORTION: u32 = 4;
+
 /// A machine to be launched.
 #[derive(Clone, Debug)]
 pub(super) struct Bin {
