@@ -42,11 +42,8 @@ pub(crate) fn apply(
         new = pruned(resource, &new, &before.fields(), &mine, &all);
     }
     settle(resource, call, &live, &new, &mut all)?;
-    for entry in all.iter_mut().filter(|entry| entry.text("manager") == BEFORE_FIRST_APPLY) {
-        if entry.text("time").is_empty() {
-            set(&mut entry.source, &[], "time", time_text(call.now));
-        }
-    }
+    let is_new = |entry: &&mut Entry| entry.text("manager") == BEFORE_FIRST_APPLY && entry.text("time").is_empty();
+    all.iter_mut().filter(is_new).for_each(|entry| set(&mut entry.source, &[], "time", time_text(call.now)));
     drop_not_owned(&mut mine);
     entry.set_fields(&mine);
     // An apply that changes nothing leaves its time alone.

@@ -29,9 +29,8 @@ pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied
     }
     check_type(&call.resource, &mut body)?;
     check_namespace(call, &mut body)?;
-    let decoded = decode(call, body);
-    let (mut object, warnings) =
-        if applied { decoded.map_err(|error| not_converted(&call.resource, call, &error))? } else { decoded? };
+    let (mut object, warnings) = decode(call, body)
+        .map_err(|error| if applied { not_converted(&call.resource, call, &error) } else { error })?;
     if applied {
         // An apply makes whatever version there is.
         members_mut(&mut object, &["metadata"]).remove("resourceVersion");
