@@ -268,3 +268,103 @@ async fn a_status_that_is_set_to_nothing_has_what_is_always_there() {
     let (_, emptied) = server.send("PATCH", &format!("{DEPLOYMENTS}/a/status"), MERGE, &json!({"status": null})).await;
     assert_eq!(emptied["status"], json!({}));
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_owns_replicas_that_a_scale_leaves_out() {
+    let server = Server::new();
+    server.create(DEPLOYMENTS, deployment()).await;
+    let path = format!("{DEPLOYMENTS}/a/scale");
+    let owns_replicas = |object: &Value| owners(object).iter().any(|owner| owner.to_string().contains("f:replicas"));
+    for (replicas, is_owned) in [(3, true), (0, false), (3, false)] {
+        let wanted = json!({"spec": {"replicas": replicas}});
+        assert_eq!(server.send("PATCH", &path, MERGE, &wanted).await.0, 200);
+        let (_, now) = server.send("GET", &format!("{DEPLOYMENTS}/a"), JSON, &Value::Null).await;
+        assert_eq!((&now["spec"]["replicas"], owns_replicas(&now)), (&json!(replicas), is_owned), "{now:#}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_collection_has_the_version_before() {
+    let server = Server::new();
+    let map = server.create(MAPS, config_map(&json!({}))).await;
+    let (code, deleted) = server.send("DELETE", MAPS, JSON, &Value::Null).await;
+    assert_eq!((code, &deleted["metadata"]["resourceVersion"]), (200, &map["metadata"]["resourceVersion"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_end_in_less_than_no_time_end_in_a_second() {
+    let server = Server::new();
+    let mut pod = template();
+    pod["metadata"]["name"] = "a".into();
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(-2);
+    assert_eq!(server.create(PODS, pod).await["spec"]["terminationGracePeriodSeconds"], 1);
+    let mut deployment = deployment();
+    deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(-2);
+    let kept = server.create(DEPLOYMENTS, deployment).await;
+    assert_eq!(kept["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], -2);
+}
+
+const CLASSES: &str = "/apis/scheduling.k8s.io/v1/priorityclasses";
+const DAEMONS: &str = "/apis/apps/v1/namespaces/default/daemonsets";
+const SETS: &str = "/apis/apps/v1/namespaces/default/statefulsets";
+
+#[rstest]
+#[case::policy(CLASSES, json!({"value": 1, "preemptionPolicy": "Sometimes"}), "FieldValueNotSupported", "preemptionPolicy")]
+#[case::strategy(DEPLOYMENTS, json!({"spec": {"strategy": {"type": "Sometimes"}}}), "FieldValueNotSupported", "spec.strategy")]
+#[case::of_daemons(DAEMONS, json!({"spec": {"updateStrategy": {"type": "Sometimes"}}}), "FieldValueNotSupported", "spec.updateStrategy")]
+#[case::of_sets(SETS, json!({"spec": {"updateStrategy": {"type": "Sometimes"}}}), "FieldValueInvalid", "spec.updateStrategy")]
+#[case::partition(SETS, json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}}}}), "FieldValueInvalid", "spec.updateStrategy.rollingUpdate")]
+#[case::label(DEPLOYMENTS, json!({"spec": {"template": {"metadata": {"labels": {"app": "web", "b": "c d"}}}}}), "FieldValueInvalid", "spec.template.labels")]
+#[case::job(JOBS, json!({"metadata": {"name": "a b"}, "spec": {"template": {"spec": {"restartPolicy": "Never"}}}}), "FieldValueInvalid", "spec.template.labels")]
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_is_told_of_its_field(
+    #[case] path: &str,
+    #[case] change: Value,
+    #[case] reason: &str,
+    #[case] field: &str,
+) {
+    let mut object = match path {
+        CLASSES => json!({"metadata": {"name": "a"}}),
+        JOBS => json!({"spec": {"template": template()}}),
+        _ => deployment(),
+    };
+    for key in ["apiVersion", "kind"] {
+        object.as_object_mut().unwrap().remove(key);
+    }
+    merge(&mut object, &change);
+    let (code, status) = Server::new().send("POST", path, JSON, &object).await;
+    assert!(code == 422 && causes(&status).contains(&(reason.into(), field.into())), "{status:#}");
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            from.iter().for_each(|(key, value)| merge(into.entry(key).or_insert(Value::Null), value));
+        }
+        (into, from) => into.clone_from(from),
+    }
+}
+
+#[rstest]
+#[case::unheard_of("self.nothing > 1", Some("undefined field 'nothing'"))]
+#[case::in_a_macro("self.list.all(e, has(self.nothing))", Some("undefined field 'nothing'"))]
+#[case::below("self.spec.nothing == ''", Some("undefined field 'nothing'"))]
+#[case::known("self.spec.name == '' && self.metadata.name != self.spec.free.anything", None)]
+#[tokio::test(start_paused = true)]
+async fn rules_name_only_fields_that_there_are(#[case] rule: &str, #[case] told: Option<&str>) {
+    let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let spec = json!({"type": "object", "properties": {"name": {"type": "string"}, "free": free}});
+    let list = json!({"type": "array", "items": {"type": "string"}});
+    let schema = json!({"type": "object", "properties": {"spec": spec, "list": list}, "x-kubernetes-validations": [{"rule": rule}]});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.example.com"},
+        "spec": {"group": "example.com", "scope": "Cluster", "names": {"plural": "things", "kind": "Thing"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}});
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let (code, answer) = Server::new().send("POST", path, JSON, &definition).await;
+    let message = answer["message"].as_str().unwrap_or_default();
+    match told {
+        Some(told) => assert!(code == 422 && message.contains(told), "{answer:#}"),
+        None => assert_eq!(code, 201, "{answer:#}"),
+    }
+}

@@ -32,6 +32,7 @@ mod table;
 mod value;
 mod verbs;
 
+pub use builtin::tolerate_for_a_while;
 pub use server::{ApiServer, Config, DEFAULT_HISTORY};
 pub(crate) use store::LabelSelector;
 pub use store::{GroupResource, Object, ObjectName, ObjectRef};

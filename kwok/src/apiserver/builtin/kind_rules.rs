@@ -1,6 +1,9 @@
 //! The rules of kinds other than pods (`pkg/apis/*/validation`).
 
-use super::pod_rules::validate_spec;
+use super::{
+    metadata::{validate_annotations, validate_labels},
+    pod_rules::validate_spec,
+};
 use crate::apiserver::{
     field_error::FieldError,
     store::LabelSelector,
@@ -16,8 +19,7 @@ pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<F
         "Job" => validate_job(object, old),
         "CronJob" => {
             let template = at(object, &["spec", "jobTemplate", "spec", "template"]).unwrap_or(&Value::Null);
-            let mut errors =
-                validate_spec(template.get("spec").unwrap_or(&Value::Null), "spec.jobTemplate.spec.template.spec");
+            let mut errors = validate_template(template, "spec.jobTemplate.spec.template");
             match text_or_empty(object, &["spec", "schedule"]) {
                 "" => errors.push(FieldError::required("spec.schedule", "")),
                 schedule if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 => {
@@ -48,12 +50,7 @@ pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<F
             errors.extend(old.into_iter().flat_map(|old| validate_immutable_data(object, old)));
             errors
         }
-        "PriorityClass" => {
-            let changed = old.is_some_and(|old| object.get("value") != old.get("value"));
-            let value = changed.then(|| FieldError::forbidden("value", "may not be changed in an update."));
-            let policy = old.map(|old| unchanged(object, old, &["preemptionPolicy"])).unwrap_or_default();
-            value.into_iter().chain(policy).collect()
-        }
+        "PriorityClass" => validate_priority_class(object, old),
         "StorageClass" => validate_storage_class(object, old),
         "PersistentVolumeClaim" => validate_claim(object, old),
         "PersistentVolume" => validate_volume(object),
@@ -61,6 +58,27 @@ pub(super) fn validate(kind: &str, object: &Value, old: Option<&Value>) -> Vec<F
         "RoleBinding" | "ClusterRoleBinding" => old.map(|old| unchanged(object, old, &["roleRef"])).unwrap_or_default(),
         _ => Vec::new(),
     }
+}
+
+/// A template of pods.
+fn validate_template(template: &Value, field: &str) -> Vec<FieldError> {
+    let mut errors = validate_labels(at(template, &["metadata", "labels"]), &format!("{field}.labels"));
+    errors.extend(validate_annotations(at(template, &["metadata", "annotations"]), &format!("{field}.annotations")));
+    errors.extend(validate_spec(template.get("spec").unwrap_or(&Value::Null), &format!("{field}.spec")));
+    errors
+}
+
+fn validate_priority_class(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let Some(old) = old else {
+        let policies = ["Never", "PreemptLowerPriority"];
+        let policy = text_or_empty(object, &["preemptionPolicy"]);
+        let refused =
+            (!policies.contains(&policy)).then(|| FieldError::not_supported("preemptionPolicy", policy, &policies));
+        return refused.into_iter().collect();
+    };
+    let changed = object.get("value") != old.get("value");
+    let value = changed.then(|| FieldError::forbidden("value", "may not be changed in an update."));
+    value.into_iter().chain(unchanged(object, old, &["preemptionPolicy"])).collect()
 }
 
 /// Keys become names of files.
@@ -119,20 +137,23 @@ fn validate_workload(kind: &str, object: &Value, old: Option<&Value>) -> Vec<Fie
     errors.extend(not_negative(object, &["spec", "replicas"]));
     errors.extend(not_negative(object, &["spec", "minReadySeconds"]));
     errors.extend(validate_selector(kind, object));
-    let spec = at(object, &["spec", "template", "spec"]).unwrap_or(&Value::Null);
-    errors.extend(validate_spec(spec, "spec.template.spec"));
-    if let Some(policy) = text(spec, &["restartPolicy"]).filter(|policy| *policy != "Always") {
+    let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
+    errors.extend(validate_template(template, "spec.template"));
+    if let Some(policy) = text(template, &["spec", "restartPolicy"]).filter(|policy| *policy != "Always") {
         errors.push(FieldError::not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));
     }
     if let Some(old) = old {
-        errors.extend(unchanged(object, old, &["spec", "selector"]));
         if kind == "StatefulSet" {
             errors.extend(changed_stateful_set(object, old));
+        } else {
+            errors.extend(unchanged(object, old, &["spec", "selector"]));
         }
     }
-    if kind == "Deployment" {
-        errors.extend(validate_strategy(object));
-    }
+    errors.extend(match kind {
+        "Deployment" => validate_strategy(object),
+        "DaemonSet" | "StatefulSet" => validate_update_strategy(kind, object),
+        _ => None,
+    });
     if let Some(other) = text(object, &["spec", "podManagementPolicy"])
         && kind == "StatefulSet"
         && !["OrderedReady", "Parallel"].contains(&other)
@@ -175,12 +196,32 @@ fn validate_strategy(object: &Value) -> Option<FieldError> {
     let strategy = text_or_empty(object, &["spec", "strategy", "type"]);
     let known = ["Recreate", "RollingUpdate"];
     if !known.contains(&strategy) {
-        return Some(FieldError::not_supported("spec.strategy.type", strategy, &known));
+        return Some(FieldError::not_supported("spec.strategy", strategy, &known));
     }
     let has_details = at(object, &["spec", "strategy", "rollingUpdate"]).is_some();
     (strategy == "Recreate" && has_details).then(|| {
         FieldError::forbidden("spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'")
     })
+}
+
+fn validate_update_strategy(kind: &str, object: &Value) -> Option<FieldError> {
+    let strategy = text_or_empty(object, &["spec", "updateStrategy", "type"]);
+    let known = ["OnDelete", "RollingUpdate"];
+    let is_known = known.contains(&strategy);
+    let has_details = at(object, &["spec", "updateStrategy", "rollingUpdate"]).is_some();
+    match kind {
+        "DaemonSet" => (!is_known).then(|| FieldError::not_supported("spec.updateStrategy", strategy, &known)),
+        _ if strategy.is_empty() => Some(FieldError::required("spec.updateStrategy", "")),
+        _ if !is_known => {
+            let detail = "must be 'RollingUpdate' or 'OnDelete'";
+            Some(FieldError::invalid("spec.updateStrategy", strategy, detail))
+        }
+        _ => (strategy == "OnDelete" && has_details).then(|| {
+            let found = at(object, &["spec", "updateStrategy", "rollingUpdate"]).cloned().unwrap_or_default();
+            let detail = "only allowed for updateStrategy 'RollingUpdate'";
+            FieldError::invalid("spec.updateStrategy.rollingUpdate", found, detail)
+        }),
+    }
 }
 
 fn changed_stateful_set(object: &Value, old: &Value) -> Option<FieldError> {
@@ -193,7 +234,6 @@ fn changed_stateful_set(object: &Value, old: &Value) -> Option<FieldError> {
         "revisionHistoryLimit",
         "persistentVolumeClaimRetentionPolicy",
         "minReadySeconds",
-        "selector",
     ];
     for key in changeable {
         carry_over(&mut masked, old, &["spec"], key);
@@ -211,9 +251,9 @@ fn validate_job(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     for key in ["parallelism", "completions", "backoffLimit"] {
         errors.extend(not_negative(object, &["spec", key]));
     }
-    let spec = at(object, &["spec", "template", "spec"]).unwrap_or(&Value::Null);
-    errors.extend(validate_spec(spec, "spec.template.spec"));
-    if text(spec, &["restartPolicy"]) == Some("Always") {
+    let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
+    errors.extend(validate_template(template, "spec.template"));
+    if text(template, &["spec", "restartPolicy"]) == Some("Always") {
         errors.push(FieldError::required("spec.template.spec.restartPolicy", "valid values: \"OnFailure\", \"Never\""));
     }
     if let Some(old) = old {
@@ -355,6 +395,46 @@ fn validate_service(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     errors
 }
 
+/// What of an object has no effect, or another one, for its user; `old` is the object before, for updates.
+pub(super) fn warnings(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String> {
+    let template = match kind {
+        "Service" => return warnings_of_service(object),
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" => ["spec", "template"].as_slice(),
+        "CronJob" => &["spec", "jobTemplate", "spec", "template"],
+        _ => return Vec::new(),
+    };
+    // What was told of before is not told again.
+    if old.is_some_and(|old| at(old, template) == at(object, template)) {
+        return Vec::new();
+    }
+    let path = [template, &["spec", "terminationGracePeriodSeconds"]].concat();
+    let is_negative = integer(object, &path).is_some_and(|seconds| seconds < 0);
+    let told = || format!("{}: must be >= 0; negative values are invalid and will be treated as 1", path.join("."));
+    is_negative.then(told).into_iter().collect()
+}
+
+/// What of a service without an address, or with a name elsewhere, has no effect (`pkg/api/service`).
+fn warnings_of_service(service: &Value) -> Vec<String> {
+    let spec = |key: &str| text_or_empty(service, &["spec", key]);
+    let is_external = spec("type") == "ExternalName";
+    let has_addresses = !items(service, &["spec", "externalIPs"]).is_empty();
+    let told = [
+        (is_external && has_addresses, "externalIPs is ignored when spec.type is \"ExternalName\""),
+        (
+            !is_external && !spec("externalName").is_empty(),
+            "externalName is ignored when spec.type is not \"ExternalName\"",
+        ),
+    ];
+    let ignored = [
+        (!spec("loadBalancerIP").is_empty(), "loadBalancerIP is ignored for headless services"),
+        (has_addresses, "externalIPs is ignored for headless services"),
+        (!["", "None"].contains(&spec("sessionAffinity")), "SessionAffinity is ignored for headless services"),
+    ];
+    let ignored = ignored.map(|(is_set, what)| (spec("clusterIP") == "None" && is_set, what));
+    let told = told.into_iter().chain(ignored).filter(|(is_so, _)| *is_so);
+    told.map(|(_, what)| format!("spec.{what}")).collect()
+}
+
 /// A service that asks for an address can have one of those that are given to services.
 fn validate_address(service: &Value) -> Option<FieldError> {
     let asked = text_or_empty(service, &["spec", "clusterIP"]).parse::<Ipv4Addr>().ok()?;
@@ -466,11 +546,14 @@ fn validate_claim(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     errors
 }
 
-/// A claim may get its volume, and ask for more once it has it.
+/// A claim may get its class and its volume, and ask for more once it has it.
 fn changed_claim(object: &Value, old: &Value) -> Option<FieldError> {
     let mut masked = object.clone();
     if text_or_empty(old, &["spec", "volumeName"]).is_empty() {
         carry_over(&mut masked, old, &["spec"], "volumeName");
+    }
+    if at(old, &["spec", "storageClassName"]).is_none() {
+        carry_over(&mut masked, old, &["spec"], "storageClassName");
     }
     if text_or_empty(old, &["status", "phase"]) == "Bound" {
         carry_over(&mut masked, old, &["spec", "resources"], "requests");

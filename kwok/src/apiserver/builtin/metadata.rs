@@ -26,7 +26,7 @@ pub(crate) fn validate_metadata(resource: &ResourceType, object: &Value, old: Op
         errors.extend(validate_name(resource, object));
     }
     errors.extend(validate_labels(at(object, &["metadata", "labels"]), "metadata.labels"));
-    errors.extend(validate_annotations(object));
+    errors.extend(validate_annotations(at(object, &["metadata", "annotations"]), "metadata.annotations"));
     errors.extend(validate_owners(object));
     errors.extend(texts(object, &["metadata", "finalizers"]).enumerate().filter_map(|(index, finalizer)| {
         let known = [FOREGROUND, ORPHAN, "kubernetes"].contains(&finalizer);
@@ -140,11 +140,11 @@ pub(crate) fn validate_labels(labels: Option<&Value>, field: &str) -> Vec<FieldE
     errors
 }
 
-fn validate_annotations(object: &Value) -> Vec<FieldError> {
-    let field = "metadata.annotations";
+/// What is wrong with a map of annotations under `field`.
+pub(super) fn validate_annotations(annotations: Option<&Value>, field: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut size = 0;
-    for (key, value) in at(object, &["metadata", "annotations"]).and_then(Value::as_object).into_iter().flatten() {
+    for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
         size += key.len() + value.as_str().map_or(0, str::len);
         errors.extend(
             qualified_name_problem(&key.to_lowercase())
@@ -184,7 +184,7 @@ fn validate_owners(object: &Value) -> Vec<FieldError> {
 }
 
 /// What is being deleted may lose finalizers, not gain them.
-fn added_finalizers(object: &Value, old: &Value) -> Option<FieldError> {
+pub(crate) fn added_finalizers(object: &Value, old: &Value) -> Option<FieldError> {
     text(old, &["metadata", "deletionTimestamp"])?;
     let before: Vec<&str> = texts(old, &["metadata", "finalizers"]).collect();
     let added: Vec<&str> =

@@ -17,7 +17,8 @@ mod quantity;
 mod status_rules;
 
 pub(crate) use kind_defaults::TEMPLATE_GENERATION;
-pub(crate) use metadata::{label_value_problem, validate_metadata};
+pub(crate) use metadata::{added_finalizers, label_value_problem, validate_metadata};
+pub use pod_defaults::tolerate_for_a_while;
 pub(crate) use quantity::Quantity;
 
 use super::{
@@ -144,6 +145,11 @@ pub(crate) fn validate(kind: &BuiltinKind, object: &Value, old: Option<&Value>) 
     }
 }
 
+/// What of an object has no effect, or another one, for its user; `old` is the object before, for updates.
+pub(crate) fn warnings(kind: &BuiltinKind, object: &Value, old: Option<&Value>) -> Vec<String> {
+    kind_rules::warnings(kind.kind, object, old)
+}
+
 /// Checks the rules of a kind's status.
 pub(crate) fn validate_status(kind: &BuiltinKind, object: &Value) -> Vec<FieldError> {
     status_rules::validate(kind.kind, object)
@@ -176,7 +182,7 @@ pub(crate) fn prepare_create(resource: &ResourceType, object: &mut Value, state:
 /// Keeps what the server gave an object when an update leaves it out: a service's address, a daemon set's count.
 pub(crate) fn prepare_update(resource: &ResourceType, new: &mut Value, old: &Value) {
     match resource.builtin().map_or("", |kind| kind.kind) {
-        "Pod" => pod_defaults::tolerate_for_a_while(new),
+        "Pod" => tolerate_for_a_while(members_mut(new, &["spec"])),
         "Service" if value::text(new, &["spec", "type"]) == Some("ExternalName") => {
             kind_defaults::take_address(new, old)
         }

@@ -5,9 +5,9 @@ use super::quantity::Quantity;
 use crate::apiserver::{
     state::State,
     store::{GroupResource, ObjectName},
-    value::{at, items, members_mut, set, set_default, text, text_or_empty},
+    value::{at, integer, items, members_mut, set, set_default, text, text_or_empty},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// How long a pod stays on a node that is not ready or cannot be reached (`DefaultTolerationSeconds`).
 const TOLERATION_SECONDS: i64 = 300;
@@ -115,11 +115,14 @@ fn fill_in_volume(volume: &mut Value) {
 
 /// What a new pod gets beyond its spec's defaults: account, priority, tolerations, phase, quality of service.
 pub(super) fn prepare_create(pod: &mut Value, state: &State) {
+    if integer(pod, &["spec", "terminationGracePeriodSeconds"]).is_some_and(|seconds| seconds < 0) {
+        set(pod, &["spec"], "terminationGracePeriodSeconds", 1);
+    }
     set_default(pod, &["spec"], "serviceAccountName", "default");
     let account = text_or_empty(pod, &["spec", "serviceAccountName"]).to_owned();
     set_default(pod, &["spec"], "serviceAccount", account);
     set_priority(pod, state);
-    tolerate_for_a_while(pod);
+    tolerate_for_a_while(members_mut(pod, &["spec"]));
     let class = qos_class(pod);
     set(pod, &[], "status", json!({"phase": "Pending", "qosClass": class}));
     if !items(pod, &["spec", "schedulingGates"]).is_empty() {
@@ -162,9 +165,10 @@ pub(super) fn missing_priority_class(pod: &Value, state: &State) -> Option<Strin
     (!exists).then(|| name.to_owned())
 }
 
-/// The `DefaultTolerationSeconds` admission plugin, which sees updates too.
-pub(super) fn tolerate_for_a_while(pod: &mut Value) {
-    let mut tolerations = items(pod, &["spec", "tolerations"]).to_vec();
+/// Adds the tolerations that pods get of nodes that are not ready or silent to a pod's `spec`, where it says nothing of those
+/// (the `DefaultTolerationSeconds` admission plugin, which sees updates too).
+pub fn tolerate_for_a_while(spec: &mut Map<String, Value>) {
+    let mut tolerations = spec.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerates = |toleration: &Value| {
             let keys = [key, ""].contains(&text_or_empty(toleration, &["key"]));
@@ -174,7 +178,7 @@ pub(super) fn tolerate_for_a_while(pod: &mut Value) {
             tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_SECONDS}));
         }
     }
-    set(pod, &["spec"], "tolerations", tolerations);
+    spec.insert("tolerations".into(), tolerations.into());
 }
 
 /// The quality of service: guaranteed if every container's cpu and memory are limited to what they request, best effort if

@@ -32,13 +32,6 @@ pub(super) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldError> {
             subdomain_problem(node).map(|problem| FieldError::invalid(format!("{field}.nodeName"), node, problem)),
         );
     }
-    if let Some(seconds) = integer(spec, &["terminationGracePeriodSeconds"]).filter(|seconds| *seconds < 0) {
-        errors.push(FieldError::invalid(
-            format!("{field}.terminationGracePeriodSeconds"),
-            seconds,
-            "must be greater than or equal to 0",
-        ));
-    }
     errors
 }
 

@@ -190,6 +190,11 @@ pub(crate) fn record(resource: &ResourceType, new: &mut Value, old: Option<&Valu
         write_entries(new, all);
         return;
     }
+    if let Some(replicas) = no_replicas(resource, call, new) {
+        all.retain_mut(|entry| entry.lose(&replicas));
+        write_entries(new, all);
+        return;
+    }
     let mut found = compare_for(resource, call, old, new);
     let mut changed = std::mem::take(&mut found.added);
     changed.add(&found.modified);
@@ -212,6 +217,14 @@ pub(crate) fn record(resource: &ResourceType, new: &mut Value, old: Option<&Valu
         put_oldest_together(&mut all);
     }
     write_entries(new, all);
+}
+
+/// The field of the replicas, where a Scale has none of them: it then leaves the field out, so that nobody owns it.
+fn no_replicas(resource: &ResourceType, call: &Call, new: &Value) -> Option<FieldSet> {
+    let path = resource.scale.as_ref().filter(|_| call.path.subresource.as_deref() == Some("scale"))?;
+    let keys: Vec<&str> = path.spec_replicas.split('.').filter(|part| !part.is_empty()).collect();
+    let fields = keys.iter().rev().fold(json!({}), |below, key| json!({ format!("f:{key}"): below }));
+    (at(new, &keys).and_then(Value::as_i64).unwrap_or_default() == 0).then(|| FieldSet::read(&fields))
 }
 
 fn owns_replicas(resource: &ResourceType, entry: &Entry) -> bool {

@@ -22,8 +22,10 @@ pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 pub(crate) fn default_definition(definition: &mut Value) {
     let kind = text_or_empty(definition, &["spec", "names", "kind"]).to_owned();
     let names = ["spec", "names"];
-    super::super::value::set_default(definition, &names, "singular", kind.to_lowercase());
-    super::super::value::set_default(definition, &names, "listKind", format!("{kind}List"));
+    if !kind.is_empty() {
+        super::super::value::set_default(definition, &names, "singular", kind.to_lowercase());
+        super::super::value::set_default(definition, &names, "listKind", format!("{kind}List"));
+    }
     super::super::value::set_default(definition, &["spec"], "conversion", json!({"strategy": "None"}));
 }
 
@@ -64,7 +66,9 @@ pub(crate) fn validate_definition(definition: &Value) -> Vec<FieldError> {
     for (field, path) in [
         ("spec.group", vec!["spec", "group"]),
         ("spec.names.plural", vec!["spec", "names", "plural"]),
+        ("spec.names.singular", vec!["spec", "names", "singular"]),
         ("spec.names.kind", vec!["spec", "names", "kind"]),
+        ("spec.names.listKind", vec!["spec", "names", "listKind"]),
     ] {
         if text_or_empty(definition, &path).is_empty() {
             errors.push(FieldError::required(field, ""));
@@ -84,13 +88,14 @@ pub(crate) fn validate_definition(definition: &Value) -> Vec<FieldError> {
             "must have exactly one version marked as storage version",
         ));
     }
+    if stored == 0 {
+        let versions = at(definition, &["status", "storedVersions"]).cloned().unwrap_or_default();
+        errors.push(FieldError::invalid("status.storedVersions", versions, "must have at least one stored version"));
+    }
     let is_only = items(definition, &["spec", "versions"]).len() == 1;
-    errors.extend(
-        items(definition, &["spec", "versions"])
-            .iter()
-            .enumerate()
-            .flat_map(|(index, version)| schema_errors(index, version, is_only)),
-    );
+    errors.extend(items(definition, &["spec", "versions"]).iter().enumerate().flat_map(|(index, version)| {
+        [schema_errors(index, version, is_only), selectable_errors(index, version, is_only)].concat()
+    }));
     errors
 }
 
@@ -109,6 +114,32 @@ fn schema_errors(index: usize, version: &Value, is_only: bool) -> Vec<FieldError
             .collect(),
         None => vec![FieldError::required(field, "schemas are required")],
     }
+}
+
+/// Fields to select by are texts, whole numbers or truths of the schema.
+fn selectable_errors(index: usize, version: &Value, is_only: bool) -> Vec<FieldError> {
+    const DETAIL: &str = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+    let versions = if is_only { "spec".to_owned() } else { format!("spec.versions[{index}]") };
+    let mut errors = Vec::new();
+    for (number, field) in items(version, &["selectableFields"]).iter().enumerate() {
+        let path = text_or_empty(field, &["jsonPath"]);
+        let schema = at(version, &["schema", "openAPIV3Schema"]);
+        let mut keys = path.split('.').filter(|key| !key.is_empty());
+        let selected = keys.try_fold(schema, |schema, key| {
+            schema.map(|schema| at(schema, &["properties", key])).filter(Option::is_some)
+        });
+        let kind = selected.flatten().map(|schema| text_or_empty(schema, &["type"]));
+        let place = format!("{versions}.selectableFields[{number}].jsonPath");
+        match kind {
+            _ if path.is_empty() => errors.push(FieldError::required(place, "")),
+            None => {
+                errors.push(FieldError::invalid(place, path, "is an invalid path: does not refer to a valid field"))
+            }
+            Some("string" | "boolean" | "integer") => {}
+            Some(_) => errors.push(FieldError::invalid(place, path, DETAIL)),
+        }
+    }
+    errors
 }
 
 fn is_true(value: &Value, path: &[&str]) -> bool {

@@ -66,7 +66,7 @@ fn cel_text(node: &Node, text: &str) -> CelValue {
 }
 
 /// A member's name as an identifier (`k8s.io/apiserver/pkg/cel.Escape`).
-fn escaped(name: &str) -> String {
+pub(super) fn escaped(name: &str) -> String {
     if RESERVED.contains(&name) {
         return format!("__{name}__");
     }

@@ -1,6 +1,6 @@
 //! One place in a schema, read once: what may be there.
 
-use super::rules::Rule;
+use super::rules::{Rule, Scope};
 use crate::apiserver::{
     field_error::FieldError,
     value::{integer, items, text, text_or_empty},
@@ -156,10 +156,10 @@ impl Node {
             pattern: read_pattern(source, path, errors),
             format: text_or_empty(source, &["format"]).to_owned(),
             list_type: read_list_type(source, path, errors),
-            rules: read_rules(source, path, errors),
             ..Self::default()
         };
         node.read_children(source, path, depth, errors);
+        node.rules = read_rules(source, path, &Scope { node: &node, is_root: depth == 0 }, errors);
         node.summarise();
         node
     }
@@ -291,10 +291,10 @@ fn read_list_type(source: &Value, path: &str, errors: &mut Vec<FieldError>) -> L
     }
 }
 
-fn read_rules(source: &Value, path: &str, errors: &mut Vec<FieldError>) -> Vec<Rule> {
+fn read_rules(source: &Value, path: &str, scope: &Scope<'_>, errors: &mut Vec<FieldError>) -> Vec<Rule> {
     let mut rules = Vec::new();
     for (index, rule) in items(source, &["x-kubernetes-validations"]).iter().enumerate() {
-        match Rule::compile(rule) {
+        match Rule::compile(rule, scope) {
             Ok(rule) => rules.push(rule),
             Err(error) => {
                 let field = format!("{path}.x-kubernetes-validations[{index}]{}", error.field);

@@ -1,16 +1,19 @@
 //! Rules of definitions in CEL (`x-kubernetes-validations`): `self` is the value, `oldSelf` what stood there before.
 
 use super::{
-    cel_value::cel_value,
+    cel_value::{cel_value, escaped},
     functions::{ENVIRONMENT, declare},
-    node::Node,
+    node::{Kind, Node},
     validate::{join, same_element},
 };
 use crate::apiserver::{
     field_error::{FieldError, Problem},
     value::{text, text_or_empty},
 };
-use cel::{Context, Program, Value as CelValue};
+use cel::{
+    Context, Program, Value as CelValue,
+    common::ast::{EntryExpr, Expr, IdedEntryExpr},
+};
 use serde_json::Value;
 
 /// A rule, compiled.
@@ -41,14 +44,14 @@ impl Rule {
     ///
     /// # Errors
     /// The field of the element that is wrong, and why.
-    pub(crate) fn compile(source: &Value) -> Result<Self, FieldError> {
+    pub(super) fn compile(source: &Value, scope: &Scope<'_>) -> Result<Self, FieldError> {
         let rule = text_or_empty(source, &["rule"]).trim().to_owned();
         if rule.is_empty() {
             return Err(FieldError::required(".rule", "rule is not specified"));
         }
-        let program = compile(&rule, ".rule")?;
+        let program = compile(&rule, ".rule", scope)?;
         let message_expression =
-            text(source, &["messageExpression"]).map(|text| compile(text, ".messageExpression")).transpose()?;
+            text(source, &["messageExpression"]).map(|text| compile(text, ".messageExpression", scope)).transpose()?;
         let is_transition = program.references().has_variable("oldSelf");
         Ok(Self {
             program,
@@ -90,10 +93,77 @@ impl Rule {
     }
 }
 
-fn compile(text: &str, field: &str) -> Result<Program, FieldError> {
-    ENVIRONMENT
-        .compile(text)
-        .map_err(|error| FieldError::invalid(field, text, format!("compilation failed: {}", error.to_string().trim())))
+fn compile(text: &str, field: &str, scope: &Scope<'_>) -> Result<Program, FieldError> {
+    let failed = |why: &str| FieldError::invalid(field, text, format!("compilation failed: {why}"));
+    let program = ENVIRONMENT.compile(text).map_err(|error| failed(error.to_string().trim()))?;
+    match scope.unknown_field(&program.expression().expr) {
+        Some(unknown) => Err(failed(&format!("undefined field '{unknown}'"))),
+        None => Ok(program),
+    }
+}
+
+/// Where a rule stands in the schema.
+pub(super) struct Scope<'a> {
+    pub(super) node: &'a Node,
+    /// At the top, every object has a few fields more.
+    pub(super) is_root: bool,
+}
+
+impl<'a> Scope<'a> {
+    /// The first field that an expression selects from `self` or `oldSelf`, or from what is in them, and that the schema does not have.
+    fn unknown_field(&self, expression: &Expr) -> Option<String> {
+        if let Expr::Select(select) = expression
+            && let Some(node) = self.node_of(&select.operand.expr)
+            && !self.has_field(node, &select.field)
+        {
+            return Some(select.field.clone());
+        }
+        let entry = |entry: &IdedEntryExpr| match &entry.expr {
+            EntryExpr::StructField(field) => self.unknown_field(&field.value.expr),
+            EntryExpr::MapEntry(entry) => {
+                self.unknown_field(&entry.key.expr).or_else(|| self.unknown_field(&entry.value.expr))
+            }
+        };
+        match expression {
+            Expr::Select(select) => self.unknown_field(&select.operand.expr),
+            Expr::Call(call) => {
+                let target = call.target.as_deref();
+                target.into_iter().chain(&call.args).find_map(|part| self.unknown_field(&part.expr))
+            }
+            Expr::List(list) => list.elements.iter().find_map(|element| self.unknown_field(&element.expr)),
+            Expr::Map(map) => map.entries.iter().find_map(entry),
+            Expr::Struct(of) => of.entries.iter().find_map(entry),
+            Expr::Comprehension(all) => [&all.iter_range, &all.accu_init, &all.loop_cond, &all.loop_step, &all.result]
+                .into_iter()
+                .find_map(|part| self.unknown_field(&part.expr)),
+            Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => None,
+        }
+    }
+
+    /// The schema of what an expression gives, as far as it only selects.
+    fn node_of(&self, expression: &Expr) -> Option<&'a Node> {
+        match expression {
+            Expr::Ident(name) if ["self", "oldSelf"].contains(&name.as_str()) => Some(self.node),
+            Expr::Select(select) => {
+                let node = self.node_of(&select.operand.expr)?;
+                let mut members = node.properties.iter().filter(|_| !self.is_common(node, &select.field));
+                members.find(|(name, _)| escaped(name) == select.field).map(|(_, member)| member)
+            }
+            _ => None,
+        }
+    }
+
+    fn has_field(&self, node: &Node, field: &str) -> bool {
+        let is_closed =
+            node.kind == Kind::Object && node.additional.is_none() && !node.additional_any && !node.preserve;
+        !is_closed || self.is_common(node, field) || node.properties.keys().any(|name| escaped(name) == field)
+    }
+
+    /// Whether that is a field of every object.
+    fn is_common(&self, node: &Node, field: &str) -> bool {
+        let is_object = node.embedded || self.is_root && std::ptr::eq(node, self.node);
+        is_object && ["apiVersion", "kind", "metadata"].contains(&field)
+    }
 }
 
 fn reason(text: &str) -> Result<Reason, FieldError> {

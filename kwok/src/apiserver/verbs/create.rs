@@ -19,17 +19,29 @@ use std::sync::Arc;
 
 /// Creates the object in the body.
 pub(crate) fn create(state: &mut State, call: &Call, body: Value) -> Result<Answer, ApiError> {
-    create_as(state, call, body, false)
+    create_as(state, call, body, Given::Whole)
 }
 
-/// As [`create`]; an apply has worked out the fields' owners itself.
-pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied: bool) -> Result<Answer, ApiError> {
-    if !applied {
+/// As what an object that is created was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// As it is.
+    Whole,
+    /// By an apply, which has worked out the fields' owners itself.
+    Applied,
+    /// As one of another kind, which has none of this one's defaults.
+    OfAnotherKind,
+}
+
+/// As [`create`].
+pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, given: Given) -> Result<Answer, ApiError> {
+    let applied = given == Given::Applied;
+    if given == Given::Whole {
         check_kind(state, call, &body)?;
     }
     check_type(&call.resource, &mut body)?;
     check_namespace(call, &mut body)?;
-    let (mut object, warnings) = decode(call, body)
+    let (mut object, mut warnings) = decode(call, body)
         .map_err(|error| if applied { not_converted(&call.resource, call, &error) } else { error })?;
     if applied {
         // An apply makes whatever version there is.
@@ -41,7 +53,10 @@ pub(crate) fn create_as(state: &mut State, call: &Call, mut body: Value, applied
     if call.resource.is_virtual() {
         return Ok(Answer::value(StatusCode::CREATED, reviews::answer(&call.resource, object)));
     }
-    fill_in(&call.resource, &mut object);
+    if given != Given::OfAnotherKind {
+        fill_in(&call.resource, &mut object);
+    }
+    warnings.extend(super::warnings(&call.resource, &object, None));
     if call.resource.kind == "CustomResourceDefinition" {
         custom::default_definition(&mut object);
     }
@@ -71,7 +86,7 @@ fn check_kind(state: &mut State, call: &Call, body: &Value) -> Result<(), ApiErr
     set(&mut named, &[], "kind", resource.kind.as_str());
     let mut asked = call.clone();
     asked.query.dry_run = true;
-    if let Err(other) = create_as(state, &asked, named, false)
+    if let Err(other) = create_as(state, &asked, named, Given::OfAnotherKind)
         && other.code == StatusCode::UNPROCESSABLE_ENTITY
     {
         error.details.causes.extend(other.details.causes);

@@ -223,10 +223,11 @@ pub(crate) fn delete_collection(state: &mut State, call: &Call, body: &Value) ->
     let filter = call.query.filter(&call.path);
     let page = state.store.list(&call.resource.storage, &filter, &PageRequest::default());
     let objects = page.map_err(|_| ApiError::expired("The resourceVersion for the provided list is too old."))?.objects;
+    // They are answered as they were listed.
+    let metadata = list_metadata(state.store.revision(), None, None);
     for object in &objects {
         delete_object(state, call, object, &options)?;
     }
-    let metadata = list_metadata(state.store.revision(), None, None);
     let warnings = options.warnings(&call.resource);
     Ok(Answer { code: StatusCode::OK, body: AnswerBody::List(objects, metadata), warnings })
 }

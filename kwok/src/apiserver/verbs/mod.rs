@@ -18,7 +18,7 @@ use super::{
     state::Call,
     status::ApiError,
     store::Object,
-    value::{at, set, text, text_or_empty},
+    value::{set, text, text_or_empty},
 };
 use bytes::Bytes;
 use http::StatusCode;
@@ -173,6 +173,11 @@ pub(crate) fn fill_in(resource: &ResourceType, object: &mut Value) {
     }
 }
 
+/// What of an object has no effect, or another one, for its user; `old` is the object before, for updates.
+pub(crate) fn warnings(resource: &ResourceType, object: &Value, old: Option<&Value>) -> Vec<String> {
+    resource.builtin().map(|kind| builtin::warnings(kind, object, old)).unwrap_or_default()
+}
+
 /// Checks the kind's rules.
 pub(crate) fn validate(resource: &ResourceType, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
     let mut errors = builtin::validate_metadata(resource, object, old);
@@ -187,15 +192,28 @@ pub(crate) fn validate(resource: &ResourceType, object: &Value, old: Option<&Val
     if errors.is_empty() { Ok(()) } else { Err(invalid(resource, object, &errors)) }
 }
 
-/// The counts that the scale subresource shows must be some.
+/// The counts that the scale subresource shows must be some, its selector a text.
 fn scale_errors(resource: &ResourceType, object: &Value) -> Vec<FieldError> {
     let Some(paths) = &resource.scale else { return Vec::new() };
-    let count = |path: &String| {
-        let keys: Vec<&str> = path.split('.').filter(|key| !key.is_empty()).collect();
-        let found = at(object, &keys).filter(|found| found.as_i64().is_none_or(|count| count < 0))?;
-        Some(FieldError::invalid(path.as_str(), found.clone(), "should be a non-negative integer"))
+    let wrong = |path: &str, is_right: &dyn Fn(&Value) -> bool, what: &str| {
+        let mut keys = path.split('.').filter(|key| !key.is_empty());
+        let reached = keys.try_fold(Some(object), |reached, key| match reached {
+            Some(Value::Object(members)) => Ok(members.get(key)),
+            None | Some(Value::Null) => Ok(None),
+            Some(other) => Err(other),
+        });
+        let found = match reached {
+            Ok(found) => found.filter(|found| !is_right(found)),
+            // Something else is on the way.
+            Err(other) => Some(other),
+        };
+        found.map(|found| FieldError::invalid(path, found.clone(), what))
     };
-    [&paths.spec_replicas, &paths.status_replicas].into_iter().filter_map(count).collect()
+    let is_count = |found: &Value| found.as_i64().is_some_and(|count| count >= 0);
+    let counts = [&paths.spec_replicas, &paths.status_replicas];
+    let counts = counts.into_iter().filter_map(|path| wrong(path, &is_count, "should be a non-negative integer"));
+    let selector = paths.label_selector.iter().filter_map(|path| wrong(path, &Value::is_string, "should be a text"));
+    counts.chain(selector).collect()
 }
 
 /// The 422 for an object.

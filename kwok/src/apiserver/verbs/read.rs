@@ -89,7 +89,8 @@ fn builtin_fields(kind: &str) -> &'static [&'static str] {
 pub(crate) fn check_field_selector(resource: &ResourceType, query: &Query) -> Result<(), ApiError> {
     let custom = resource.custom().map(|version| version.selectable_fields.as_slice()).unwrap_or_default();
     for field in query.fields.fields() {
-        let of_cluster = resource.custom().is_some() && !resource.namespaced && field == "metadata.namespace";
+        let has_own_fields = resource.custom().is_some() || ["Namespace", "Node"].contains(&resource.kind.as_str());
+        let of_cluster = has_own_fields && !resource.namespaced && field == "metadata.namespace";
         let known = COMMON_FIELDS.contains(&field.as_str()) && !of_cluster
             || builtin_fields(&resource.kind).contains(&field.as_str())
             || custom.contains(&field);

@@ -80,7 +80,7 @@ fn apply_new(state: &mut State, call: &Call, patch: &Patch) -> Result<Answer, Ap
     let Patch::Apply(given) = patch else { return Err(ApiError::method_not_allowed()) };
     let body = patch::server_side_apply::apply(&call.resource, None, given, call)?;
     check_name(call, &body)?;
-    super::create::create_as(state, call, body, true)
+    super::create::create_as(state, call, body, super::create::Given::Applied)
 }
 
 /// Kinds that an update creates where they do not exist (`AllowCreateOnUpdate`).
@@ -139,7 +139,7 @@ fn write_given(
     call: &Call,
     part: Part,
     old: &Arc<Object>,
-    (mut given, warnings): (Value, Vec<String>),
+    (mut given, mut warnings): (Value, Vec<String>),
     applied: bool,
 ) -> Result<Answer, ApiError> {
     let resource = &call.resource;
@@ -170,6 +170,7 @@ fn write_given(
     }
     builtin::prepare_update(resource, &mut new, old.value());
     check_part(resource, part, &new, old.value())?;
+    warnings.extend(super::warnings(resource, &new, Some(old.value())));
     let written = store(state, call, new, old);
     Ok(Answer::object(StatusCode::OK, written).with_warnings(warnings))
 }
@@ -181,7 +182,8 @@ fn check_part(resource: &ResourceType, part: Part, new: &Value, old: &Value) -> 
         return if errors.is_empty() { Ok(()) } else { Err(super::invalid(resource, new, &errors)) };
     }
     if let Some(kind) = resource.builtin().filter(|_| builtin::is_checked_by_part(part)) {
-        let errors = if part == Part::Status { builtin::validate_status(kind, new) } else { Vec::new() };
+        let mut errors = if part == Part::Status { builtin::validate_status(kind, new) } else { Vec::new() };
+        errors.extend(builtin::added_finalizers(new, old));
         return if errors.is_empty() { Ok(()) } else { Err(super::invalid(resource, new, &errors)) };
     }
     validate(resource, new, Some(old))
