@@ -2,7 +2,9 @@
 //! process and no socket is opened.
 
 use crate::{
-    control_plane::{ControlPlane, Deployment, Kind, KubernetesCluster, Kwok, KwokPrograms, MANAGED, Times, access},
+    control_plane::{
+        ControlPlane, Deployment, Kind, KubernetesCluster, Kwok, KwokPrograms, MANAGED, Pace, Times, access,
+    },
     event_log::{EventLog, Source},
     observer::{self, SharedTally},
     run::apply_all,
@@ -428,7 +430,7 @@ pub(crate) fn settings(scenario: &Scenario) -> Settings {
 fn start_kwok(programs: &KwokPrograms, control_plane: &ControlPlane) -> anyhow::Result<Kwok> {
     let (kubeconfig, Times { speed, .. }) =
         control_plane.real().context("KWOK needs a real control plane: `--control-plane binaries` or `kind`")?;
-    Kwok::start(programs, &kubeconfig, speed)
+    Kwok::start(programs, &kubeconfig, Pace::of(speed))
 }
 
 /// The lease of the controller's manifests.

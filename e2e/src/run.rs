@@ -2,8 +2,8 @@
 
 use crate::{
     control_plane::{
-        ControlPlane, Kind, KindCluster, Kubernetes, KubernetesCluster, KwokPrograms, Programs, Times, access::Access,
-        in_fast_motion,
+        ControlPlane, Kind, KindCluster, Kubernetes, KubernetesCluster, KwokPrograms, Pace, Programs, Times,
+        access::Access, in_fast_motion,
     },
     environment::{Environment, LOOK_EVERY, Options, clock_from, settings},
     event_log::{Entry, Source},
@@ -175,10 +175,10 @@ pub fn for_real(
     .context("the runtime cannot be made")?
 }
 
-/// The control plane that was kept, or a new one if there is none or it was made for another speed.
+/// The control plane that was kept, or a new one if there is none or it was made for another pace.
 async fn begun(programs: &Programs, kept: Option<KubernetesCluster>, times: Times) -> anyhow::Result<Kubernetes> {
     match kept {
-        Some(cluster) if cluster.speed() == times.speed => return Kubernetes::again(cluster, times).await,
+        Some(cluster) if cluster.pace() == Pace::of(times.speed) => return Kubernetes::again(cluster, times).await,
         Some(cluster) => cluster.stop(times.speed).await,
         None => {}
     }

@@ -123,6 +123,17 @@ enum Kubelet {
     Sawhorse,
     /// Upstream KWOK with its own stages, of the folder of programs; not on the embedded control plane
     Kwok,
+    /// Our own, and once more upstream KWOK for scenarios that say `upstreamKwok`
+    Both,
+}
+
+/// Who is to do what kubelets do.
+#[derive(Debug)]
+pub(crate) struct Kubelets {
+    /// Our own, for all scenarios.
+    pub(crate) own: bool,
+    /// Upstream KWOK: for all scenarios, or beside our own for those that say so.
+    pub(crate) kwok: Option<KwokPrograms>,
 }
 
 /// A control plane as it was asked for.
@@ -155,19 +166,20 @@ impl PlaneArgs {
         }
     }
 
-    /// Upstream KWOK, if it is to do the kubelets' work.
-    pub(crate) fn kwok(&self) -> anyhow::Result<Option<KwokPrograms>> {
-        match (self.kubelet, self.control_plane) {
-            (Kubelet::Sawhorse, _) => Ok(None),
-            (Kubelet::Kwok, Plane::Embedded) => {
-                bail!("`--kubelet kwok` needs a real control plane: `--control-plane binaries` or `kind`")
-            }
-            (Kubelet::Kwok, Plane::Binaries | Plane::Kind) => {
-                let folder = self.kubebuilder_assets.as_ref();
-                let folder = folder.context("`--kubelet kwok` needs KUBEBUILDER_ASSETS or `--kubebuilder-assets`")?;
-                KwokPrograms::in_folder(folder).map(Some)
-            }
+    /// Who is to do what kubelets do.
+    pub(crate) fn kubelets(&self) -> anyhow::Result<Kubelets> {
+        let which = match self.kubelet {
+            Kubelet::Sawhorse => return Ok(Kubelets { own: true, kwok: None }),
+            Kubelet::Kwok => "kwok",
+            Kubelet::Both => "both",
+        };
+        if self.control_plane == Plane::Embedded {
+            bail!("`--kubelet {which}` needs a real control plane: `--control-plane binaries` or `kind`")
         }
+        let folder = self.kubebuilder_assets.as_ref();
+        let folder = folder
+            .with_context(|| format!("`--kubelet {which}` needs KUBEBUILDER_ASSETS or `--kubebuilder-assets`"))?;
+        Ok(Kubelets { own: self.kubelet == Kubelet::Both, kwok: Some(KwokPrograms::in_folder(folder)?) })
     }
 }
 

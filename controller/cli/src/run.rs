@@ -1,13 +1,13 @@
 //! `sawhorse run`: scenarios in virtual time, or on real control planes in fast motion.
 
 use crate::{
-    args::{ChosenPlane, RunArgs},
+    args::{ChosenPlane, Kubelets, RunArgs},
     progress, serve,
 };
 use anyhow::{Context, bail};
 use indicatif::MultiProgress;
 use sawhorse_e2e::{
-    control_plane::{KindCluster, KindSettings, KubernetesCluster, KwokPrograms},
+    control_plane::{KindCluster, KindSettings, KubernetesCluster, Pace},
     report,
     run::{InFastMotion, Kept, Outcome, Progress, Real, for_real, in_virtual_time},
     scenario::{Scenario, load},
@@ -37,14 +37,18 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
     }
     let scenarios = args.files.iter().map(|file| read(file)).collect::<anyhow::Result<Vec<_>>>()?;
-    let how = How { plane: args.plane.chosen()?, kwok: args.plane.kwok()?, stop: CancellationToken::new() };
+    let how = How { plane: args.plane.chosen()?, kubelets: args.plane.kubelets()?, stop: CancellationToken::new() };
     let in_real_time = !matches!(how.plane, ChosenPlane::Embedded);
     if in_real_time {
         stop_when_interrupted(how.stop.clone())?;
     }
     let (scenarios, skipped) = runnable(scenarios, in_real_time);
+    let jobs = jobs(&scenarios, &how.kubelets);
+    if jobs.len() > scenarios.len() && (args.events.is_some() || args.report.is_some()) {
+        bail!("`--events` and `--report` go with one run: choose `--kubelet sawhorse` or `kwok`");
+    }
     let mut summaries = Vec::new();
-    for (scenario, outcome) in scenarios.iter().zip(run_all(&scenarios, args, &how)?) {
+    for (Job { scenario, .. }, outcome) in jobs.iter().zip(run_all(&jobs, args, &how)?) {
         if let Some(file) = &args.events {
             write(file, &outcome.events)?;
         }
@@ -75,10 +79,33 @@ fn runnable(scenarios: Vec<Scenario>, in_real_time: bool) -> (Vec<Scenario>, Vec
     scenarios.into_iter().partition(|scenario| !in_real_time || scenario.virtual_time_only.is_none())
 }
 
+/// A scenario to run.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    scenario: &'a Scenario,
+    /// With upstream KWOK in the kubelets' place.
+    kwok: bool,
+}
+
+impl Job<'_> {
+    /// How people call it.
+    fn name(&self) -> String {
+        let with = if self.kwok { " (upstream KWOK)" } else { "" };
+        format!("{}{with}", self.scenario.name)
+    }
+}
+
+/// Each scenario with the kubelets that it is to have, in order.
+fn jobs<'a>(scenarios: &'a [Scenario], kubelets: &Kubelets) -> Vec<Job<'a>> {
+    let own = scenarios.iter().filter(|_| kubelets.own).map(|scenario| Job { scenario, kwok: false });
+    let kwok = scenarios.iter().filter(|scenario| kubelets.kwok.is_some() && (!kubelets.own || scenario.upstream_kwok));
+    own.chain(kwok.map(|scenario| Job { scenario, kwok: true })).collect()
+}
+
 /// What all runs have in common.
 struct How {
     plane: ChosenPlane,
-    kwok: Option<KwokPrograms>,
+    kubelets: Kubelets,
     /// Ends them early.
     stop: CancellationToken,
 }
@@ -91,10 +118,10 @@ struct Planes {
 }
 
 impl Planes {
-    /// Whether what is kept will do for a run of that speed.
-    fn fit(&self, speed: u32) -> bool {
-        let programs = self.programs.borrow().as_ref().map(KubernetesCluster::speed);
-        programs.or(self.kind.as_ref().map(|kind| kind.speed())) == Some(speed)
+    /// Whether what is kept will do for a run of that pace.
+    fn fit(&self, pace: Pace) -> bool {
+        let programs = self.programs.borrow().as_ref().map(KubernetesCluster::pace);
+        programs.or(self.kind.as_ref().map(|kind| kind.pace())) == Some(pace)
     }
 
     /// Lets the programs end by themselves; a kind cluster goes when it is dropped.
@@ -114,27 +141,27 @@ fn next(waiting: &Mutex<Vec<usize>>, fits: impl Fn(usize) -> bool) -> Option<usi
     (position < waiting.len()).then(|| waiting.remove(position))
 }
 
-/// The outcomes in the order of the scenarios. Each runs in a thread of its own, in its own time; the slowest and those that will
-/// last longest begin first, so that none is waited for in the end. If one cannot be run, no other is begun.
-fn run_all(scenarios: &[Scenario], args: &RunArgs, how: &How) -> anyhow::Result<Vec<Outcome>> {
+/// The outcomes in the order of the jobs. Each runs in a thread of its own, in its own time; those that will last longest begin
+/// first, so that none is waited for in the end. If one cannot be run, no other is begun.
+fn run_all(jobs: &[Job<'_>], args: &RunArgs, how: &How) -> anyhow::Result<Vec<Outcome>> {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let jobs = match how.plane {
+    let workers = match how.plane {
         ChosenPlane::Embedded => processors,
         // In fast motion a run waits more than it computes.
         ChosenPlane::Binaries(_) => 3 * processors,
         ChosenPlane::Kind(_) => KIND_CLUSTERS,
     };
-    let jobs = args.jobs.map_or(jobs, NonZeroUsize::get);
+    let workers = args.jobs.map_or(workers, NonZeroUsize::get);
     let bars = MultiProgress::new();
     let outcomes = Mutex::new(BTreeMap::new());
-    let speed = |index: usize| scenarios[index].speed(args.speed);
-    let mut order: Vec<usize> = (0..scenarios.len()).collect();
-    order.sort_by_key(|index| (speed(*index), Reverse(scenarios[*index].lasts_about())));
+    let speed = |index: usize| jobs[index].scenario.speed(args.speed);
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    order.sort_by_key(|index| Reverse(jobs[*index].scenario.lasts_about() / speed(*index)));
     let waiting = Mutex::new(order);
     let work = |worker: usize| {
         let mut planes = Planes::default();
-        while let Some(index) = next(&waiting, |index| planes.fit(speed(index))) {
-            let outcome = one(&scenarios[index], args, how, &mut planes, worker, &bars);
+        while let Some(index) = next(&waiting, |index| planes.fit(Pace::of(speed(index)))) {
+            let outcome = one(jobs[index], args, how, &mut planes, worker, &bars);
             if outcome.is_err() {
                 waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
             }
@@ -144,7 +171,7 @@ fn run_all(scenarios: &[Scenario], args: &RunArgs, how: &How) -> anyhow::Result<
     };
     let work = &work;
     std::thread::scope(|scope| {
-        (0..jobs.min(scenarios.len())).for_each(|worker| drop(scope.spawn(move || work(worker))));
+        (0..workers.min(jobs.len())).for_each(|worker| drop(scope.spawn(move || work(worker))));
     });
     outcomes.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
@@ -164,7 +191,7 @@ fn stop_when_interrupted(stop: CancellationToken) -> anyhow::Result<()> {
 /// Makes a worker's cluster; the scenarios that it runs follow one another there.
 fn kind_cluster(
     settings: &KindSettings,
-    (speed, how, worker): (u32, &How, usize),
+    (pace, how, worker): (Pace, &How, usize),
     bars: &MultiProgress,
 ) -> anyhow::Result<Arc<KindCluster>> {
     // Several runs may share a docker daemon.
@@ -175,7 +202,7 @@ fn kind_cluster(
         tokio::select! {
             biased;
             () = how.stop.cancelled() => bail!("it was interrupted"),
-            made = KindCluster::create(settings, &name, speed, &say) => made,
+            made = KindCluster::create(settings, &name, pace, &say) => made,
         }
     });
     made.map(Arc::new)
@@ -202,29 +229,33 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Scenario> {
 
 #[expect(clippy::disallowed_methods, reason = "the wall time of a run in virtual time is real time")]
 fn one(
-    scenario: &Scenario,
+    job: Job<'_>,
     args: &RunArgs,
     how: &How,
     planes: &mut Planes,
     worker: usize,
     bars: &MultiProgress,
 ) -> anyhow::Result<Outcome> {
-    let cannot = || format!("`{}` cannot be run", scenario.name);
+    let Job { scenario, kwok } = job;
+    let name = job.name();
+    let cannot = || format!("`{name}` cannot be run");
     let speed = scenario.speed(args.speed);
     let kind = match &how.plane {
         ChosenPlane::Kind(settings) => {
-            // A cluster's own times follow from the speed that it was made for; one that does not fit is taken down first.
-            let fitting = planes.kind.take().filter(|cluster| cluster.speed() == speed);
-            let made = fitting.map_or_else(|| kind_cluster(settings, (speed, how, worker), bars), Ok);
+            // A cluster's own times follow from what it was made for; one that does not fit is taken down first.
+            let pace = Pace::of(speed);
+            let fitting = planes.kind.take().filter(|cluster| cluster.pace() == pace);
+            let made = fitting.map_or_else(|| kind_cluster(settings, (pace, how, worker), bars), Ok);
             Some(&*planes.kind.insert(made.with_context(cannot)?))
         }
         ChosenPlane::Embedded | ChosenPlane::Binaries(_) => None,
     };
     let started = Instant::now();
-    let bar = bars.add(progress::bar(&scenario.name, scenario.steps.len()));
+    let bar = bars.add(progress::bar(&name, scenario.steps.len()));
     let (show, wall) = (|progress: Progress<'_>| progress::show(&bar, progress), || started.elapsed());
-    let real = |on| InFastMotion { on, speed, kwok: how.kwok.as_ref(), stop: &how.stop };
-    let outcome = match (&how.plane, kind) {
+    let kwok = how.kubelets.kwok.as_ref().filter(|_| kwok);
+    let real = |on| InFastMotion { on, speed, kwok, stop: &how.stop };
+    let mut outcome = match (&how.plane, kind) {
         (ChosenPlane::Binaries(programs), _) => {
             for_real(scenario, args.seed, real(Real::Programs(programs, Some(&planes.programs))), &show, wall)
         }
@@ -234,7 +265,10 @@ fn one(
     bar.finish_and_clear();
     if let (ChosenPlane::Binaries(_) | ChosenPlane::Kind(_), Ok(outcome)) = (&how.plane, &outcome) {
         let result = if outcome.summary.failure.is_none() { "ok" } else { "FAILED" };
-        tell(bars, &format!("{}: {result} after {:.1}s", scenario.name, outcome.summary.wall_time.as_secs_f64()));
+        tell(bars, &format!("{name}: {result} after {:.1}s", outcome.summary.wall_time.as_secs_f64()));
+    }
+    if let Ok(outcome) = &mut outcome {
+        outcome.summary.scenario.clone_from(&name);
     }
     outcome.with_context(cannot)
 }

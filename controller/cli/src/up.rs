@@ -1,14 +1,14 @@
 //! `sawhorse up`: everything in real time on loopback ports.
 
 use crate::{
-    args::{ChosenPlane, UpArgs},
+    args::{ChosenPlane, Kubelets, UpArgs},
     run::read,
     serve,
 };
 use anyhow::{Context, bail};
 use sawhorse_ambient::{Clock, Seed};
 use sawhorse_e2e::{
-    control_plane::{ControlPlane, Kind, KindCluster, Kubernetes, Times},
+    control_plane::{ControlPlane, Kind, KindCluster, Kubernetes, KwokPrograms, Pace, Times},
     environment::{Environment, IN_PROCESS_ENDPOINT, Options},
     event_log::Entry,
     run::apply_all,
@@ -32,6 +32,10 @@ pub(crate) fn up(args: &UpArgs) -> anyhow::Result<ExitCode> {
         None => load(DEFAULT_WORLD).context("the default world")?,
     };
     let chosen = args.plane.chosen()?;
+    let Kubelets { own, kwok } = args.plane.kubelets()?;
+    if own && kwok.is_some() {
+        bail!("`--kubelet both` is for `run`: here it is `sawhorse` or `kwok`");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let cluster = match &chosen {
         ChosenPlane::Kind(settings) => runtime.block_on(async {
@@ -40,18 +44,18 @@ pub(crate) fn up(args: &UpArgs) -> anyhow::Result<ExitCode> {
             tokio::select! {
                 biased;
                 () = interrupted => bail!("it was interrupted"),
-                made = KindCluster::create(settings, &name, 1, &|what: &str| say(&format!("{what}\n"))) => made.map(Some),
+                made = KindCluster::create(settings, &name, Pace::of(1), &|what: &str| say(&format!("{what}\n"))) => made.map(Some),
             }
         })?,
         ChosenPlane::Embedded | ChosenPlane::Binaries(_) => None,
     };
-    runtime.block_on(serve_until_interrupted(args, &scenario, &chosen, cluster.map(Arc::new)))
+    runtime.block_on(serve_until_interrupted(args, &scenario, (&chosen, kwok), cluster.map(Arc::new)))
 }
 
 async fn serve_until_interrupted(
     args: &UpArgs,
     scenario: &Scenario,
-    chosen: &ChosenPlane,
+    (chosen, kwok): (&ChosenPlane, Option<KwokPrograms>),
     cluster: Option<Arc<KindCluster>>,
 ) -> anyhow::Result<ExitCode> {
     let interrupted = serve::interrupted()?;
@@ -87,8 +91,7 @@ async fn serve_until_interrupted(
         }
     };
     let autoscaler = args.autoscaler == "sawhorse";
-    let options =
-        Options { seed, clock, endpoint, servers: None, autoscaler, kwok: args.plane.kwok()?, scheduler_events: true };
+    let options = Options { seed, clock, endpoint, servers: None, autoscaler, kwok, scheduler_events: true };
     let environment = Environment::start(scenario, &options, control_plane).await?;
     apply_all(&environment.client(), &scenario.objects).await?;
     let token = serve::control_token(None, args.bind_address)?;

@@ -6,7 +6,11 @@ use futures::{FutureExt, Stream, StreamExt, TryStreamExt, future::BoxFuture, str
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
-use kube::{Client, Config, client::Body, client::ClientBuilder};
+use hyper_util::{client::legacy, rt::TokioExecutor};
+use kube::{
+    Client, Config,
+    client::{Body, ConfigExt, retry::RetryPolicy},
+};
 use serde_json::Value;
 use std::{
     sync::{
@@ -17,12 +21,15 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer, Service, ServiceBuilder, retry::RetryLayer};
 
 /// How often time is moved on, in real time: each time costs two threads' waking.
 const TICK: Duration = Duration::from_millis(5);
 /// The most by which time is moved at once, so that what falls due in between still happens in order.
 const STRIDE: Duration = Duration::from_millis(100);
+/// How long a connection that nothing is sent over is kept, in real time. API servers close them after 90 seconds, which is also
+/// the pool's own limit: a request could meet a connection as it closes, and fail.
+const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 
 /// Runs `future` on a runtime of its own, in which `speed` seconds pass in each real one.
 ///
@@ -77,10 +84,20 @@ pub fn client_in_fast_motion(config: Config, times: Times) -> kube::Result<Clien
 ///
 /// # Errors
 /// The configuration cannot be used, e.g. for its certificates.
-pub(super) fn client(mut config: Config, times: Times, requests: Arc<AtomicU64>) -> kube::Result<Client> {
-    // The client's own timeouts would be in the run's time, the server's are not.
-    (config.read_timeout, config.write_timeout, config.connect_timeout) = (None, None, None);
-    Ok(ClientBuilder::try_from(config)?.with_layer(&Translated { times, requests }).build())
+pub(super) fn client(config: Config, times: Times, requests: Arc<AtomicU64>) -> kube::Result<Client> {
+    // Without timeouts: the client's own would be in the run's time, the server's are not.
+    let connections = legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .build(config.rustls_https_connector()?);
+    let service = ServiceBuilder::new()
+        .layer(Translated { times, requests })
+        .layer(config.base_uri_layer())
+        .option_layer(config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry())))
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(connections);
+    Ok(Client::new(service, config.default_namespace))
 }
 
 #[derive(Clone)]

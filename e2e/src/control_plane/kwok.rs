@@ -1,7 +1,7 @@
 //! Upstream KWOK in the place of our kubelets: our machines boot and register their Nodes, KWOK does what kubelets do after that.
 
 use super::{
-    kubernetes::node_grace,
+    kubernetes::Pace,
     processes::{Processes, free_ports},
 };
 use anyhow::bail;
@@ -46,8 +46,8 @@ pub(crate) struct Kwok {
 }
 
 impl Kwok {
-    /// Starts it for a cluster whose runs have that speed; it lives in real time itself, as the cluster does.
-    pub(crate) fn start(programs: &KwokPrograms, kubeconfig: &Path, speed: u32) -> anyhow::Result<Self> {
+    /// Starts it for a cluster of that pace; it lives in real time itself, as the cluster does.
+    pub(crate) fn start(programs: &KwokPrograms, kubeconfig: &Path, pace: Pace) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("sawhorse-kwok-").tempdir()?;
         let mut processes = Processes::new(folder.path());
         let [port] = free_ports()?;
@@ -57,7 +57,7 @@ impl Kwok {
             format!("--config={}", programs.0.join("kwok-stages.yaml").display()),
             format!("--manage-nodes-with-annotation-selector={name}={value}"),
             // Renewed after a quarter of it, which must be well within the grace for silent nodes.
-            format!("--node-lease-duration-seconds={}", node_grace(speed)),
+            format!("--node-lease-duration-seconds={}", pace.node_grace),
             format!("--server-address=127.0.0.1:{port}"),
             "--cidr=10.0.0.0/8".to_owned(),
             "--node-ip=10.0.0.1".to_owned(),

@@ -24,7 +24,7 @@ pub(crate) use self::kwok::Kwok;
 pub use self::{
     fast_motion::{client_in_fast_motion, in_fast_motion},
     kind::{Deployment, Kind, KindCluster, KindSettings},
-    kubernetes::{Kubernetes, KubernetesCluster, Programs},
+    kubernetes::{Kubernetes, KubernetesCluster, Pace, Programs},
     kwok::{KwokPrograms, MANAGED},
     mirror::Own,
     times::Times,

@@ -1,6 +1,7 @@
 //! Time on two clocks: a run in fast motion lives `speed` times as fast as the cluster that it uses.
 
 use jiff::{SignedDuration, Timestamp};
+use sawhorse_kwok::apiserver::tolerate_for_a_while;
 use serde_json::Value;
 
 /// How long a pod may take to end, and what the API server takes for it.
@@ -42,10 +43,14 @@ impl Times {
         self.moved(at, |since| since * speed)
     }
 
-    /// An object of the run as the cluster is told it. Spans are rounded up, so that none becomes nothing; the one that the API
-    /// server would fill in and that everything waits for, how long a pod may take to end, is written out.
+    /// An object of the run as the cluster is told it. Spans are rounded up, so that none becomes nothing; those that the API server
+    /// would fill in by its own clock, how long a pod may take to end and how long it bears a lost node, are written out.
     pub fn of_cluster(&self, value: &mut Value) {
         write_out_grace(value);
+        // A change may leave out what is there already.
+        if value.get("kind").is_some() {
+            write_out_tolerations(value);
+        }
         let speed = i64::from(self.speed);
         let moment = |at: Timestamp| self.moved(at, |since| since / speed);
         translate(value, &moment, &|seconds| seconds.div_euclid(speed) + i64::from(seconds.rem_euclid(speed) > 0));
@@ -68,6 +73,20 @@ fn write_out_grace(value: &mut Value) {
             fields.values_mut().for_each(write_out_grace);
         }
         Value::Array(items) => items.iter_mut().for_each(write_out_grace),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Specs of pods get the tolerations that the API server would give the pods.
+fn write_out_tolerations(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("containers").is_some_and(Value::is_array) {
+                tolerate_for_a_while(fields);
+            }
+            fields.values_mut().for_each(write_out_tolerations);
+        }
+        Value::Array(items) => items.iter_mut().for_each(write_out_tolerations),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -115,6 +134,7 @@ mod tests {
     #[case::never_nothing(json!({"gracePeriodSeconds": 1}), json!({"gracePeriodSeconds": 1}))]
     #[case::at_once(json!({"gracePeriodSeconds": 0}), json!({"gracePeriodSeconds": 0}))]
     #[case::grace_by_default(json!({"spec": {"containers": []}}), json!({"spec": {"containers": [], "terminationGracePeriodSeconds": 2}}))]
+    #[case::tolerations_by_default(json!({"kind": "Pod", "spec": {"containers": [], "terminationGracePeriodSeconds": 1, "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "tolerationSeconds": 60}]}}), json!({"kind": "Pod", "spec": {"containers": [], "terminationGracePeriodSeconds": 1, "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "tolerationSeconds": 3}, {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 15}]}}))]
     #[case::moment(json!(["2026-01-01T00:01:00Z"]), json!(["2026-01-01T00:00:03.000000Z"]))]
     #[case::before(json!(["2025-12-31T23:59:00Z"]), json!(["2025-12-31T23:59:57.000000Z"]))]
     #[case::other_text(json!({"a": "2026-01-01", "b": "at 2026-01-01T00:01:00Z", "seconds": 30}), json!({"a": "2026-01-01", "b": "at 2026-01-01T00:01:00Z", "seconds": 30}))]

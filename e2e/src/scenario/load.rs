@@ -73,6 +73,8 @@ struct Spec {
     virtual_time_only: Option<String>,
     fastest: Option<NonZeroU32>,
     #[serde(default)]
+    upstream_kwok: bool,
+    #[serde(default)]
     cloud: CloudConfig,
     #[serde(default)]
     controller: ControllerSpec,
@@ -147,6 +149,7 @@ pub fn load(text: &str) -> Result<Scenario, ScenarioError> {
         limit: spec.limit.map_or(DEFAULT_LIMIT, |span| span.0),
         virtual_time_only: spec.virtual_time_only,
         fastest: spec.fastest,
+        upstream_kwok: spec.upstream_kwok,
         cloud: spec.cloud,
         controller: spec.controller,
         nodes: spec.nodes,

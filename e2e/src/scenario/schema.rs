@@ -23,6 +23,8 @@ pub struct Scenario {
     pub virtual_time_only: Option<String>,
     /// On a real control plane: at most so many of its seconds pass in each real one, as much has to be done in few of them.
     pub fastest: Option<NonZeroU32>,
+    /// Whether it shows what upstream KWOK, too, has to do for Nodes and pods in the kubelets' place.
+    pub upstream_kwok: bool,
     /// The cloud as it begins.
     pub cloud: CloudConfig,
     /// The controller's settings.

@@ -1,6 +1,6 @@
 //! How a cluster is made: kind's configuration, and the scheduler's.
 
-use crate::control_plane::kubernetes::{TOLERATION, node_grace, scheduler_configuration};
+use crate::control_plane::kubernetes::{Pace, scheduler_configuration};
 
 /// Where the scheduler's configuration is on a node.
 const SCHEDULER_CONFIGURATION: &str = "/etc/kubernetes/sawhorse/scheduler.yaml";
@@ -13,9 +13,9 @@ pub(super) fn scheduler() -> String {
 /// kind's configuration of a cluster of two nodes, which take only pods that tolerate `CriticalAddonsOnly`: pods of scenarios do
 /// not, the controller's two replicas do. What follows real time is as of the other real control plane
 /// ([`crate::control_plane::Kubernetes`]). `folder` has the scheduler's configuration as `scheduler.yaml`.
-pub(super) fn cluster(image: Option<&str>, folder: &str, speed: u32) -> String {
+pub(super) fn cluster(image: Option<&str>, folder: &str, pace: Pace) -> String {
     let image = image.map(|image| format!("  image: \"{image}\"\n")).unwrap_or_default();
-    let (toleration, grace) = (TOLERATION.div_ceil(speed.into()), node_grace(speed));
+    let Pace { node_grace, node_monitor_period } = pace;
     let taints = "taints: [{key: CriticalAddonsOnly, effect: NoSchedule}]";
     format!(
         "\
@@ -38,14 +38,10 @@ kubeadmConfigPatches:
 - |
   kind: ClusterConfiguration
   etcd: {{local: {{extraArgs: {{unsafe-no-fsync: \"true\"}}}}}}
-  apiServer:
-    extraArgs:
-      default-not-ready-toleration-seconds: \"{toleration}\"
-      default-unreachable-toleration-seconds: \"{toleration}\"
   controllerManager:
     extraArgs:
-      node-monitor-grace-period: {grace}s
-      node-monitor-period: 1s
+      node-monitor-grace-period: {node_grace}s
+      node-monitor-period: {node_monitor_period}s
       kube-api-qps: \"500\"
       kube-api-burst: \"1000\"
   scheduler:
@@ -55,7 +51,7 @@ kubeadmConfigPatches:
 - |
   kind: KubeletConfiguration
   # Renewed after a quarter of it, which must be well within the grace for silent nodes.
-  nodeLeaseDurationSeconds: {grace}
+  nodeLeaseDurationSeconds: {node_grace}
   # kind's nodes run on machines that have the first version of control groups only, too.
   failCgroupV1: false
 "
@@ -64,12 +60,12 @@ kubeadmConfigPatches:
 
 #[cfg(test)]
 mod tests {
-    use super::cluster;
+    use super::{Pace, cluster};
     use serde_json::Value;
 
     #[test]
     fn the_configuration_and_its_patches_are_yaml() {
-        let text = cluster(Some("sawhorse/kind-node:1"), "/tmp/x", 20);
+        let text = cluster(Some("sawhorse/kind-node:1"), "/tmp/x", Pace::of(20));
         let value: Value = serde_saphyr::from_str(&text).unwrap();
         let nodes = value["nodes"].as_array().unwrap();
         assert!(nodes.iter().all(|node| node["image"] == "sawhorse/kind-node:1"));
@@ -78,6 +74,6 @@ mod tests {
             patches.map(|patch| serde_saphyr::from_str(patch.as_str().unwrap()).unwrap()).collect();
         assert_eq!(patches.len(), 4);
         assert_eq!(patches[2]["controllerManager"]["extraArgs"]["node-monitor-grace-period"], "8s");
-        assert_eq!(patches[2]["apiServer"]["extraArgs"]["default-not-ready-toleration-seconds"], "15");
+        assert_eq!(patches[2]["controllerManager"]["extraArgs"]["node-monitor-period"], "1s");
     }
 }

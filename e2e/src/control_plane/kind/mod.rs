@@ -9,7 +9,13 @@ mod controller;
 
 pub use self::controller::Deployment;
 
-use super::{access, clearing, fast_motion::client, kubernetes::config as config_of, mirror::Mirror, times::Times};
+use super::{
+    access, clearing,
+    fast_motion::client,
+    kubernetes::{Pace, config as config_of},
+    mirror::Mirror,
+    times::Times,
+};
 use anyhow::{Context, bail};
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
@@ -67,7 +73,7 @@ impl KindSettings {
 pub struct KindCluster {
     name: String,
     settings: KindSettings,
-    speed: u32,
+    pace: Pace,
     folder: TempDir,
     /// The address of the machine as pods reach it.
     gateway: IpAddr,
@@ -76,14 +82,14 @@ pub struct KindCluster {
 }
 
 impl KindCluster {
-    /// Makes a cluster called `name` for runs of that speed. Call it in real time. Dropping it blocks until it is gone.
+    /// Makes a cluster called `name` for runs of that pace. Call it in real time. Dropping it blocks until it is gone.
     ///
     /// # Errors
     /// There is no docker daemon, kind fails. What was begun is taken down.
     pub async fn create(
         settings: &KindSettings,
         name: &str,
-        speed: u32,
+        pace: Pace,
         say: &(dyn Fn(&str) + Sync),
     ) -> anyhow::Result<Self> {
         let docker = commands::run(Path::new("docker"), &["info"], commands::LIMIT).await;
@@ -93,7 +99,7 @@ impl KindCluster {
         let gateway = IpAddr::from([0; 4]);
         // From here on, dropping it takes down what there is.
         let mut cluster =
-            Self { name: name.to_owned(), settings: settings.clone(), speed, folder, gateway, nodes: BTreeSet::new() };
+            Self { name: name.to_owned(), settings: settings.clone(), pace, folder, gateway, nodes: BTreeSet::new() };
         say(&format!("{name}: kind makes a cluster of two nodes"));
         cluster.make().await?;
         cluster.gateway = gateway_of(NETWORK).await?;
@@ -114,7 +120,7 @@ impl KindCluster {
         fs::write(folder.join("scheduler.yaml"), config::scheduler())?;
         let file = folder.join("kind.yaml");
         let image = self.settings.node_image.as_deref();
-        fs::write(&file, config::cluster(image, &folder.to_string_lossy(), self.speed))?;
+        fs::write(&file, config::cluster(image, &folder.to_string_lossy(), self.pace))?;
         let (file, kubeconfig) = (file.to_string_lossy(), self.kubeconfig());
         let arguments = ["create", "cluster", "--name", &self.name, "--config", &file, "--wait", READY_WITHIN];
         let kubeconfig = kubeconfig.to_string_lossy();
@@ -133,9 +139,9 @@ impl KindCluster {
         self.gateway
     }
 
-    /// Seconds of a run in each real one.
-    pub fn speed(&self) -> u32 {
-        self.speed
+    /// The pace of the runs that it was made for.
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 }
 
@@ -190,10 +196,11 @@ impl Kind {
     /// The cluster as a run sees it whose time is `times`, without what is the cluster's own.
     ///
     /// # Errors
-    /// The run has another speed than the cluster was made for; the kubeconfig cannot be used.
+    /// The run has another pace than the cluster was made for; the kubeconfig cannot be used.
     pub async fn begin(cluster: &Arc<KindCluster>, times: Times) -> anyhow::Result<Self> {
-        if times.speed != cluster.speed {
-            bail!("the cluster was made for runs of speed {}, not {}", cluster.speed, times.speed);
+        let pace = Pace::of(times.speed);
+        if pace != cluster.pace {
+            bail!("the cluster was made for runs of {:?}, not of {pace:?}", cluster.pace);
         }
         let requests = Arc::new(AtomicU64::new(0));
         let config = config_of(&cluster.kubeconfig()).await?;

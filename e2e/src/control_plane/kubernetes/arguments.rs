@@ -15,8 +15,6 @@ const NODE_GRACE: u64 = 40;
 const NO_PORT: &str = "--secure-port=0";
 /// Seconds between two looks at all nodes.
 const NODE_MONITOR_PERIOD: u64 = 5;
-/// Seconds after which pods leave nodes that are not ready, as Kubernetes has them.
-pub(in super::super) const TOLERATION: u64 = 300;
 
 pub(super) fn write_credentials(folder: &Path, url: &str) -> anyhow::Result<()> {
     let authority = Authority::new()?;
@@ -72,8 +70,7 @@ pub(super) fn etcd(clients: u16, peers: u16) -> Vec<String> {
     ])
 }
 
-pub(super) fn apiserver(etcd: u16, port: u16, times: Times) -> Vec<String> {
-    let toleration = TOLERATION.div_ceil(times.speed.into());
+pub(super) fn apiserver(etcd: u16, port: u16) -> Vec<String> {
     arguments([
         &format!("--etcd-servers=http://127.0.0.1:{etcd}"),
         "--bind-address=127.0.0.1",
@@ -89,28 +86,38 @@ pub(super) fn apiserver(etcd: u16, port: u16, times: Times) -> Vec<String> {
         "--service-account-issuer=https://kubernetes.default.svc",
         "--service-account-key-file=accounts.crt",
         "--service-account-signing-key-file=accounts.key",
-        &format!("--default-not-ready-toleration-seconds={toleration}"),
-        &format!("--default-unreachable-toleration-seconds={toleration}"),
         "--audit-policy-file=audit.yaml",
         &format!("--audit-log-path={}", access::AUDIT_LOG),
         "--profiling=false",
     ])
 }
 
-/// Seconds after which a silent node is unknown, in real time.
-pub(in super::super) fn node_grace(speed: u32) -> u64 {
-    NODE_GRACE.div_ceil(speed.into()).max(LEAST_NODE_GRACE)
+/// A cluster's own times, in real seconds: runs of several speeds may be of the same pace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// After which a silent node is unknown.
+    pub(in super::super) node_grace: u64,
+    /// Between two looks at all nodes.
+    pub(in super::super) node_monitor_period: u64,
+}
+
+impl Pace {
+    /// For runs of which `speed` seconds pass in each real one.
+    pub fn of(speed: u32) -> Self {
+        let real = |seconds: u64| seconds.div_ceil(speed.into());
+        Self { node_grace: real(NODE_GRACE).max(LEAST_NODE_GRACE), node_monitor_period: real(NODE_MONITOR_PERIOD) }
+    }
 }
 
 impl Times {
     /// The longest that a node's lease may be good for, in the run's time, so that the cluster does not call the node silent.
     pub fn longest_lease(&self) -> Duration {
-        Duration::from_secs(node_grace(self.speed)) * self.speed
+        Duration::from_secs(Pace::of(self.speed).node_grace) * self.speed
     }
 }
 
-pub(super) fn manager(times: Times) -> Vec<String> {
-    let grace = node_grace(times.speed);
+pub(super) fn manager(pace: Pace) -> Vec<String> {
+    let Pace { node_grace, node_monitor_period } = pace;
     arguments([
         "--kubeconfig=manager.kubeconfig",
         "--authentication-kubeconfig=manager.kubeconfig",
@@ -121,8 +128,8 @@ pub(super) fn manager(times: Times) -> Vec<String> {
         "--service-account-private-key-file=accounts.key",
         "--root-ca-file=ca.crt",
         "--allocate-node-cidrs=false",
-        &format!("--node-monitor-grace-period={grace}s"),
-        &format!("--node-monitor-period={}s", NODE_MONITOR_PERIOD.div_ceil(times.speed.into())),
+        &format!("--node-monitor-grace-period={node_grace}s"),
+        &format!("--node-monitor-period={node_monitor_period}s"),
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
     ])

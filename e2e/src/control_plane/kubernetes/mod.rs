@@ -5,7 +5,8 @@
 
 mod arguments;
 
-pub(super) use self::arguments::{TOLERATION, node_grace, scheduler_configuration};
+pub use self::arguments::Pace;
+pub(super) use self::arguments::scheduler_configuration;
 
 use super::{
     access, clearing,
@@ -83,18 +84,18 @@ impl Programs {
     }
 }
 
-/// The programs of a running control plane, for runs of one speed.
+/// The programs of a running control plane, for runs of one pace.
 pub struct KubernetesCluster {
     folder: TempDir,
     url: String,
     processes: Processes,
-    speed: u32,
+    pace: Pace,
 }
 
 impl KubernetesCluster {
-    /// Seconds of a run in each real one.
-    pub fn speed(&self) -> u32 {
-        self.speed
+    /// The pace of the runs that it was made for.
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// Ends the programs; `speed` seconds of the runtime pass in each real one.
@@ -126,7 +127,7 @@ impl Kubernetes {
     pub async fn start(programs: &Programs, times: Times) -> anyhow::Result<Self> {
         let mut run = Self::start_apiserver(programs, times, &[]).await?;
         let program = |name: &str| programs.0.join(name);
-        let arguments = arguments::manager(times);
+        let arguments = arguments::manager(run.cluster.pace);
         run.cluster.processes.start("kube-controller-manager", &program("kube-controller-manager"), &arguments)?;
         run.start_scheduler(programs, "")?;
         run.has_default_account().await?;
@@ -136,10 +137,11 @@ impl Kubernetes {
     /// Another run on a control plane that the run before has left as it was ([`Kubernetes::leave`]).
     ///
     /// # Errors
-    /// The run has another speed than the cluster was made for; one of the programs has ended.
+    /// The run has another pace than the cluster was made for; one of the programs has ended.
     pub async fn again(mut cluster: KubernetesCluster, times: Times) -> anyhow::Result<Self> {
-        if times.speed != cluster.speed {
-            bail!("the control plane was made for runs of speed {}, not {}", cluster.speed, times.speed);
+        let pace = Pace::of(times.speed);
+        if pace != cluster.pace {
+            bail!("the control plane was made for runs of {:?}, not of {pace:?}", cluster.pace);
         }
         cluster.processes.all_run()?;
         let audited = access::logged(cluster.folder.path());
@@ -185,10 +187,11 @@ impl Kubernetes {
         let program = |name: &str| programs.0.join(name);
         fs::write(folder.path().join("audit.yaml"), access::AUDIT_POLICY)?;
         processes.start("etcd", &program("etcd"), &arguments::etcd(etcd, peers))?;
-        let mut arguments = arguments::apiserver(etcd, api, times);
+        let mut arguments = arguments::apiserver(etcd, api);
         arguments.extend(further.iter().map(|argument| (*argument).to_owned()));
         processes.start("kube-apiserver", &program("kube-apiserver"), &arguments)?;
-        let mut run = Self::of(KubernetesCluster { folder, url, processes, speed: times.speed }, times, 0).await?;
+        let cluster = KubernetesCluster { folder, url, processes, pace: Pace::of(times.speed) };
+        let mut run = Self::of(cluster, times, 0).await?;
         run.answers("/readyz").await?;
         Ok(run)
     }
