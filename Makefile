@@ -49,6 +49,8 @@ test: ## Every test
 lint: ## Formatting, clippy and, where cargo-deny is there, the dependency policy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features $(REAL) -- -D warnings
+	@# It is no test, so that it is not among all targets.
+	cargo clippy --workspace --features $(REAL) --test scale -- -D warnings
 	$(if $(shell command -v cargo-deny),cargo deny check bans licenses sources,@echo "skipped: the dependency policy (cargo-deny is not there)")
 
 check: lint test ## What must hold before a commit

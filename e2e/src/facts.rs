@@ -17,7 +17,7 @@ use std::{
 };
 
 /// Who reports the controller's events.
-const CONTROLLER: &str = "karpenter";
+pub(crate) const CONTROLLER: &str = "karpenter";
 /// The names that expressions may use, with what they are.
 pub const NAMES: [(&str, &str); 13] = [
     ("pods", "list of pods: name, namespace, app, phase, ready, node, deleting, reason, message"),

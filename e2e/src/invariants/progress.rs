@@ -2,7 +2,10 @@
 //! are told why.
 
 use super::{allowed, overdue, second_opinion::Stored};
-use crate::objects::{ClaimFacts, Cluster, NodeFacts, PodFacts, PoolFacts};
+use crate::{
+    facts::CONTROLLER,
+    objects::{ClaimFacts, Cluster, NodeFacts, PodFacts, PoolFacts},
+};
 use jiff::{SignedDuration, Timestamp};
 use sawhorse_core::{
     api::DisruptionReason,
@@ -16,8 +19,6 @@ use std::{
 
 /// What is due may take so long: a cloud that throttles or refuses, a controller that starts anew.
 const GRACE: SignedDuration = SignedDuration::from_mins(30);
-/// Who tells why pods wait.
-const CONTROLLER: &str = "karpenter";
 /// A Node that is not Ready is borne so long.
 const BORNE: SignedDuration = SignedDuration::from_mins(30);
 /// More than this share of a pool's Nodes is not taken for broken.

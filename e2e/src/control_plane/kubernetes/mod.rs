@@ -271,6 +271,14 @@ impl Kubernetes {
         self.admin.clone()
     }
 
+    /// Waits until it serves the custom resources `names`, which have just been applied.
+    ///
+    /// # Errors
+    /// It does not within two minutes.
+    pub async fn serves(&self, names: &[String]) -> anyhow::Result<()> {
+        serves(self.client(), self.times.speed, names).await
+    }
+
     pub(super) fn mirror(&self) -> &Mirror {
         &self.mirror
     }
