@@ -350,8 +350,7 @@ pub(super) fn effort(candidates: &[&Candidate], look: Look) -> Effort {
 /// The cheapest machines for the pods of candidates that can be replaced by `found`: a harder look may find cheaper ones, or
 /// fewer. It is taken once, when it is clear which candidates go.
 fn cheapest(pass: &Pass<'_>, candidates: &[&Candidate], found: Consolidation, look: Look) -> Consolidation {
-    let least = if look == Look::Single { 2 } else { 1 };
-    if found.replacements.len() < least {
+    if found.replacements.is_empty() {
         return found;
     }
     let costs = |own: &Consolidation| (cheapest_of_all(&own.replacements), own.replacements.len());

@@ -276,7 +276,8 @@ struct Placed<'a> {
 }
 
 /// Places all classes. It is tried a few times where some pods stand on room that is paid for already and some on new machines, or
-/// where limits left some out: each time with what the pods came to cost before, and those first that had no place.
+/// where limits left some out: with the largest pods first on that room, then each time with what the pods came to cost before, and
+/// those first that had no place.
 fn place<'a>(
     input: &SchedulingInput<'a>,
     classes: &'a Classes,
@@ -305,13 +306,17 @@ fn place<'a>(
         }
     }
     let mut learnt = best.packing.learnt();
-    for _ in 0..ANEW {
+    for number in 0..ANEW {
         if !go_on() {
             break;
         }
-        let mut other = place_once(input, classes, nodes.clone(), Worths::Learnt(learnt), go_on);
+        let by_size = on_both && number == 0;
+        let worths = if by_size { Worths::Size } else { Worths::Learnt(learnt.clone()) };
+        let mut other = place_once(input, classes, nodes.clone(), worths, go_on);
         other.packing.price_all();
-        learnt = other.packing.learnt();
+        if !by_size {
+            learnt = other.packing.learnt();
+        }
         if other.rank() < best.rank() {
             best = other;
         }

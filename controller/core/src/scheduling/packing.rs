@@ -135,19 +135,31 @@ impl<'a> Packing<'a> {
     pub(super) fn run(&mut self, existing: &mut Filling<'_>, worths: Worths, go_on: &mut dyn FnMut() -> bool) {
         self.present = (0..self.classes.groups.len()).map(|group| existing.has(group)).collect();
         (0..self.classes.list.len()).for_each(|class| self.enter_level(class));
-        let in_bulk = matches!(worths, Worths::Number).then(|| self.worth.clone());
-        self.for_number = in_bulk.is_some();
-        let first = !matches!(worths, Worths::Learnt(_));
+        let in_bulk = self.worth.clone();
         match worths {
-            Worths::Bulk => {}
-            Worths::Learnt(learnt) => self.worth = learnt,
-            Worths::Number => self.worth = self.worths_by_number(),
-        }
-        self.fill_existing(existing, first);
-        self.place_left(existing, go_on);
-        self.for_number = false;
-        if let Some(in_bulk) = in_bulk {
-            self.worth = in_bulk;
+            Worths::Bulk => {
+                self.fill_existing(existing, true);
+                self.place_left(existing, go_on);
+            }
+            Worths::Learnt(learnt) => {
+                self.worth = learnt;
+                self.fill_existing(existing, false);
+                self.place_left(existing, go_on);
+            }
+            Worths::Number => {
+                self.for_number = true;
+                self.worth = self.worths_by_number();
+                self.fill_existing(existing, true);
+                self.place_left(existing, go_on);
+                self.for_number = false;
+                self.worth = in_bulk;
+            }
+            Worths::Size => {
+                self.worth = self.worths_by_size();
+                self.fill_existing(existing, false);
+                self.worth = in_bulk;
+                self.place_left(existing, go_on);
+            }
         }
     }
 

@@ -13,6 +13,8 @@ pub(super) enum Worths {
     Bulk,
     /// By class: what was learnt from what they came to cost.
     Learnt(Vec<i128>),
+    /// The larger the more, on machines that exist: what is left over for new ones is small, and fits many of them.
+    Size,
     /// The more of them the limits allow, the more; so that as many as can be have a place.
     Number,
 }
@@ -46,6 +48,13 @@ impl<'a> Packing<'a> {
         let worth =
             |class: usize| number(class).map_or(self.worth[class], |number| most * i128::from(number.clamp(1, MANY)));
         (0..self.worth.len()).map(worth).collect()
+    }
+
+    /// What pods are worth where the largest are to come first.
+    pub(super) fn worths_by_size(&self) -> Vec<i128> {
+        let most = self.worth.iter().max().copied().unwrap_or(1).max(1);
+        // Who comes next is told by worth for size, and in bulk worth is about size.
+        self.worth.iter().map(|worth| (worth * worth / most).max(1)).collect()
     }
 
     /// Those of `classes` of which there are machines at all, with what they are worth now.
