@@ -10,6 +10,11 @@ pub(crate) fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(value, |value, key| value.get(key))
 }
 
+/// The keys of a simple JSON path: `.spec.replicas`.
+pub(crate) fn segments(path: &str) -> Vec<&str> {
+    path.split('.').filter(|part| !part.is_empty()).collect()
+}
+
 /// The text at `path`.
 pub(crate) fn text<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {
     at(value, path)?.as_str()

@@ -10,7 +10,7 @@ use crate::apiserver::{
     registry::{Origin, ResourceType},
     state::Call,
     store::lifecycle::time_text,
-    value::{at, items, members_mut, set, text, text_or_empty},
+    value::{at, items, members_mut, segments, set, text, text_or_empty},
 };
 use serde_json::{Value, json};
 
@@ -222,15 +222,14 @@ pub(crate) fn record(resource: &ResourceType, new: &mut Value, old: Option<&Valu
 /// The field of the replicas, where a Scale has none of them: it then leaves the field out, so that nobody owns it.
 fn no_replicas(resource: &ResourceType, call: &Call, new: &Value) -> Option<FieldSet> {
     let path = resource.scale.as_ref().filter(|_| call.path.subresource.as_deref() == Some("scale"))?;
-    let keys: Vec<&str> = path.spec_replicas.split('.').filter(|part| !part.is_empty()).collect();
+    let keys = segments(&path.spec_replicas);
     let fields = keys.iter().rev().fold(json!({}), |below, key| json!({ format!("f:{key}"): below }));
     (at(new, &keys).and_then(Value::as_i64).unwrap_or_default() == 0).then(|| FieldSet::read(&fields))
 }
 
 fn owns_replicas(resource: &ResourceType, entry: &Entry) -> bool {
     let path = resource.scale.as_ref().map_or("", |paths| paths.spec_replicas.as_str());
-    let mut elements = path.split('.').filter(|part| !part.is_empty());
-    elements.try_fold(entry.raw_fields(), |fields, part| fields.get(format!("f:{part}"))).is_some()
+    segments(path).into_iter().try_fold(entry.raw_fields(), |fields, part| fields.get(format!("f:{part}"))).is_some()
 }
 
 fn is_callers(entry: &Entry, call: &Call) -> bool {

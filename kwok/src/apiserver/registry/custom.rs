@@ -9,7 +9,7 @@ use crate::apiserver::{
         GroupResource,
         lifecycle::{Generation, time_text},
     },
-    value::{at, integer, items, set, text, text_or_empty, texts},
+    value::{at, integer, items, segments, set, text, text_or_empty, texts},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -124,8 +124,7 @@ fn selectable_errors(index: usize, version: &Value, is_only: bool) -> Vec<FieldE
     for (number, field) in items(version, &["selectableFields"]).iter().enumerate() {
         let path = text_or_empty(field, &["jsonPath"]);
         let schema = at(version, &["schema", "openAPIV3Schema"]);
-        let mut keys = path.split('.').filter(|key| !key.is_empty());
-        let selected = keys.try_fold(schema, |schema, key| {
+        let selected = segments(path).into_iter().try_fold(schema, |schema, key| {
             schema.map(|schema| at(schema, &["properties", key])).filter(Option::is_some)
         });
         let kind = selected.flatten().map(|schema| text_or_empty(schema, &["type"]));

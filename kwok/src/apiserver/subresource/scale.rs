@@ -8,7 +8,7 @@ use crate::apiserver::{
     state::{Call, State},
     status::{ApiError, Cause},
     store::Object,
-    value::{at, integer, set, text, text_or_empty},
+    value::{at, integer, segments, set, text, text_or_empty},
     verbs::{
         Answer, AnswerBody,
         update::{self, Part, existing},
@@ -102,11 +102,6 @@ fn write(
         AnswerBody::Object(written) => Ok(Answer::value(StatusCode::OK, scale_of(call, &written, paths))),
         AnswerBody::List(..) | AnswerBody::Value(_) | AnswerBody::Text(_) => Ok(answer),
     }
-}
-
-/// The keys of a simple JSON path.
-fn segments(path: &str) -> Vec<&str> {
-    path.split('.').filter(|part| !part.is_empty()).collect()
 }
 
 fn scale_of(call: &Call, object: &Object, paths: &ScalePaths) -> Value {

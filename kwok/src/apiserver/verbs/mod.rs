@@ -18,7 +18,7 @@ use super::{
     state::Call,
     status::ApiError,
     store::Object,
-    value::{set, text, text_or_empty},
+    value::{segments, set, text, text_or_empty},
 };
 use bytes::Bytes;
 use http::StatusCode;
@@ -196,8 +196,7 @@ pub(crate) fn validate(resource: &ResourceType, object: &Value, old: Option<&Val
 fn scale_errors(resource: &ResourceType, object: &Value) -> Vec<FieldError> {
     let Some(paths) = &resource.scale else { return Vec::new() };
     let wrong = |path: &str, is_right: &dyn Fn(&Value) -> bool, what: &str| {
-        let mut keys = path.split('.').filter(|key| !key.is_empty());
-        let reached = keys.try_fold(Some(object), |reached, key| match reached {
+        let reached = segments(path).into_iter().try_fold(Some(object), |reached, key| match reached {
             Some(Value::Object(members)) => Ok(members.get(key)),
             None | Some(Value::Null) => Ok(None),
             Some(other) => Err(other),
